@@ -1,0 +1,55 @@
+"""Where Hone keeps its state: one folder, `HONE_HOME` or the platform's user data folder."""
+
+import os
+from pathlib import Path
+
+from assistant.errors import HoneError
+
+
+def home() -> Path:
+    """The state folder, created with mode 0700.
+
+    Raises:
+        HoneError: the folder cannot be created or written.
+    """
+    override = os.environ.get("HONE_HOME")
+    if override:
+        folder = Path(override).expanduser().absolute()
+    else:
+        import platformdirs
+
+        folder = Path(platformdirs.user_data_dir("hone", appauthor=False))
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise HoneError(f"cannot use {folder} for Hone's state: {error.strerror}; set HONE_HOME") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise HoneError(f"cannot write to {folder}, Hone's state folder; set HONE_HOME to one you own")
+    return folder
+
+
+def models_dir() -> Path:
+    return _ensured("models")
+
+
+def adapters_dir() -> Path:
+    return _ensured("adapters")
+
+
+def sessions_dir() -> Path:
+    return _ensured("sessions")
+
+
+def run_dir() -> Path:
+    """Holds what a running gateway leaves: its address, process id and key."""
+    return _ensured("run")
+
+
+def registry_file() -> Path:
+    return home() / "registry.sqlite"
+
+
+def _ensured(name: str) -> Path:
+    folder = home() / name
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder

@@ -1,0 +1,129 @@
+"""One builder per prompt format, called by training and by the skills, so that the model is asked in the very form
+it was trained on.
+
+Three formats: a source document (`document`, and `completion` for a point inside it), fill-in-the-middle (`fim`), and
+chat (`chat`, by the model's own template).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from assistant.errors import HoneError
+from assistant.languages import language_of
+
+CompletionMode = Literal["fim", "prefix"]
+
+
+@dataclass(frozen=True)
+class Snippet:
+    """A piece of another file that is shown to the model before the file it completes."""
+
+    path: str
+    text: str
+
+
+def header(path: str) -> str:
+    """The line that names a file: its repository path (`/` separated) as a comment of its language."""
+    language = language_of(path)
+    opening, closing = (language.comment, language.comment_end) if language else ("#", "")
+    return f"{opening} {path}{closing}\n"
+
+
+def document(path: str, text: str) -> str:
+    """A file, or a window of it that begins at a line start, as the model is trained on it."""
+    return header(path) + text
+
+
+def completion(path: str, prefix: str, retrieved: Sequence[Snippet] = ()) -> str:
+    """Left-to-right completion: other files' snippets, then the beginning of the `document` up to the cursor."""
+    return context(retrieved) + document(path, prefix)
+
+
+def context(retrieved: Sequence[Snippet]) -> str:
+    """Snippets in the order given, each a `document` that ends with a newline."""
+    return "".join(_closed(document(snippet.path, snippet.text)) for snippet in retrieved)
+
+
+def _closed(text: str) -> str:
+    return text if text.endswith("\n") else text + "\n"
+
+
+@dataclass(frozen=True)
+class FimTokens:
+    """The tokenizer's own fill-in-the-middle tokens."""
+
+    prefix: str
+    suffix: str
+    middle: str
+    suffix_first: bool = False
+    """The family writes the suffix before the prefix and has no middle token in between (Codestral)."""
+
+
+# (prefix, suffix, middle), as each family's tokenizer spells them.
+_FIM_FAMILIES = (
+    FimTokens("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),  # Qwen2.5-Coder, CodeGemma
+    FimTokens("<fim_prefix>", "<fim_suffix>", "<fim_middle>"),  # StarCoder2
+    FimTokens("<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"),  # DeepSeek-Coder
+    FimTokens("▁<PRE>", "▁<SUF>", "▁<MID>"),  # CodeLlama
+    FimTokens("[PREFIX]", "[SUFFIX]", "[MIDDLE]", suffix_first=True),  # Codestral
+)
+
+
+def find_fim_tokens(vocabulary: Mapping[str, int]) -> FimTokens | None:
+    """The fill-in-the-middle tokens that a vocabulary has, None when the model completes left to right."""
+    for family in _FIM_FAMILIES:
+        needed = (family.prefix, family.suffix) if family.suffix_first else (family.prefix, family.suffix, family.middle)
+        if all(token in vocabulary for token in needed):
+            return family
+    return None
+
+
+def fim(path: str, prefix: str, suffix: str, tokens: FimTokens, retrieved: Sequence[Snippet] = ()) -> str:
+    """Fill-in-the-middle in prefix-suffix-middle order; snippets and the path go in front of the prefix."""
+    before = completion(path, prefix, retrieved)
+    if tokens.suffix_first:
+        return f"{tokens.suffix}{suffix}{tokens.prefix}{before}"
+    return f"{tokens.prefix}{before}{tokens.suffix}{suffix}{tokens.middle}"
+
+
+def document_end(vocabulary: Mapping[str, int], end_token: str | None) -> str:
+    """The token that ends a document in training: `<|endoftext|>` where the vocabulary has it (the base models'
+    own separator), else the tokenizer's end token.
+
+    Raises:
+        HoneError: the tokenizer has neither.
+    """
+    if "<|endoftext|>" in vocabulary:
+        return "<|endoftext|>"
+    if end_token:
+        return end_token
+    raise HoneError("this tokenizer has no end-of-text token, so a model tuned with it could never stop; choose another base")
+
+
+def chat(
+    messages: Sequence[Mapping[str, str]], template: str, special_tokens: Mapping[str, str], add_generation_prompt: bool = True
+) -> str:
+    """Renders a conversation by the model's own Jinja template, in Jinja's sandbox.
+
+    Args:
+        messages: dicts with `role` and `content`.
+        template: the tokenizer's chat template.
+        special_tokens: `bos_token`, `eos_token` and so on, as templates name them.
+
+    Raises:
+        HoneError: the template is broken or refuses these messages.
+    """
+    import jinja2
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    def raise_exception(message: str) -> None:
+        raise jinja2.TemplateError(message)
+
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
+    values: dict[str, Any] = {**special_tokens, "messages": list(messages), "add_generation_prompt": add_generation_prompt}
+    environment.globals["raise_exception"] = raise_exception
+    try:
+        return environment.from_string(template).render(**values)
+    except (jinja2.TemplateError, TypeError, ValueError) as error:
+        raise HoneError(f"the model's chat template cannot render this conversation: {error}") from error

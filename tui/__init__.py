@@ -1,0 +1,1 @@
+"""Floor 4: the `hone` command line and the Textual app."""

@@ -1,0 +1,58 @@
+"""The `hone` command. Heavy imports stay inside the commands, so that every `--help` answers at once."""
+
+import sys
+
+import typer
+
+from assistant.errors import HoneError
+from tui.commands import chat, complete, doctor, evaluate, models, serve, tune
+
+app = typer.Typer(
+    name="hone",
+    help="A coding assistant for the terminal whose model you sharpen on your own code.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("chat")(chat.chat)
+app.command("complete")(complete.complete)
+app.command("tune")(tune.tune)
+app.command("eval")(evaluate.evaluate)
+app.command("serve")(serve.serve)
+app.command("doctor")(doctor.doctor)
+app.add_typer(models.app, name="models")
+
+
+def _version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        typer.echo(f"hone {version('hone-assistant')}")
+        raise typer.Exit()
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    model: str | None = typer.Option(None, "--model", help="Base name, path, adapter NAME[@DIGEST] or alias."),
+    session: str | None = typer.Option(None, "--session", help="Resume this conversation."),
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    """Without a command: open the assistant in this folder."""
+    if context.invoked_subcommand is None:
+        from tui.app import run
+
+        run(model=model, session=session)
+
+
+def main() -> None:
+    """Runs the command line; a HoneError becomes one line on standard error and its exit code."""
+    try:
+        app()
+    except HoneError as error:
+        print(f"hone: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(141)

@@ -1,0 +1,5 @@
+"""`hone chat`."""
+
+
+def chat() -> None:
+    """(being built)"""

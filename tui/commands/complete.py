@@ -1,0 +1,5 @@
+"""`hone complete`."""
+
+
+def complete() -> None:
+    """(being built)"""

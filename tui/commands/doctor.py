@@ -1,0 +1,5 @@
+"""`hone doctor`."""
+
+
+def doctor() -> None:
+    """(being built)"""

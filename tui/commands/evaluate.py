@@ -1,0 +1,5 @@
+"""`hone evaluate`."""
+
+
+def evaluate() -> None:
+    """(being built)"""

@@ -1,0 +1,5 @@
+"""`hone serve`."""
+
+
+def serve() -> None:
+    """(being built)"""

@@ -1,0 +1,5 @@
+"""`hone tune`."""
+
+
+def tune() -> None:
+    """(being built)"""
