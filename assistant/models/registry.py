@@ -1,0 +1,339 @@
+"""Which adapter versions exist and which alias points to which: an append-only log of events in SQLite.
+
+What is registered, live or was live is computed from the events, so nothing is ever overwritten and any question about
+the past has an answer. Several processes may write at once (WAL, one immediate transaction per write).
+"""
+
+import json
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from assistant import paths
+from assistant.errors import HoneError, UnknownModel, UsageError
+from assistant.models.catalogue import CATALOGUE
+
+EventKind = Literal["registered", "removed", "promoted", "rolled back"]
+
+_SCHEMA_VERSION = 1
+_BUSY_SECONDS = 30
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_DIGEST_PREFIX = re.compile(r"[0-9a-f]{6,64}")
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS events (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    time TEXT NOT NULL,      -- UTC, ISO 8601
+    kind TEXT NOT NULL,      -- registered, removed, promoted, rolled back
+    alias TEXT,              -- of promotions and rollbacks
+    name TEXT NOT NULL,      -- the adapter
+    digest TEXT NOT NULL,
+    replaced TEXT,           -- what the alias pointed to before, NAME@DIGEST
+    actor TEXT,
+    data TEXT NOT NULL       -- JSON: the version registered, or the evidence of a promotion
+);
+CREATE TRIGGER IF NOT EXISTS events_stay BEFORE UPDATE ON events BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
+CREATE TRIGGER IF NOT EXISTS events_last BEFORE DELETE ON events BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
+"""
+
+
+@dataclass(frozen=True)
+class AdapterVersion:
+    """One immutable tuned adapter."""
+
+    name: str
+    digest: str
+    """sha256 (hex) over adapter and base."""
+    base_name: str
+    base_digest: str
+    folder: Path
+    created: str
+    """UTC, ISO 8601."""
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        return f"{self.name}@{self.digest[:12]}"
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of the log."""
+
+    number: int
+    time: str
+    """UTC, ISO 8601."""
+    kind: EventKind
+    alias: str | None
+    name: str
+    digest: str
+    replaced: str | None
+    """NAME@DIGEST that the alias pointed to before."""
+    actor: str | None
+    data: dict[str, Any]
+    """The version as registered, or a promotion's evidence."""
+
+    @property
+    def target(self) -> str:
+        return f"{self.name}@{self.digest[:12]}"
+
+
+_Key = tuple[str, str]
+
+
+@dataclass
+class _State:
+    """What the events add up to."""
+
+    versions: dict[_Key, AdapterVersion] = field(default_factory=dict)
+    promotions: dict[str, list[_Key]] = field(default_factory=dict)
+    """By alias, the targets in order of promotion, the live one last."""
+
+
+class Registry:
+    """The adapter registry in one SQLite file.
+
+    Every method raises HoneError when the file is damaged, locked for half a minute, or was written by a newer Hone.
+    """
+
+    def __init__(self, file: Path | None = None) -> None:
+        self.file = file or paths.registry_file()
+
+    def register(self, version: AdapterVersion) -> None:
+        """Adds a version; doing it again with the same name and digest changes nothing.
+
+        Raises:
+            UsageError: the name is malformed or taken by a base model or an alias.
+        """
+        check_name(version.name, "an adapter's name")
+        with self._writing() as (connection, state):
+            if version.name in CATALOGUE or version.name in state.promotions:
+                owner = "a base model" if version.name in CATALOGUE else "an alias"
+                raise UsageError(f"{version.name} is the name of {owner}; choose another name for the adapter")
+            if (version.name, version.digest) not in state.versions:
+                self._append(connection, "registered", None, version, None, None, self._as_json(version))
+
+    def versions(self, name: str | None = None) -> list[AdapterVersion]:
+        """All versions (of one adapter), newest last."""
+        with self._reading() as state:
+            return [version for version in state.versions.values() if name in (None, version.name)]
+
+    def find(self, spec: str) -> AdapterVersion | None:
+        """The version that an alias, NAME (its newest) or NAME@DIGEST (at least 6 hex digits) means, None when unknown.
+
+        Raises:
+            UsageError: the digest is malformed.
+            HoneError: it fits several versions.
+        """
+        with self._reading() as state:
+            return _find(state, spec)
+
+    def promote(
+        self, spec: str, alias: str = "champion", actor: str | None = None, evidence: dict[str, Any] | None = None
+    ) -> Event:
+        """Points `alias` to a version and records who did it, on what evidence, and what it replaced.
+
+        Raises:
+            UnknownModel: no such version.
+            UsageError: the alias is malformed or the name of a base model or adapter.
+        """
+        check_name(alias, "an alias")
+        with self._writing() as (connection, state):
+            if alias in CATALOGUE or any(alias == name for name, _ in state.versions):
+                raise UsageError(f"{alias} is the name of a model; choose another alias")
+            version = _required(state, spec)
+            live = _live(state, alias)
+            return self._append(
+                connection, "promoted", alias, version, live.id if live else None, actor, evidence or {}
+            )
+
+    def rollback(self, alias: str = "champion", actor: str | None = None) -> Event:
+        """Points `alias` back to what it pointed to before; done twice, one promotion further back.
+
+        Raises:
+            HoneError: the alias does not exist or there is nothing before its target.
+        """
+        with self._writing() as (connection, state):
+            live = _live(state, alias)
+            if live is None:
+                raise UnknownModel(f"no alias is called {alias}; `hone models promote NAME --as {alias}` makes it")
+            earlier = [key for key in state.promotions[alias][:-1] if key in state.versions and key != _key(live)]
+            if not earlier:
+                raise HoneError(f"{alias} has pointed to nothing before {live.id}; there is nothing to roll back to")
+            return self._append(connection, "rolled back", alias, state.versions[earlier[-1]], live.id, actor, {})
+
+    def history(self, alias: str | None = None) -> list[Event]:
+        """The events (of one alias), oldest first."""
+        with self._connection() as connection:
+            return [event for event in _events(connection) if alias is None or event.alias == alias]
+
+    def aliases(self) -> dict[str, AdapterVersion]:
+        """What each alias points to now."""
+        with self._reading() as state:
+            return {alias: live for alias in sorted(state.promotions) if (live := _live(state, alias))}
+
+    def remove(self, spec: str, actor: str | None = None) -> AdapterVersion:
+        """Takes a version out of the registry; its files and its events stay.
+
+        Raises:
+            UnknownModel: no such version.
+            HoneError: an alias points to it.
+        """
+        with self._writing() as (connection, state):
+            version = _required(state, spec)
+            held = [alias for alias in state.promotions if _live(state, alias) == version]
+            if held:
+                raise HoneError(f"{version.id} is live as {held[0]}; roll back or promote another version first")
+            self._append(connection, "removed", None, version, None, actor, {})
+            return version
+
+    def _append(
+        self,
+        connection: sqlite3.Connection,
+        kind: EventKind,
+        alias: str | None,
+        version: AdapterVersion,
+        replaced: str | None,
+        actor: str | None,
+        data: dict[str, Any],
+    ) -> Event:
+        time = datetime.now(UTC).isoformat(timespec="milliseconds")
+        row = (time, kind, alias, version.name, version.digest, replaced, actor, json.dumps(data, allow_nan=False))
+        inserted = connection.execute(
+            "INSERT INTO events (time, kind, alias, name, digest, replaced, actor, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            row,
+        )
+        return Event(inserted.lastrowid or 0, time, kind, alias, version.name, version.digest, replaced, actor, data)
+
+    def _as_json(self, version: AdapterVersion) -> dict[str, Any]:
+        folder, home = version.folder.absolute(), self.file.parent.absolute()
+        # Relative where possible, so that the state folder can be moved.
+        kept = folder.relative_to(home) if folder.is_relative_to(home) else folder
+        return {
+            "base_name": version.base_name,
+            "base_digest": version.base_digest,
+            "folder": str(kept),
+            "created": version.created,
+            "figures": version.figures,
+        }
+
+    @contextmanager
+    def _reading(self) -> Iterator[_State]:
+        with self._connection() as connection:
+            yield _state(_events(connection), self.file.parent)
+
+    @contextmanager
+    def _writing(self) -> Iterator[tuple[sqlite3.Connection, _State]]:
+        with self._connection() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection, _state(_events(connection), self.file.parent)
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        try:
+            connection = self._open()
+            try:
+                yield connection
+            finally:
+                connection.close()
+        except sqlite3.Error as error:
+            raise HoneError(f"cannot use the registry {self.file}: {error}") from error
+
+    def _open(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.file, timeout=_BUSY_SECONDS, isolation_level=None)
+        try:
+            (found,) = connection.execute("PRAGMA user_version").fetchone()
+            if found > _SCHEMA_VERSION:
+                raise HoneError(f"{self.file} was written by a newer Hone (schema {found}); update this one")
+            if found < _SCHEMA_VERSION:
+                self._create(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _create(self, connection: sqlite3.Connection) -> None:
+        from filelock import FileLock
+
+        # The switch to WAL fails at once, without waiting, when another process is doing the same.
+        with FileLock(self.file.with_name(f".{self.file.name}.lock")):
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {_SCHEMA_VERSION}; COMMIT;")
+
+
+def check_name(name: str, what: str) -> None:
+    """Raises UsageError unless `name` can name an adapter or alias."""
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"{name!r} cannot be {what}: use up to 64 letters, digits, dots, dashes and underscores, a letter or digit first"
+        )
+
+
+def _events(connection: sqlite3.Connection) -> list[Event]:
+    rows = connection.execute(
+        "SELECT number, time, kind, alias, name, digest, replaced, actor, data FROM events ORDER BY number"
+    )
+    return [Event(*row[:-1], json.loads(row[-1])) for row in rows]
+
+
+def _state(events: list[Event], home: Path) -> _State:
+    state = _State()
+    for event in events:
+        key = (event.name, event.digest)
+        if event.kind == "registered":
+            data = {**event.data, "folder": home / event.data["folder"]}
+            state.versions[key] = AdapterVersion(event.name, event.digest, **data)
+        elif event.kind == "removed":
+            state.versions.pop(key, None)
+        elif event.alias:
+            stack = state.promotions.setdefault(event.alias, [])
+            if event.kind == "promoted":
+                if stack[-1:] != [key]:
+                    stack.append(key)
+            else:
+                while stack and stack[-1] != key:
+                    stack.pop()
+    return state
+
+
+def _find(state: _State, spec: str) -> AdapterVersion | None:
+    if spec in state.promotions:
+        return _live(state, spec)
+    name, at, prefix = spec.partition("@")
+    versions = [version for version in state.versions.values() if version.name == name]
+    if not at:
+        return versions[-1] if versions else None
+    if not versions:
+        return None
+    if not _DIGEST_PREFIX.fullmatch(prefix.lower()):
+        raise UsageError(f"{spec}: after the @ comes a digest of at least 6 hexadecimal digits")
+    fitting = [version for version in versions if version.digest.startswith(prefix.lower())]
+    if len(fitting) > 1:
+        raise HoneError(f"{spec} fits {len(fitting)} versions ({', '.join(v.id for v in fitting)}); give more digits")
+    return fitting[0] if fitting else None
+
+
+def _required(state: _State, spec: str) -> AdapterVersion:
+    version = _find(state, spec)
+    if version is None:
+        known = ", ".join(version.id for version in state.versions.values()) or "none yet; `hone tune` makes one"
+        raise UnknownModel(f"no adapter version is called {spec}; there are: {known}")
+    return version
+
+
+def _live(state: _State, alias: str) -> AdapterVersion | None:
+    stack = state.promotions.get(alias)
+    return state.versions.get(stack[-1]) if stack else None
+
+
+def _key(version: AdapterVersion) -> _Key:
+    return version.name, version.digest
