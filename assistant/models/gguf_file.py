@@ -6,8 +6,8 @@ of thousands of entries that nobody here needs as objects.
 
 import hashlib
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
@@ -24,11 +24,12 @@ class GgufHeader:
     """The header of one GGUF file.
 
     `values` holds scalars and strings by key; `tokenizer` is the sha256 (hex) over every `tokenizer.*` entry but the
-    chat template.
+    chat template; `parameters` counts the elements of all tensors.
     """
 
     values: dict[str, int | float | bool | str]
     tokenizer: str
+    parameters: int
 
     @property
     def architecture(self) -> str:
@@ -65,11 +66,11 @@ def read_header(path: Path) -> GgufHeader:
                 return _parse(_Reader(data), len(data), path)
     except OSError as error:
         raise HoneError(f"cannot read {path}: {error.strerror}") from error
-    except (struct.error, _Damaged, UnicodeDecodeError, OverflowError) as error:
+    except (struct.error, _DamagedError, UnicodeDecodeError, OverflowError) as error:
         raise HoneError(f"{path} is damaged or cut short inside its header; download it again") from error
 
 
-class _Damaged(Exception):
+class _DamagedError(Exception):
     pass
 
 
@@ -85,7 +86,7 @@ class _Reader:
 
     def skip(self, length: int) -> bytes:
         if length < 0 or self.at + length > len(self.data):
-            raise _Damaged
+            raise _DamagedError
         piece = self.data[self.at : self.at + length]
         self.at += length
         return piece
@@ -100,7 +101,7 @@ def _parse(reader: _Reader, size: int, path: Path) -> GgufHeader:
         raise HoneError(f"{path} is GGUF version {version}; Hone reads versions 2 and 3")
     tensors, entries = reader.number("Q"), reader.number("Q")
     if tensors > size or entries > size:
-        raise _Damaged
+        raise _DamagedError
     values: dict[str, int | float | bool | str] = {}
     raw: dict[str, bytes] = {}
     for _ in range(entries):
@@ -114,20 +115,20 @@ def _parse(reader: _Reader, size: int, path: Path) -> GgufHeader:
         elif kind in _SCALARS:
             values[key] = reader.number(_SCALARS[kind])
         else:
-            raise _Damaged
+            raise _DamagedError
         if key.startswith("tokenizer.") and key != _TEMPLATE_KEY:
             raw[key] = hashlib.sha256(reader.data[start : reader.at]).digest()
-    needed = max(_tensor_ends(reader, tensors), default=0)
+    needed, parameters = _measure_tensors(reader, tensors)
     alignment = int(values.get("general.alignment", 32))
     if alignment <= 0:
-        raise _Damaged
+        raise _DamagedError
     needed += -(-reader.at // alignment) * alignment
     if needed > size:
         raise HoneError(f"{path} is cut short: {size:,} bytes of {needed:,}; download it again")
     digest = hashlib.sha256()
     for key in sorted(raw):
         digest.update(key.encode() + b"\0" + raw[key])
-    return GgufHeader(values, digest.hexdigest())
+    return GgufHeader(values, digest.hexdigest(), parameters)
 
 
 def _skip_array(reader: _Reader) -> None:
@@ -140,29 +141,29 @@ def _skip_array(reader: _Reader) -> None:
         for _ in range(count):
             at += 8 + unpack(data, at)[0]
             if at > end:
-                raise _Damaged
+                raise _DamagedError
         reader.at = at
     else:
-        raise _Damaged
+        raise _DamagedError
 
 
-def _tensor_ends(reader: _Reader, count: int) -> Iterator[int]:
-    """Where each tensor ends, in bytes after the start of the data section."""
+def _measure_tensors(reader: _Reader, count: int) -> tuple[int, int]:
+    """The bytes that the data section must have, and the elements of all tensors."""
     from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 
+    end = parameters = 0
     for _ in range(count):
         reader.text()
         dimensions = reader.number("I")
         if dimensions > 8:
-            raise _Damaged
-        elements = 1
-        for _ in range(dimensions):
-            elements *= reader.number("Q")
+            raise _DamagedError
+        elements = prod(reader.number("Q") for _ in range(dimensions))
         kind, offset = reader.number("I"), reader.number("Q")
         try:
             block, block_bytes = GGML_QUANT_SIZES[GGMLQuantizationType(kind)]
         except (ValueError, KeyError):
-            # A quantization newer than the `gguf` package: its start is all that can be checked.
-            yield offset
-            continue
-        yield offset + elements // block * block_bytes
+            # A quantization newer than the `gguf` package: where it starts is all that can be checked.
+            block, block_bytes = 1, 0
+        end = max(end, offset + elements // block * block_bytes)
+        parameters += elements
+    return end, parameters

@@ -1,0 +1,102 @@
+"""Makes the tuning form of a GGUF: its exact weights, dequantized to fp32 safetensors, with tokenizer and template.
+
+An adapter tuned on that folder is trained against the very weights that llama.cpp serves.
+"""
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from assistant import atomic, paths
+from assistant.errors import HoneError
+from assistant.models import transfer
+from assistant.models.digests import file_digest
+from assistant.models.gguf_file import read_header
+from assistant.models.store import BaseModel
+from assistant.models.transfer import Progress
+
+_BYTES_PER_PARAMETER = 4
+
+
+def tuning_folder(base: BaseModel, progress: Progress | None = None) -> Path:
+    """The cached conversion of `base.gguf`, made now when it is missing.
+
+    Raises:
+        HoneError: an architecture or tokenizer that transformers cannot read from GGUF, not enough memory or disk.
+    """
+    if base.gguf is None:
+        raise HoneError(f"{base.name} has no GGUF to convert")
+    target = cached_folder(base.gguf)
+    if target.exists():
+        return target
+    target.parent.mkdir(exist_ok=True)
+    with transfer.locked(target.parent / f".{target.name}.lock", f"{base.name} for tuning", progress):
+        if target.exists():
+            return target
+        for leftover in target.parent.glob(f".{target.name}.*.part"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        size = read_header(base.gguf).parameters * _BYTES_PER_PARAMETER
+        what = f"the tuning form of {base.name}"
+        transfer.require_space(target.parent, size + size // 50, what)
+        if progress:
+            progress(f"converting {base.name} to fp32 for tuning", 0, size)
+        with transfer.disk_errors(what, target.parent), atomic.new_folder(target) as staging:
+            _convert_in_child(base.gguf, staging, what)
+        if progress:
+            progress(f"converting {base.name} to fp32 for tuning", size, size)
+    return target
+
+
+def cached_folder(gguf: Path) -> Path:
+    """Where the tuning form of a GGUF is, or will be: named by the digest of the file."""
+    return paths.models_dir() / "tuning" / file_digest(gguf)[:24]
+
+
+def _convert_in_child(gguf: Path, folder: Path, what: str) -> None:
+    """Converts in a process of its own: its memory (several times the model) is given back, and the progress bars and
+    notes of the libraries stay off the terminal."""
+    command = [sys.executable, "-m", "assistant.models.convert", str(gguf), str(folder)]
+    environment = {**os.environ, "TQDM_DISABLE": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    child = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment, text=True
+    )
+    try:
+        _, errors = child.communicate()
+    finally:
+        if child.poll() is None:
+            child.kill()
+            child.wait()
+    if child.returncode == 0:
+        return
+    last = (errors.strip().splitlines() or ["no message"])[-1]
+    if child.returncode == -signal.SIGKILL or "MemoryError" in last:
+        raise HoneError(f"not enough memory to make {what}; close other programs or choose a smaller model")
+    if "os error 28" in errors or "No space left" in errors:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    raise HoneError(
+        f"{what} cannot be made from {gguf}: {last[:300]}; tune from a safetensors version of the model instead"
+    )
+
+
+def _convert(gguf: Path, folder: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    model = AutoModelForCausalLM.from_pretrained(
+        gguf.parent, gguf_file=gguf.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
+    )
+    # save_pretrained refuses a quantized model, and takes this for the mark of one.
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    model.hf_quantizer = None
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+if __name__ == "__main__":
+    _convert(Path(sys.argv[1]), Path(sys.argv[2]))
