@@ -1,0 +1,286 @@
+"""Conversations on disk: one append-only JSONL file per session, synced as it grows.
+
+Every event is a line: `session` (the first), `draft`, `queued`, `user`, `partial` (a piece of an answer under way) and
+`answer` (the whole answer). A process killed in mid-answer leaves its partials, from which the answer is put together
+when the session is read again; a torn last line is passed over.
+"""
+
+import fcntl
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from assistant import paths
+from assistant.errors import HoneError
+
+SCHEMA_VERSION = 1
+Role = Literal["user", "assistant"]
+_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
+_EPOCH_MILLISECONDS = 1_735_689_600_000  # 2025-01-01: eight base-32 digits of milliseconds last until 2059
+_ID_LENGTH = 8
+_NO_FINISH = "interrupted"
+
+
+@dataclass(frozen=True)
+class Message:
+    role: Role
+    text: str
+    finish: str | None = None
+    """Of an answer: stop, length, cancelled, error, or interrupted when its process died while writing it."""
+    model: str | None = None
+    at: str = ""
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """What a session file says; `draft` is the text that was typed (or queued) and not yet asked."""
+
+    id: str
+    messages: tuple[Message, ...] = ()
+    draft: str = ""
+    folder: str = ""
+    created: str = ""
+
+    @property
+    def title(self) -> str:
+        """The first line that the user wrote."""
+        first = next((message.text for message in self.messages if message.role == "user"), self.draft)
+        return next((line.strip() for line in first.splitlines() if line.strip()), "")
+
+
+@dataclass
+class Session:
+    """One open conversation. The file appears with the first event and is locked against a second writer.
+
+    Every method that writes raises HoneError when the disk refuses; what was written before stays.
+    """
+
+    conversation: Conversation
+    path: Path
+    _file: IO[bytes] | None = field(default=None, repr=False)
+
+    @property
+    def id(self) -> str:
+        return self.conversation.id
+
+    def draft(self, text: str) -> None:
+        """Keeps what stands in the input box; an empty text clears it."""
+        if text != self.conversation.draft:
+            self._append({"type": "draft", "text": text})
+            self.conversation = replace(self.conversation, draft=text)
+
+    def queued(self, text: str) -> None:
+        """Keeps a prompt that waits for its turn; `user` with the same text takes it out of the queue."""
+        self._append({"type": "queued", "text": text, "at": _now()})
+        self.conversation = replace(self.conversation, draft="")
+
+    def user(self, text: str) -> None:
+        message = Message("user", text, at=_now())
+        self._append({"type": "user", "text": text, "at": message.at})
+        self._add(message)
+
+    def partial(self, text: str) -> None:
+        """Keeps the next piece of the answer under way."""
+        self._append({"type": "partial", "text": text})
+
+    def answer(self, text: str, finish: str, model: str | None = None, details: Mapping[str, Any] | None = None) -> None:
+        """Closes the answer under way: `text` is the whole of it, however it ended."""
+        message = Message("assistant", text, finish, model, _now())
+        event = {"type": "answer", "text": text, "finish": finish, "model": model, "at": message.at}
+        self._append({**event, **({"details": dict(details)} if details else {})})
+        self._add(message)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _add(self, message: Message) -> None:
+        self.conversation = replace(self.conversation, messages=(*self.conversation.messages, message), draft="")
+
+    def _append(self, event: Mapping[str, Any]) -> None:
+        line = json.dumps(event, ensure_ascii=True) + "\n"
+        try:
+            if self._file is None:
+                self._file = _open_new(self.path)
+                header = {"type": "session", "schema_version": SCHEMA_VERSION, "id": self.id}
+                head = {**header, "created": self.conversation.created, "folder": self.conversation.folder}
+                line = json.dumps(head, ensure_ascii=True) + "\n" + line
+            self._file.write(line.encode("ascii"))
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise HoneError(f"cannot save the conversation to {self.path}: {error.strerror}") from error
+
+
+def new(folder: Path | None = None) -> Session:
+    """A conversation that is not on disk until something is said in it."""
+    taken = paths.sessions_dir()
+    number = time.time_ns() // 1_000_000 - _EPOCH_MILLISECONDS
+    while (taken / f"{_encode(number)}.jsonl").exists():
+        number += 1 + secrets.randbelow(8)
+    identifier = _encode(number)
+    conversation = Conversation(identifier, folder=str(folder or Path.cwd()), created=_now())
+    return Session(conversation, taken / f"{identifier}.jsonl")
+
+
+def open_session(spec: str) -> Session:
+    """Opens a session to go on with it: its id, a unique beginning of it, or `last`.
+
+    Raises:
+        HoneError: there is none, the beginning is ambiguous, another process has it open, or the file is newer.
+    """
+    path = _find(spec)
+    try:
+        file = path.open("r+b")
+    except OSError as error:
+        raise HoneError(f"cannot open the session {path}: {error.strerror}") from error
+    try:
+        _lock(file, path.stem)
+        content = file.read()
+        if content and not content.endswith(b"\n"):
+            file.write(b"\n")
+        return Session(_parse(path.stem, content), path, file)
+    except BaseException:
+        file.close()
+        raise
+
+
+def load(spec: str) -> Conversation:
+    """Reads a session without opening it for writing."""
+    path = _find(spec)
+    try:
+        return _parse(path.stem, path.read_bytes())
+    except OSError as error:
+        raise HoneError(f"cannot read the session {path}: {error.strerror}") from error
+
+
+def listing(limit: int | None = None) -> list[Conversation]:
+    """Sessions with something in them, newest first; files that cannot be read are left out."""
+    found: list[Conversation] = []
+    for identifier in sorted(_identifiers(), reverse=True):
+        if limit is not None and len(found) == limit:
+            break
+        try:
+            conversation = load(identifier)
+        except HoneError:
+            continue
+        if conversation.messages or conversation.draft:
+            found.append(conversation)
+    return found
+
+
+def _identifiers() -> list[str]:
+    return [path.stem for path in paths.sessions_dir().glob("*.jsonl")]
+
+
+def _find(spec: str) -> Path:
+    identifiers = sorted(_identifiers())
+    if spec == "last":
+        newest = listing(limit=1)
+        if not newest:
+            raise HoneError("there is no session yet; start one with `hone`")
+        return paths.sessions_dir() / f"{newest[0].id}.jsonl"
+    matches = [spec] if spec in identifiers else [one for one in identifiers if spec and one.startswith(spec)]
+    if len(matches) == 1:
+        return paths.sessions_dir() / f"{matches[0]}.jsonl"
+    if matches:
+        raise HoneError(f"{spec!r} fits {len(matches)} sessions ({', '.join(matches[:4])}); give more of the id")
+    near = get_close_matches(spec, identifiers, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else "`hone chat --sessions` lists them"
+    raise HoneError(f"no session {spec!r}; {hint}")
+
+
+def _parse(identifier: str, content: bytes) -> Conversation:
+    conversation = Conversation(identifier)
+    messages: list[Message] = []
+    queue: list[str] = []
+    partial: list[str] = []
+    draft = ""
+
+    def close_partial() -> None:
+        if partial:
+            messages.append(Message("assistant", "".join(partial), _NO_FINISH))
+            partial.clear()
+
+    for event in _events(content):
+        text = event.get("text")
+        match event.get("type"):
+            case "session":
+                if event.get("schema_version", 0) > SCHEMA_VERSION:
+                    raise HoneError(f"session {identifier} was written by a newer Hone; update this one to open it")
+                folder, created = str(event.get("folder", "")), str(event.get("created", ""))
+                conversation = replace(conversation, folder=folder, created=created)
+            case "draft" if isinstance(text, str):
+                draft = text
+            case "queued" if isinstance(text, str):
+                queue.append(text)
+                draft = ""
+            case "user" if isinstance(text, str):
+                close_partial()
+                if text in queue:
+                    queue.remove(text)
+                else:
+                    draft = ""
+                messages.append(Message("user", text, at=str(event.get("at", ""))))
+            case "partial" if isinstance(text, str):
+                partial.append(text)
+            case "answer" if isinstance(text, str):
+                partial.clear()
+                messages.append(_answer(event, text))
+    close_partial()
+    unsent = "\n\n".join([*queue, draft] if draft else queue)
+    return replace(conversation, messages=tuple(messages), draft=unsent)
+
+
+def _answer(event: Mapping[str, Any], text: str) -> Message:
+    model = event.get("model")
+    finish, at = str(event.get("finish", _NO_FINISH)), str(event.get("at", ""))
+    return Message("assistant", text, finish, model if isinstance(model, str) else None, at)
+
+
+def _events(content: bytes) -> Iterator[dict[str, Any]]:
+    for line in content.split(b"\n"):
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(event, dict):
+            yield event
+
+
+def _open_new(path: Path) -> IO[bytes]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+    file = os.fdopen(descriptor, "r+b")
+    try:
+        _lock(file, path.stem)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _lock(file: IO[bytes], identifier: str) -> None:
+    try:
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise HoneError(f"session {identifier} is open in another window; close it there first") from error
+
+
+def _encode(number: int) -> str:
+    digits = []
+    for _ in range(_ID_LENGTH):
+        number, digit = divmod(number, len(_DIGITS))
+        digits.append(_DIGITS[digit])
+    return "".join(reversed(digits))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
