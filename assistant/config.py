@@ -1,4 +1,4 @@
-"""Settings, each later source winning: defaults, the repository's hone.toml, the user's config.toml, HONE_* variables, flags."""
+"""Settings. Each later source wins: defaults, the repository's hone.toml, the user's config.toml, HONE_*, flags."""
 
 import difflib
 import tomllib

@@ -93,7 +93,8 @@ def _convert(gguf: Path, folder: Path) -> None:
     # save_pretrained refuses a quantized model, and takes this for the mark of one.
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
-    model.hf_quantizer = None
+    if hasattr(model, "hf_quantizer"):
+        del model.hf_quantizer
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 

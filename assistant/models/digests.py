@@ -1,10 +1,11 @@
-"""Digests of files, remembered by path, size and modification time so that a large file is read once, not at each start."""
+"""Digests of files, remembered by path, size and modification time: a large file is read once, not at each start."""
 
 import json
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from assistant import atomic, paths
 from assistant.models.transfer import sha256_of
@@ -43,7 +44,7 @@ def _file() -> Path:
     return paths.home() / "digests.json"
 
 
-def _load() -> dict[str, dict[str, object]]:
+def _load() -> dict[str, dict[str, Any]]:
     try:
         loaded = json.loads(_file().read_text("utf-8"))
     except (OSError, ValueError):

@@ -60,7 +60,7 @@ def read_header(path: Path) -> GgufHeader:
         with path.open("rb") as file:
             if file.read(4) != MAGIC:
                 raise HoneError(
-                    f"{path} is not a GGUF file (it does not begin with GGUF); give a .gguf model or a safetensors folder"
+                    f"{path} is not a GGUF file (its first bytes differ); give a .gguf model or a safetensors folder"
                 )
             with mmap(file.fileno(), 0, access=ACCESS_READ) as data:
                 return _parse(_Reader(data), len(data), path)
@@ -82,7 +82,7 @@ class _Reader:
     def number(self, code: str) -> int:
         (value,) = struct.unpack_from("<" + code, self.data, self.at)
         self.at += struct.calcsize("<" + code)
-        return value  # type: ignore[no-any-return]
+        return value
 
     def skip(self, length: int) -> bytes:
         if length < 0 or self.at + length > len(self.data):

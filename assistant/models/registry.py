@@ -36,8 +36,10 @@ CREATE TABLE IF NOT EXISTS events (
     actor TEXT,
     data TEXT NOT NULL       -- JSON: the version registered, or the evidence of a promotion
 );
-CREATE TRIGGER IF NOT EXISTS events_stay BEFORE UPDATE ON events BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
-CREATE TRIGGER IF NOT EXISTS events_last BEFORE DELETE ON events BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
+CREATE TRIGGER IF NOT EXISTS no_update BEFORE UPDATE ON events
+BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
+CREATE TRIGGER IF NOT EXISTS no_delete BEFORE DELETE ON events
+BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
 """
 
 
@@ -115,7 +117,7 @@ class Registry:
                 owner = "a base model" if version.name in CATALOGUE else "an alias"
                 raise UsageError(f"{version.name} is the name of {owner}; choose another name for the adapter")
             if (version.name, version.digest) not in state.versions:
-                self._append(connection, "registered", None, version, None, None, self._as_json(version))
+                self._append(connection, "registered", version, data=self._as_json(version))
 
     def versions(self, name: str | None = None) -> list[AdapterVersion]:
         """All versions (of one adapter), newest last."""
@@ -148,7 +150,13 @@ class Registry:
             version = _required(state, spec)
             live = _live(state, alias)
             return self._append(
-                connection, "promoted", alias, version, live.id if live else None, actor, evidence or {}
+                connection,
+                "promoted",
+                version,
+                alias=alias,
+                replaced=live.id if live else None,
+                actor=actor,
+                data=evidence,
             )
 
     def rollback(self, alias: str = "champion", actor: str | None = None) -> Event:
@@ -164,7 +172,8 @@ class Registry:
             earlier = [key for key in state.promotions[alias][:-1] if key in state.versions and key != _key(live)]
             if not earlier:
                 raise HoneError(f"{alias} has pointed to nothing before {live.id}; there is nothing to roll back to")
-            return self._append(connection, "rolled back", alias, state.versions[earlier[-1]], live.id, actor, {})
+            target = state.versions[earlier[-1]]
+            return self._append(connection, "rolled back", target, alias=alias, replaced=live.id, actor=actor)
 
     def history(self, alias: str | None = None) -> list[Event]:
         """The events (of one alias), oldest first."""
@@ -188,26 +197,28 @@ class Registry:
             held = [alias for alias in state.promotions if _live(state, alias) == version]
             if held:
                 raise HoneError(f"{version.id} is live as {held[0]}; roll back or promote another version first")
-            self._append(connection, "removed", None, version, None, actor, {})
+            self._append(connection, "removed", version, actor=actor)
             return version
 
     def _append(
         self,
         connection: sqlite3.Connection,
         kind: EventKind,
-        alias: str | None,
         version: AdapterVersion,
-        replaced: str | None,
-        actor: str | None,
-        data: dict[str, Any],
+        *,
+        alias: str | None = None,
+        replaced: str | None = None,
+        actor: str | None = None,
+        data: dict[str, Any] | None = None,
     ) -> Event:
         time = datetime.now(UTC).isoformat(timespec="milliseconds")
-        row = (time, kind, alias, version.name, version.digest, replaced, actor, json.dumps(data, allow_nan=False))
+        row = (time, kind, alias, version.name, version.digest, replaced, actor)
         inserted = connection.execute(
-            "INSERT INTO events (time, kind, alias, name, digest, replaced, actor, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            row,
+            "INSERT INTO events (time, kind, alias, name, digest, replaced, actor, data)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (*row, json.dumps(data or {}, allow_nan=False)),
         )
-        return Event(inserted.lastrowid or 0, time, kind, alias, version.name, version.digest, replaced, actor, data)
+        return Event(inserted.lastrowid or 0, *row, data or {})
 
     def _as_json(self, version: AdapterVersion) -> dict[str, Any]:
         folder, home = version.folder.absolute(), self.file.parent.absolute()
@@ -274,15 +285,15 @@ def check_name(name: str, what: str) -> None:
     """Raises UsageError unless `name` can name an adapter or alias."""
     if not _NAME.fullmatch(name):
         raise UsageError(
-            f"{name!r} cannot be {what}: use up to 64 letters, digits, dots, dashes and underscores, a letter or digit first"
+            f"{name!r} cannot be {what}: use up to 64 letters, digits, dots, dashes and underscores, "
+            "a letter or digit first"
         )
 
 
 def _events(connection: sqlite3.Connection) -> list[Event]:
-    rows = connection.execute(
-        "SELECT number, time, kind, alias, name, digest, replaced, actor, data FROM events ORDER BY number"
-    )
-    return [Event(*row[:-1], json.loads(row[-1])) for row in rows]
+    columns = "number, time, kind, alias, name, digest, replaced, actor, data"
+    rows = connection.execute(f"SELECT {columns} FROM events ORDER BY number")
+    return [Event(**{**dict(zip(columns.split(", "), row, strict=True)), "data": json.loads(row[-1])}) for row in rows]
 
 
 def _state(events: list[Event], home: Path) -> _State:

@@ -64,7 +64,8 @@ def verify(adapter: AdapterVersion, base: BaseModel) -> None:
     digest = adapter_digest(adapter.folder, found)
     if digest != adapter.digest:
         raise HoneError(
-            f"the files of {adapter.id} in {adapter.folder} were changed (their digest is now {digest[:12]}), so it is not used"
+            f"the files of {adapter.id} in {adapter.folder} were changed (digest now {digest[:12]}), "
+            "so it is not used: tune again or promote another version"
         )
 
 

