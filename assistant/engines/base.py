@@ -1,0 +1,127 @@
+"""What every inference engine offers: streamed generation that can be cancelled, and token counts."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Literal, Protocol
+
+from assistant.errors import HoneError
+
+FinishReason = Literal["stop", "length", "cancelled"]
+
+
+class InvalidRequest(HoneError):
+    """The engine cannot run this request as asked (too long for the context, unknown adapter, bad token ids)."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class Request:
+    """One generation. Temperature 0 is greedy; `seed` None draws one."""
+
+    prompt: str | tuple[int, ...]
+    max_tokens: int = 256
+    temperature: float = 0.0
+    top_p: float = 0.95
+    top_k: int = 40
+    min_p: float = 0.05
+    repeat_penalty: float = 1.0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    adapter: str | None = None
+    parse_special: bool = True
+    """Whether text such as `<|im_end|>` in a string prompt becomes the special token of that name."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Token counts and seconds. `prompt_tokens` includes the `cached_tokens` that were not computed again."""
+
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    prompt_seconds: float
+    completion_seconds: float
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A piece of the answer; the last one has a finish reason and the usage."""
+
+    text: str = ""
+    finish_reason: FinishReason | None = None
+    usage: Usage | None = None
+
+
+Emit = Callable[[Chunk | HoneError], None]
+"""Receives the chunks of one request from a thread of the engine; the last call is a chunk with a finish reason or an
+error."""
+
+Cancel = Callable[[], None]
+
+
+class Engine(Protocol):
+    """A model that generates. All methods may be called from any thread."""
+
+    @property
+    def context_length(self) -> int:
+        """The most tokens of prompt and answer together."""
+
+    @property
+    def chat_template(self) -> str | None:
+        """The tokenizer's Jinja template, None when the model has none."""
+
+    @property
+    def special_tokens(self) -> Mapping[str, str]:
+        """`bos_token` and `eos_token` as the chat template names them."""
+
+    def start(self, request: Request, emit: Emit) -> Cancel:
+        """Begins a generation and returns at once. Cancelling ends it within one token, with a last chunk whose finish
+        reason is `cancelled`; cancelling twice, or after the end, does nothing."""
+
+    def stream(self, request: Request) -> Iterator[Chunk]:
+        """The chunks of one generation; closing the iterator cancels it within one token.
+
+        Raises:
+            InvalidRequest: the request does not fit this engine.
+            EngineError: the engine failed; the next request may work.
+        """
+
+    def tokenize(self, text: str, parse_special: bool = False) -> list[int]:
+        """Token ids of `text` alone, without a beginning token."""
+
+    def find_token(self, text: str) -> int | None:
+        """The id of the one special token spelled `text`, None when the vocabulary has none."""
+
+    def close(self) -> None:
+        """Frees the model; running generations end with an error."""
+
+
+def iterate(start: Callable[[Request, Emit], Cancel], request: Request) -> Iterator[Chunk]:
+    """`Engine.stream` in terms of `Engine.start`."""
+    received: SimpleQueue[Chunk | HoneError] = SimpleQueue()
+    cancel = start(request, received.put)
+    try:
+        while True:
+            item = received.get()
+            if isinstance(item, HoneError):
+                raise item
+            yield item
+            if item.finish_reason is not None:
+                return
+    finally:
+        cancel()
+
+
+def check_request(request: Request, adapters: Sequence[str]) -> None:
+    """
+    Raises:
+        InvalidRequest: a field is out of range or the adapter is not loaded.
+    """
+    if not request.prompt:
+        raise InvalidRequest("the prompt is empty")
+    if request.max_tokens < 1:
+        raise InvalidRequest(f"max_tokens must be at least 1, got {request.max_tokens}")
+    if request.adapter is not None and request.adapter not in adapters:
+        raise InvalidRequest(f"the engine has no adapter {request.adapter}")

@@ -1,0 +1,317 @@
+"""The llama.cpp engine: a GGUF model and its LoRA adapters in a child process.
+
+A crash in native code, or a kill, ends the running requests with an `EngineError`; the next one starts a new child.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from itertools import count
+from pathlib import Path
+from queue import SimpleQueue
+from typing import IO, Any
+
+from assistant.engines.base import Cancel, Chunk, Emit, InvalidRequest, Request, Usage, check_request, iterate
+from assistant.errors import EngineError, HoneError
+
+
+# OpenMP's threads wait for each other by spinning, by default for milliseconds. When anything else wants a core, that
+# made decoding ten to seventy times slower (0.5 to 3 tokens per second against 24 to 36, on two busy cores).
+_SPIN_COUNT = "1000"
+
+
+@dataclass
+class _Job:
+    """A message for the child and where its answers go."""
+
+    message: dict[str, Any]
+    receive: Callable[[dict[str, Any] | HoneError], None]
+    adapter: str | None
+    exclusive: bool
+    """Runs only beside jobs with the same adapter."""
+
+
+class LlamaCpp:
+    """Requests with the same adapter run together, others wait their turn: mixed in one batch, results were seen to
+    differ from the same request alone.
+
+    Raises:
+        HoneError: there is no such file, or it is no GGUF.
+        EngineError: llama.cpp cannot load the model or an adapter.
+    """
+
+    def __init__(
+        self,
+        gguf: Path,
+        adapters: Mapping[str, Path] | None = None,
+        context_length: int = 4096,
+        threads: int | None = None,
+    ) -> None:
+        self._adapters = dict(adapters or {})
+        for file in (gguf, *self._adapters.values()):
+            _check_gguf(file)
+        self._config = {
+            "gguf": str(gguf.absolute()),
+            "adapters": [(name, str(path.absolute())) for name, path in self._adapters.items()],
+            "context_length": context_length,
+            "threads": threads or _physical_cores(),
+        }
+        self._lock = threading.Lock()
+        self._numbers = count(1)
+        self._waiting: deque[tuple[int, _Job]] = deque()
+        self._running: dict[int, _Job] = {}
+        self._process: subprocess.Popen[bytes] | None = None
+        self._alive = False
+        self._ready = False
+        self._closed = False
+        self._properties: dict[str, Any] = {}
+        loaded: SimpleQueue[HoneError | None] = SimpleQueue()
+        self._begin(loaded.put)
+        failure = loaded.get()
+        if failure is not None:
+            raise failure
+
+    @property
+    def adapters(self) -> frozenset[str]:
+        return frozenset(self._adapters)
+
+    @property
+    def context_length(self) -> int:
+        return int(self._properties["context_length"])
+
+    @property
+    def chat_template(self) -> str | None:
+        return self._properties["chat_template"]
+
+    @property
+    def special_tokens(self) -> Mapping[str, str]:
+        return {name: self._properties[name] for name in ("bos_token", "eos_token")}
+
+    @property
+    def process_id(self) -> int | None:
+        """Of the child, None while there is none."""
+        return self._process.pid if self._process and self._alive else None
+
+    def start(self, request: Request, emit: Emit) -> Cancel:
+        check_request(request, tuple(self._adapters))
+
+        def receive(message: dict[str, Any] | HoneError) -> None:
+            if isinstance(message, HoneError):
+                emit(message)
+            elif "text" in message:
+                emit(Chunk(message["text"]))
+            else:
+                end = dict(message["end"])
+                emit(Chunk(finish_reason=end.pop("reason"), usage=Usage(**end)))
+
+        number = self._submit(_Job({"run": asdict(request)}, receive, request.adapter, exclusive=True))
+        return lambda: self._cancel(number)
+
+    def stream(self, request: Request) -> Iterator[Chunk]:
+        return iterate(self.start, request)
+
+    def tokenize(self, text: str, parse_special: bool = False) -> list[int]:
+        return self.tokenize_all([text], parse_special)[0]
+
+    def tokenize_all(self, texts: list[str], parse_special: bool = False) -> list[list[int]]:
+        received: SimpleQueue[dict[str, Any] | HoneError] = SimpleQueue()
+        message = {"tokenize": texts, "parse_special": parse_special}
+        self._submit(_Job(message, received.put, None, exclusive=False))
+        answer = received.get()
+        if isinstance(answer, HoneError):
+            raise answer
+        return [list(tokens) for tokens in answer["tokens"]]
+
+    def find_token(self, text: str) -> int | None:
+        special, plain = self.tokenize(text, parse_special=True), self.tokenize(text)
+        return special[0] if len(special) == 1 and special != plain else None
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            process = self._process
+        if process is not None:
+            _stop(process)
+
+    def _submit(self, job: _Job) -> int:
+        number = next(self._numbers)
+        with self._lock:
+            if self._closed:
+                raise EngineError("the engine is closed")
+            self._waiting.append((number, job))
+            dead = not self._alive
+            if not dead:
+                self._dispatch()
+        if dead:
+            self._begin(None)
+        return number
+
+    def _dispatch(self) -> None:
+        """Sends what may run now; the lock is held."""
+        while self._waiting and self._ready:
+            number, job = self._waiting[0]
+            others = [running for running in self._running.values() if running.exclusive]
+            if job.exclusive and others and others[0].adapter != job.adapter:
+                return
+            self._waiting.popleft()
+            self._running[number] = job
+            self._send({"id": number, **job.message})
+
+    def _send(self, message: dict[str, Any]) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(message).encode() + b"\n")
+            self._process.stdin.flush()
+        except (BrokenPipeError, ValueError):
+            # The child is gone: the reading thread sees its end and fails what was running.
+            return
+
+    def _cancel(self, number: int) -> None:
+        with self._lock:
+            if number in self._running:
+                self._send({"id": number, "cancel": True})
+                return
+            job = next((job for waiting, job in self._waiting if waiting == number), None)
+            if job is None:
+                return
+            self._waiting = deque(item for item in self._waiting if item[0] != number)
+            self._dispatch()
+        end = {"reason": "cancelled", **dict.fromkeys(("prompt_tokens", "cached_tokens", "completion_tokens"), 0)}
+        job.receive({"end": {**end, "prompt_seconds": 0.0, "completion_seconds": 0.0}})
+
+    def _begin(self, loaded: Callable[[HoneError | None], None] | None) -> None:
+        with self._lock:
+            if self._alive or self._closed:
+                return
+            self._alive = True
+        # The thread that starts the child lives as long as the child: the kernel takes its end for the parent's.
+        threading.Thread(target=self._read, args=(loaded,), name="llamacpp", daemon=True).start()
+
+    def _read(self, loaded: Callable[[HoneError | None], None] | None) -> None:
+        folder = tempfile.mkdtemp(prefix="hone-engine-")
+        failure: HoneError | None = None
+        with tempfile.TemporaryFile() as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "assistant.engines.llamacpp_child"],
+                env={**os.environ, "GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", _SPIN_COUNT)},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+            )
+            assert process.stdout is not None
+            with self._lock:
+                self._process = process
+                self._send({**self._config, "folder": folder})
+                closed = self._closed
+            if closed:
+                _stop(process)
+            for line in process.stdout:
+                message = json.loads(line)
+                if "id" in message:
+                    self._route(message)
+                elif "ready" in message:
+                    with self._lock:
+                        self._properties = message["ready"]
+                        self._ready = True
+                        self._dispatch()
+                    if loaded is not None:
+                        loaded(None)
+                        loaded = None
+                else:
+                    failure = EngineError(f"cannot load {self._config['gguf']}: {_reason(log, message['failed'])}")
+            code = process.wait()
+            if failure is None:
+                failure = EngineError(_death(code, log, self._closed))
+        shutil.rmtree(folder, ignore_errors=True)
+        self._fail(failure, loaded)
+
+    def _route(self, message: dict[str, Any]) -> None:
+        number = message["id"]
+        if "text" in message:
+            job = self._running.get(number)
+            if job is not None:
+                job.receive(message)
+            return
+        with self._lock:
+            job = self._running.pop(number, None)
+            self._dispatch()
+        if job is None:
+            return
+        if "error" in message:
+            job.receive(InvalidRequest(message["error"]) if message["invalid"] else EngineError(message["error"]))
+        else:
+            job.receive(message)
+
+    def _fail(self, failure: HoneError, loaded: Callable[[HoneError | None], None] | None) -> None:
+        with self._lock:
+            was_ready = self._ready
+            self._alive = self._ready = False
+            failed = list(self._running.values())
+            self._running.clear()
+            # What was never sent to a child that worked can run on the next one.
+            if not was_ready or self._closed:
+                failed += [job for _, job in self._waiting]
+                self._waiting.clear()
+            again = bool(self._waiting)
+        if loaded is not None:
+            loaded(failure)
+        for job in failed:
+            job.receive(failure)
+        if again:
+            self._begin(None)
+
+
+def _physical_cores() -> int:
+    import psutil
+
+    return max(1, min(psutil.cpu_count(logical=False) or 1, len(os.sched_getaffinity(0))))
+
+
+def _check_gguf(file: Path) -> None:
+    try:
+        with file.open("rb") as opened:
+            magic = opened.read(4)
+    except OSError as error:
+        raise HoneError(f"cannot read the model file {file}: {error.strerror}") from error
+    if magic != b"GGUF":
+        raise HoneError(f"{file} is not a GGUF file")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Closing its input ends the child; it is killed when it hangs in native code."""
+    assert process.stdin is not None
+    try:
+        process.stdin.close()
+    except BrokenPipeError:
+        pass
+    try:
+        process.wait(timeout=3)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _reason(log: IO[bytes], fallback: str) -> str:
+    """The first error that llama.cpp reported, which is the one nearest to the cause."""
+    log.seek(0)
+    for line in log.read().decode(errors="replace").splitlines():
+        _, mark, text = line.partition(" E ")
+        if mark:
+            return text.strip()
+    return fallback
+
+
+def _death(code: int, log: IO[bytes], closed: bool) -> str:
+    if closed:
+        return "the engine was closed"
+    how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+    reason = _reason(log, "")
+    return f"the model's process {how}{': ' + reason if reason else ''}; send the request again"

@@ -1,0 +1,266 @@
+"""The process that holds one GGUF model: llama.cpp's server, driven by JSON lines on standard input and output.
+
+Run as `python -m assistant.engines.llamacpp_child`. The first line it reads is the configuration, the first it writes
+`{"ready": {...}}` or `{"failed": line}`. Then, each with the caller's `id`:
+
+    {"id", "run": {request}}                          ->  {"id", "text"}...  {"id", "end": {reason and counts}}
+    {"id", "cancel": true}                            ->  nothing; the run of that id ends
+    {"id", "tokenize": [text, ...], "parse_special"}  ->  {"id", "tokens": [[id, ...], ...]}
+
+or `{"id", "error": line, "invalid": whether the request was at fault}` in place of the end or the tokens. It exits when
+its standard input closes.
+"""
+
+import ctypes
+import http.client
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+from typing import Any, NoReturn
+
+_PR_SET_PDEATHSIG = 1
+
+# Prompts are computed in batches of this many tokens and can be cancelled between two of them. Measured on CPU: 64 is
+# as fast as 512 (quantized matrices gain nothing from longer batches) and keeps the wait under half a second.
+_BATCH = 64
+
+# Two sequences, so that a completion does not wait for a chat answer that is being written.
+_SLOTS = 2
+
+# llama.cpp draws a seed when it is given this one.
+_RANDOM_SEED = 0xFFFFFFFF
+
+
+class _Refused(Exception):
+    """The request is at fault, not the engine."""
+
+
+class _Listener(http.client.HTTPConnection):
+    """llama.cpp's own HTTP listener, which cannot be turned off: a Unix socket in a private folder, with a key."""
+
+    def __init__(self, path: str, key: str) -> None:
+        super().__init__("localhost")
+        self._path = path
+        self._key = key
+        self._lock = threading.Lock()
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(self._path)
+
+    def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
+        data = None if body is None else json.dumps(body)
+        with self._lock:
+            try:
+                self.request(method, path, data, headers)
+                response = self.getresponse()
+            except (http.client.HTTPException, OSError):
+                # The listener closes connections that were idle for some seconds.
+                self.close()
+                self.request(method, path, data, headers)
+                response = self.getresponse()
+            answer = json.loads(response.read())
+        if response.status != 200:
+            raise RuntimeError(str(answer.get("error", {}).get("message", f"status {response.status}")))
+        return answer
+
+
+class _Child:
+    def __init__(self, output: int, config: dict[str, Any]) -> None:
+        self._output = output
+        self._output_lock = threading.Lock()
+        self._cancelled: dict[int, bool] = {}
+        self._adapters: list[str] = [name for name, _ in config["adapters"]]
+        self._server, self._listener = _load(config)
+        properties = self._listener.call("GET", "/props")
+        self._context_length = int(properties["default_generation_settings"]["n_ctx"])
+        self._bos = str(properties.get("bos_token") or "")
+        self._write(
+            {
+                "ready": {
+                    "context_length": self._context_length,
+                    "chat_template": properties.get("chat_template") or None,
+                    "bos_token": self._bos,
+                    "eos_token": str(properties.get("eos_token") or ""),
+                }
+            }
+        )
+
+    def _write(self, message: dict[str, Any]) -> None:
+        data = json.dumps(message, separators=(",", ":")).encode() + b"\n"
+        with self._output_lock:
+            while data:
+                data = data[os.write(self._output, data) :]
+
+    def serve(self, lines: Any) -> None:
+        for line in lines:
+            message = json.loads(line)
+            number = message["id"]
+            if "cancel" in message:
+                if number in self._cancelled:
+                    self._cancelled[number] = True
+                continue
+            if "run" in message:
+                self._cancelled[number] = False
+            threading.Thread(target=self._answer, args=(number, message), daemon=True).start()
+
+    def _answer(self, number: int, message: dict[str, Any]) -> None:
+        try:
+            if "run" in message:
+                last = {"end": self._run(number, message["run"])}
+            else:
+                last = {"tokens": [self._tokenize(text, message["parse_special"]) for text in message["tokenize"]]}
+        except _Refused as error:
+            last = {"error": str(error), "invalid": True}
+        except Exception as error:
+            last = {"error": f"llama.cpp: {error}", "invalid": False}
+        self._cancelled.pop(number, None)
+        self._write({"id": number, **last})
+
+    def _tokenize(self, text: str, parse_special: bool, add_special: bool = False) -> list[int]:
+        body = {"content": text, "parse_special": parse_special, "add_special": add_special}
+        return list(self._listener.call("POST", "/tokenize", body)["tokens"])
+
+    def _run(self, number: int, request: dict[str, Any]) -> dict[str, Any]:
+        prompt = request["prompt"]
+        if isinstance(prompt, str):
+            special = bool(request["parse_special"])
+            # A chat template may have written the beginning token already.
+            begun = special and self._bos != "" and prompt.startswith(self._bos)
+            prompt = self._tokenize(prompt, special, add_special=not begun)
+        room = self._context_length - len(prompt)
+        if room < 1:
+            raise _Refused(
+                f"the prompt has {len(prompt)} tokens and the context of this model holds {self._context_length}; "
+                "shorten the prompt or raise context_length"
+            )
+        fields = _fields(request, prompt, min(request["max_tokens"], room), self._adapters)
+        state: dict[str, Any] = {}
+
+        def receive(event: dict[str, Any]) -> bool:
+            if "error" in event:
+                state["error"] = event["error"]
+                return True
+            choice = event["choices"][0]
+            state["timings"] = event.get("timings") or state.get("timings")
+            reason = choice["finish_reason"]
+            if choice["text"]:
+                self._write({"id": number, "text": choice["text"]})
+            if reason is not None:
+                state["reason"] = reason
+            return self._cancelled[number]
+
+        self._server.handle_completions(fields, receive)
+        if "error" in state:
+            message = str(state["error"].get("message", "unknown error"))
+            if state["error"].get("code") == 400:
+                raise _Refused(message)
+            raise RuntimeError(message)
+        if "reason" not in state and not self._cancelled[number]:
+            raise RuntimeError("the generation ended without a finish reason")
+        timings = state.get("timings") or {}
+        return {
+            "reason": state.get("reason", "cancelled"),
+            "prompt_tokens": len(prompt),
+            "cached_tokens": timings.get("cache_n", 0),
+            "completion_tokens": timings.get("predicted_n", 0),
+            "prompt_seconds": timings.get("prompt_ms", 0.0) / 1000,
+            "completion_seconds": timings.get("predicted_ms", 0.0) / 1000,
+        }
+
+
+def _fields(request: dict[str, Any], prompt: list[int], max_tokens: int, adapters: list[str]) -> dict[str, Any]:
+    """The fields that reach llama.cpp: only these, whatever was asked for."""
+    seed = request["seed"]
+    fields = {
+        "prompt": prompt,
+        "n_predict": max_tokens,
+        "temperature": request["temperature"],
+        "top_p": request["top_p"],
+        "top_k": request["top_k"],
+        "min_p": request["min_p"],
+        "repeat_penalty": request["repeat_penalty"],
+        "seed": secrets.randbelow(_RANDOM_SEED) if seed is None else seed % _RANDOM_SEED,
+        "stop": request["stop"],
+        "stream": True,
+        "cache_prompt": True,
+        # These two make llama.cpp call back between the batches of a prompt, which is where a cancel can take effect.
+        "return_progress": True,
+        "timings_per_token": True,
+    }
+    if adapters:
+        # An empty list would mean the global scales, so every adapter is named.
+        fields["lora"] = [
+            {"id": index, "scale": 1.0 if name == request["adapter"] else 0.0} for index, name in enumerate(adapters)
+        ]
+    return fields
+
+
+def _load(config: dict[str, Any]) -> tuple[Any, _Listener]:
+    import xllamacpp
+
+    key = secrets.token_urlsafe(24)
+    path = str(Path(config["folder"]) / "engine.sock")
+    params = xllamacpp.CommonParams()
+    params.model.path = config["gguf"]
+    # Each sequence gets the whole context length.
+    params.n_parallel = _SLOTS
+    params.n_ctx = config["context_length"] * _SLOTS
+    params.kv_unified = False
+    params.fit_params = False
+    params.n_batch = _BATCH
+    params.n_ubatch = _BATCH
+    params.cpuparams.n_threads = config["threads"]
+    params.cpuparams_batch.n_threads = config["threads"]
+    # States kept in memory are not told apart by adapter, so one computed with another adapter could be reused.
+    params.cache_ram_mib = 0
+    params.cache_idle_slots = False
+    params.hostnames = [path]
+    params.api_keys = [key]
+    params.cors_origins = ""
+    params.ui = False
+    params.endpoint_slots = False
+    params.offline = True
+    params.verbosity = 1
+    params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(file, 0.0) for _, file in config["adapters"]]
+    return xllamacpp.Server(params), _Listener(path, key)
+
+
+def _end(folder: str) -> NoReturn:
+    # llama.cpp's threads would delay or crash an orderly exit; nothing else needs one.
+    shutil.rmtree(folder, ignore_errors=True)
+    os._exit(0)
+
+
+def main() -> None:
+    # Ctrl-C reaches the whole process group; the parent decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    # What native code prints must not mix with the messages.
+    output = os.dup(1)
+    os.dup2(2, 1)
+    lines = sys.stdin.buffer
+    first = lines.readline()
+    if not first:
+        os._exit(0)
+    config = json.loads(first)
+    signal.signal(signal.SIGTERM, lambda *_: _end(config["folder"]))
+    try:
+        child = _Child(output, config)
+    except Exception as error:
+        os.write(output, json.dumps({"failed": str(error)}).encode() + b"\n")
+    else:
+        child.serve(lines)
+    _end(config["folder"])
+
+
+if __name__ == "__main__":
+    main()
