@@ -1,0 +1,28 @@
+"""A causal language model that takes packed rows and returns their summed loss."""
+
+from typing import Any
+
+import torch
+
+from tuning.data import Batch
+from tuning.model.loss import summed_cross_entropy
+
+
+class PackedModel(torch.nn.Module):
+    """Wraps a (peft) model loaded with packed attention; the wrapper is what accelerate prepares."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """The summed negative log-likelihood of the batch's labels, in nats (fp32 scalar)."""
+        base = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
+        decoder = getattr(base, base.base_model_prefix)
+        hidden = decoder(
+            input_ids=batch.tokens,
+            position_ids=batch.positions,
+            use_cache=False,
+            document_lengths=batch.document_lengths,
+        ).last_hidden_state
+        return summed_cross_entropy(hidden[0], base.get_output_embeddings().weight, batch.labels)
