@@ -1,5 +1,56 @@
-"""`hone evaluate`."""
+"""`hone eval`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+TASKS = ("repo",)
 
 
-def evaluate() -> None:
-    """(being built)"""
+def evaluate(
+    task: Annotated[str, typer.Argument(metavar="TASK", help="repo: held-out completion and bits per byte.")],
+    repository: Annotated[
+        Path, typer.Option("--repo", metavar="PATH", help="The repository the adapters were tuned on.")
+    ],
+    models: Annotated[list[str], typer.Option("--model", metavar="M", help="Repeat it; the first is the reference.")],
+    *,
+    limit: Annotated[int, typer.Option(min=1, help="How many places to complete.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Chooses places, files and resamples.")] = 0,
+    max_bytes: Annotated[int, typer.Option(min=1, help="Held-out bytes to score for bits per byte.")] = 120_000,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Keep samples and reports here; a stopped run goes on from them.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
+) -> None:
+    """Measure models on the files that tuning held out."""
+    import json
+
+    from assistant.errors import UsageError
+
+    if task not in TASKS:
+        raise UsageError(f"there is no evaluation {task!r}; there is: {', '.join(TASKS)}")
+    from assistant.client import connect
+
+    from evals.report import markdown
+    from evals.run import Options
+    from evals.run import evaluate as run
+
+    options = Options(repository, tuple(models), limit, seed, max_bytes, out)
+    try:
+        report = run(options, lambda name: connect(model=name))
+    except KeyboardInterrupt:
+        kept = (
+            f"what was measured is kept in {out}; the same command goes on from there"
+            if out
+            else "nothing was kept (no --out)"
+        )
+        typer.echo(f"\nhone: stopped; {kept}", err=True)
+        raise typer.Exit(130) from None
+    markdown.write(report, out)
+    if as_json:
+        typer.echo(json.dumps(report, ensure_ascii=False))
+    else:
+        typer.echo(markdown.plain(report))
+    if out:
+        typer.echo(f"report: {out / 'report.md'}", err=True)

@@ -1,0 +1,302 @@
+"""Completion at a point of a file: context from the repository, a prompt in the model's own mode, and filters.
+
+Two modes. `fim`: the model's tokenizer has fill-in-the-middle tokens, so it reads what stands before and after the
+cursor. `prefix`: it has none, so it continues from the left, and what stands after the cursor only decides where the
+completion ends.
+"""
+
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from assistant import prompts
+from assistant.errors import HoneError
+from assistant.skills import context, filters, repository, window
+from assistant.skills.point import Point, line_end, read_source, split
+
+
+class CompletionClient(Protocol):
+    """What completion needs of `assistant.client.Client`."""
+
+    def models(self) -> list[dict[str, Any]]: ...
+
+    def tokenize(self, texts: Sequence[str], model: str | None = None) -> list[list[int]]: ...
+
+    @property
+    def complete(self) -> Callable[..., Iterator[Any]]: ...
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Tokens of the prompt and how they are shared out."""
+
+    prompt: int = 1024
+    snippets: int = 384
+    """At most; what retrieval does not use goes to the prefix."""
+    suffix: int = 160
+    """Fill-in-the-middle only."""
+    snippet_count: int = 2
+
+
+@dataclass(frozen=True)
+class ModelForm:
+    """How a model is asked."""
+
+    name: str | None
+    fim: prompts.FimTokens | None
+    context_length: int
+
+    @property
+    def mode(self) -> prompts.CompletionMode:
+        return "fim" if self.fim else "prefix"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One completion, ready to be asked for."""
+
+    prompt: str
+    mode: prompts.CompletionMode
+    snippets: tuple[prompts.Snippet, ...]
+    prompt_tokens: int
+    """Estimated by lines; an upper bound as a rule."""
+    held_back: str
+    """The space before the cursor that the prompt leaves to the model; see `plan`."""
+    around: filters.Surroundings
+    newline: str
+    stop: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Completion:
+    text: str
+    """To insert at the cursor; its line ends are the file's."""
+    mode: prompts.CompletionMode
+    shape: filters.Shape
+    prompt: str
+    snippets: tuple[prompts.Snippet, ...]
+    finish_reason: Literal["stop", "length"] | filters.StopReason
+    """`stop`: the model ended it; `length`: the token limit did; otherwise the filter that did."""
+    model: str | None
+    adapter: str | None
+    seconds: float
+    first_token_seconds: float | None
+    details: dict[str, Any]
+    """The gateway's counts: prompt_tokens, cached_tokens, completion_tokens, tokens_per_second..."""
+    note: str | None = None
+
+
+def complete(
+    client: CompletionClient,
+    point: Point,
+    model: str | None = None,
+    *,
+    max_tokens: int = 128,
+    root: Path | None = None,
+    exclude: AbstractSet[str] = frozenset(),
+    retrieval: bool = True,
+) -> Completion:
+    """Completes at a point of a file on disk.
+
+    Args:
+        root: the repository that the file belongs to; None finds it. A file outside every git repository is completed
+            without retrieval, which `note` then says.
+        exclude: repository paths that retrieval must not show; the file itself is never shown.
+
+    Raises:
+        HoneError: the file or the place is not usable, or the gateway fails; see `point` and `client`.
+    """
+    text = read_source(point.path)
+    prefix, suffix = split(text, point)
+    file = point.path.resolve()
+    base = root.resolve() if root is not None else repository.root_of(file)
+    note = None
+    if base is None:
+        note = f"{point.path} is in no git repository, so nothing was retrieved from other files"
+    if base is not None and not file.is_relative_to(base):
+        raise HoneError(f"{point.path} is not inside {base}")
+    name = file.relative_to(base).as_posix() if base else file.name
+    retriever = None
+    if retrieval and base is not None:
+        retriever = context.index(base, exclude=exclude | {name})
+        if not retriever.chunks:
+            note = "the repository has no other source files tracked by git, so nothing was retrieved"
+    form = model_form(client, model)
+    made = plan(
+        client, form, name, prefix, suffix, retriever=retriever, exclude=exclude | {name}, max_tokens=max_tokens
+    )
+    return generate(client, form, made, max_tokens, note=note)
+
+
+def model_form(client: CompletionClient, model: str | None) -> ModelForm:
+    """Asks the gateway how a model completes.
+
+    Raises:
+        HoneError: the gateway does not have the model, or fails.
+    """
+    entries = client.models()
+    entry = next(
+        (entry for entry in entries if entry.get("id") == model), entries[0] if entries and model is None else {}
+    )
+    tokens = entry.get("fim_tokens") if entry.get("completion_mode") == "fim" else None
+    return ModelForm(
+        name=model,
+        fim=prompts.FimTokens(**tokens) if tokens else None,
+        context_length=int(entry.get("context_length") or 2048),
+    )
+
+
+def plan(
+    client: CompletionClient,
+    form: ModelForm,
+    path: str,
+    prefix: str,
+    suffix: str,
+    *,
+    retriever: context.Retriever | None = None,
+    exclude: Collection[str] = (),
+    max_tokens: int = 128,
+    budget: Budget = Budget(),
+    shape: filters.Shape | None = None,
+    one_line: bool = False,
+) -> Plan:
+    """Builds the prompt for a cursor between `prefix` and `suffix`.
+
+    In prefix mode one space right before the cursor is held back from the prompt and expected as the beginning of the
+    answer: byte-level tokenizers keep a space with the word after it, so a prompt that ends in one asks for a token
+    sequence that the model never saw in training.
+
+    Args:
+        path: the repository path, which names the file in the prompt.
+        retriever: None completes without other files' code.
+        exclude: repository paths that retrieval must not show.
+        shape: None chooses; see `filters`.
+        one_line: end at the first newline whatever the shape.
+    """
+    newline = line_end(prefix + suffix)
+    # As in training, where every line ends in \n.
+    prefix, suffix = prefix.replace("\r\n", "\n"), suffix.replace("\r\n", "\n")
+    room = min(budget.prompt, form.context_length - max_tokens - 16)
+    if room < 64:
+        raise HoneError(
+            f"{max_tokens} tokens leave no room for a prompt in a context of {form.context_length}; ask for fewer"
+        )
+
+    def count(texts: Sequence[str]) -> list[int]:
+        return [len(tokens) for tokens in client.tokenize(texts, form.name)] if texts else []
+
+    fim = form.fim if form.fim and not _holds(form.fim, prefix + suffix) else None
+    held_back = " " if fim is None and prefix.endswith(" ") else ""
+    visible = prefix[: len(prefix) - len(held_back)]
+    snippets: tuple[prompts.Snippet, ...] = ()
+    used = count([prompts.header(path)])[0]
+    if retriever is not None:
+        found = retriever.retrieve(context.query_of(prefix), budget.snippet_count, {*exclude, path})
+        snippets, cost = _fit_snippets(
+            [s for s in found if not (fim and _holds(fim, s.text))], min(budget.snippets, room // 2), count
+        )
+        used += cost
+    after = ""
+    if fim is not None:
+        after = window.fit_suffix(suffix, min(budget.suffix, room // 5), count)
+        used += sum(count([after])) + 4
+    before = window.fit_prefix(visible, max(room - used, 16), count)
+    if fim is not None:
+        prompt = prompts.fim(path, before, after, fim, snippets)
+    else:
+        prompt = prompts.completion(path, before, snippets)
+    return Plan(
+        prompt=prompt,
+        mode="fim" if fim else "prefix",
+        snippets=snippets,
+        prompt_tokens=used + sum(count([before])),
+        held_back=held_back,
+        around=filters.surroundings(prefix, suffix, shape),
+        newline=newline,
+        stop=("\n",) if one_line else (),
+    )
+
+
+def generate(
+    client: CompletionClient,
+    form: ModelForm,
+    made: Plan,
+    max_tokens: int,
+    *,
+    note: str | None = None,
+    seed: int | None = None,
+) -> Completion:
+    """Asks the gateway, greedily, and stops it as soon as a filter says that the completion has ended."""
+    started = time.perf_counter()
+    first: float | None = None
+    raw, finish, cut = "", "stop", None
+    details: dict[str, Any] = {}
+    stream = client.complete(
+        made.prompt,
+        model=form.name,
+        max_tokens=max_tokens,
+        temperature=0.0,
+        stop=made.stop,
+        seed=seed,
+        parse_special=made.mode == "fim",
+    )
+    with closing(stream):  # type: ignore[type-var]
+        for delta in stream:
+            if delta.text and first is None:
+                first = time.perf_counter() - started
+            raw += delta.text
+            details = delta.details or details
+            if delta.finish_reason is not None:
+                finish = delta.finish_reason
+                cut = filters.stop(_received(raw, made), made.around, final=finish == "stop")
+                break
+            cut = filters.stop(_received(raw, made), made.around)
+            if cut is not None:
+                break
+    text = filters.trim(cut.text if cut else _received(raw, made), made.around)
+    reason: Any = cut.reason if cut else finish
+    return Completion(
+        text=text.replace("\n", made.newline),
+        mode=made.mode,
+        shape=made.around.shape,
+        prompt=made.prompt,
+        snippets=made.snippets,
+        finish_reason=reason,
+        model=details.get("model"),
+        adapter=details.get("adapter"),
+        seconds=time.perf_counter() - started,
+        first_token_seconds=first,
+        details=details,
+        note=note,
+    )
+
+
+def _received(raw: str, made: Plan) -> str:
+    """The answer without the held-back space, `\\n` line ends."""
+    text = raw.replace("\r\n", "\n")
+    if text.endswith("\r"):
+        text = text[:-1]
+    return text.removeprefix(made.held_back) if made.held_back else text
+
+
+def _fit_snippets(
+    found: Sequence[prompts.Snippet], limit: int, count: window.TokenCounts
+) -> tuple[tuple[prompts.Snippet, ...], int]:
+    """The best snippets that fit together, the best one last: next to the file that is completed."""
+    costs = count([prompts.context([snippet]) for snippet in found])
+    kept: list[prompts.Snippet] = []
+    used = 0
+    for snippet, cost in zip(found, costs, strict=True):
+        if used + cost <= limit:
+            kept.append(snippet)
+            used += cost
+    return tuple(reversed(kept)), used
+
+
+def _holds(tokens: prompts.FimTokens, text: str) -> bool:
+    """Code that spells the model's own control tokens would be read as them."""
+    return any(token and token in text for token in (tokens.prefix, tokens.suffix, tokens.middle))

@@ -1,0 +1,183 @@
+"""Where a completion must end. Pure functions over the text generated so far; each cuts, none rewrites.
+
+A completion has one of two shapes. `line`: one logical line, that is up to the newline, or further while brackets
+opened in it are unclosed. `block`: the lines of one block, up to a blank line or a dedent. `shape_at` chooses: a block
+where one begins (after an opening bracket, a colon or an arrow at the end of the line, or on a blank line that is
+indented deeper than the code above), else a line.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+Shape = Literal["line", "block"]
+StopReason = Literal["line", "dedent", "blank_line", "suffix", "repetition"]
+
+MAX_CONTINUATION_LINES = 12
+_OPENING, _CLOSING = "([{", ")]}"
+_BLOCK_START = re.compile(r"(?:[:{(\[]|=>|->|\b(?:do|then|else|begin))\s*$")
+_REPEATED_PIECE = re.compile(r"(.{10,}?)\1{3,}$|(.{3,9}?)\2{7,}$")
+_CLOSES = re.compile(r"\s*(?:[)\]}]|end\b)")
+_CLOSERS_ONLY = re.compile(r"\s*(?:[)\]};,]+|end\b.*)\s*")
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the filters know of the file: built once per completion by `surroundings`."""
+
+    shape: Shape
+    rest: str
+    """The cursor line after the cursor, without its line end."""
+    next_line: str
+    """The first non-blank line after the cursor line, stripped; empty at the end of the file."""
+    indent: int
+    """Columns a block's lines must keep: fewer is a dedent."""
+    opened: int
+    """Brackets that the cursor line leaves open before the cursor."""
+    started: bool
+    """The cursor line has code before the cursor, so the completion's first line continues it."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    text: str
+    reason: StopReason
+
+
+def surroundings(prefix: str, suffix: str, shape: Shape | None = None) -> Surroundings:
+    """Reads off the file what `stop` needs. `shape` None chooses by `shape_at`."""
+    line = prefix[prefix.rfind("\n") + 1 :]
+    rest, _, below = suffix.partition("\n")
+    following = next((text.strip() for text in _first_lines(below, 50) if text.strip()), "")
+    started = bool(line.strip())
+    return Surroundings(
+        shape=shape or shape_at(prefix, suffix),
+        rest=rest.rstrip("\r"),
+        next_line=following,
+        indent=_columns(line) + 1 if started else _columns(line),
+        opened=max(0, open_brackets(line)),
+        started=started,
+    )
+
+
+def shape_at(prefix: str, suffix: str) -> Shape:
+    line = prefix[prefix.rfind("\n") + 1 :]
+    if suffix.partition("\n")[0].strip():
+        return "line"
+    if line.strip():
+        return "block" if _BLOCK_START.search(line) else "line"
+    above = next((text for text in reversed(prefix[-4000:].split("\n")[:-1]) if text.strip()), "")
+    return "block" if _columns(line) > _columns(above) or _BLOCK_START.search(above) else "line"
+
+
+def stop(text: str, around: Surroundings, final: bool = False) -> Cut | None:
+    """Where the completion ends, None when it may go on.
+
+    Args:
+        text: everything generated so far, `\\n` line ends.
+        final: no more text will come, so that the last line is complete.
+    """
+    lines = text.split("\n")
+    complete = len(lines) if final else len(lines) - 1
+    cuts = [
+        cut
+        for cut in (
+            _shape_end(lines, complete, around),
+            _suffix_follows(lines, complete, around),
+            _repetition(lines, complete),
+        )
+        if cut is not None
+    ]
+    return min(cuts, key=lambda cut: len(cut.text)) if cuts else None
+
+
+def trim(text: str, around: Surroundings) -> str:
+    """Cuts what no completion should end with: blanks, half a character, and the rest of the cursor line again."""
+    text = text.rstrip("\ufffd")
+    rest = around.rest.strip()
+    if rest:
+        first, newline, others = text.partition("\n")
+        if first.rstrip().endswith(rest) and not newline and not others:
+            return first.rstrip()[: -len(rest)]
+        return text
+    return text.rstrip() if text.strip() else ""
+
+
+def _shape_end(lines: list[str], complete: int, around: Surroundings) -> Cut | None:
+    if around.shape == "line":
+        for number in range(complete if complete < len(lines) else len(lines) - 1):
+            done = "\n".join(lines[: number + 1])
+            if open_brackets(done) <= 0 or around.rest.strip() or number + 1 >= MAX_CONTINUATION_LINES:
+                return Cut(done, "line")
+        return None
+    seen = bool(lines[0].strip())
+    for number in range(1, complete):
+        line = lines[number]
+        before = "\n".join(lines[:number])
+        if not line.strip():
+            if seen:
+                return Cut(before, "blank_line")
+            continue
+        if _columns(line) < around.indent:
+            if _CLOSES.match(line) and around.opened + open_brackets(before) > 0:
+                return Cut(before + "\n" + line, "dedent")
+            return Cut(before, "dedent")
+        seen = True
+    return None
+
+
+def _suffix_follows(lines: list[str], complete: int, around: Surroundings) -> Cut | None:
+    """The model writes again what already stands below the cursor."""
+    if not around.next_line:
+        return None
+    for number in range(0 if not around.started else 1, complete):
+        if lines[number].strip() == around.next_line:
+            # A closing line that the completion itself opened is its own, not the file's.
+            if _CLOSERS_ONLY.fullmatch(lines[number]) and open_brackets("\n".join(lines[:number])) > 0:
+                continue
+            return Cut("\n".join(lines[:number]), "suffix")
+    return None
+
+
+def _repetition(lines: list[str], complete: int) -> Cut | None:
+    """A line three times in a row keeps its first; a piece repeated inside a line keeps one."""
+    for number in range(2, complete):
+        if lines[number].strip() and lines[number] == lines[number - 1] == lines[number - 2]:
+            return Cut("\n".join(lines[: number - 1]), "repetition")
+    match = _REPEATED_PIECE.search(lines[-1][-200:])
+    # Rules such as `# ------` repeat one character and are meant.
+    if match and len(set((match[1] or match[2]).strip())) > 1:
+        kept = len(lines[-1]) - (match.end() - match.start()) + len(match[1] or match[2])
+        return Cut("\n".join([*lines[:-1], lines[-1][:kept]]), "repetition")
+    return None
+
+
+def open_brackets(text: str) -> int:
+    """Brackets opened minus closed, those inside quotes on one line left out; never below -1."""
+    depth, quote, escaped = 0, "", False
+    for character in text:
+        if escaped:
+            escaped = False
+        elif quote:
+            escaped = character == "\\"
+            if character in (quote, "\n"):
+                quote = ""
+        elif character in "\"'`":
+            quote = character
+        elif character in _OPENING:
+            depth += 1
+        elif character in _CLOSING:
+            depth -= 1
+            if depth < 0:
+                return -1
+    return depth
+
+
+def _columns(line: str) -> int:
+    """The width of the indentation; a tab reaches to the next multiple of 8."""
+    expanded = line.expandtabs(8)
+    return len(expanded) - len(expanded.lstrip())
+
+
+def _first_lines(text: str, count: int) -> list[str]:
+    return text[: count * 400].split("\n")[:count]

@@ -1,0 +1,124 @@
+"""From measurements to figures with intervals, and what a second model changes against the first."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from math import comb
+from typing import Any
+
+from evals import statistics
+from evals.metrics import percentile
+
+CONTEXTS = ("without_retrieval", "with_retrieval")
+
+
+def summarise(
+    models: Sequence[Mapping[str, Any]],
+    lines: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]],
+    scored: Mapping[str, Sequence[Mapping[str, Any]]],
+    seed: int,
+) -> dict[str, Any]:
+    """The `models` and `comparisons` parts of a report.
+
+    Args:
+        models: facts of each model, `digest` among them; the first one is the reference of all comparisons.
+        lines: digest -> context -> judged samples, all in the same order of places.
+        scored: digest -> bits of each file, all with the same files in the same order.
+    """
+    figures = [
+        {
+            **model,
+            "bits_per_byte": _estimate(statistics.ratio(_column(rows, "bits"), _column(rows, "bytes"), seed)),
+            "scored_bytes": sum(row["bytes"] for row in rows),
+            "scored_tokens": sum(row["tokens"] for row in rows),
+            "lines": {name: _line_figures(lines[model["digest"]][name], seed) for name in CONTEXTS},
+        }
+        for model in models
+        for rows in (scored[model["digest"]],)
+    ]
+    first = models[0]
+    comparisons = [
+        {
+            "first": first["name"],
+            "second": second["name"],
+            "bits_per_byte": _bits_comparison(scored[first["digest"]], scored[second["digest"]], seed),
+            "lines": {
+                name: _line_comparison(lines[first["digest"]][name], lines[second["digest"]][name], seed)
+                for name in CONTEXTS
+            },
+        }
+        for second in models[1:]
+    ]
+    return {"models": figures, "comparisons": comparisons}
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """The exact two-sided McNemar p-value of discordant pairs; 1 when there are none."""
+    discordant = only_first + only_second
+    tail = sum(comb(discordant, k) for k in range(min(only_first, only_second) + 1)) / 2**discordant
+    return min(1.0, 2 * tail)
+
+
+def _line_figures(rows: Sequence[Mapping[str, Any]], seed: int) -> dict[str, Any]:
+    seconds = _column(rows, "seconds")
+    counted = [row for row in rows if row["prompt_tokens"]]
+    return {
+        "places": len(rows),
+        "mode": sorted({row["mode"] for row in rows}),
+        "exact_match": _estimate(statistics.wilson(sum(row["exact"] for row in rows), len(rows))),
+        "exact_matches": sum(row["exact"] for row in rows),
+        "edit_similarity": _estimate(statistics.mean(_column(rows, "similarity"), seed)),
+        "stopped": sum(row["finish_reason"] != "length" for row in rows) / len(rows),
+        "latency_seconds": {"p50": percentile(seconds, 0.5), "p95": percentile(seconds, 0.95)},
+        "prompt_tokens_mean": _mean([row["prompt_tokens"] for row in counted]),
+        "cached_share": _share(
+            [row["cached_tokens"] or 0 for row in counted], [row["prompt_tokens"] for row in counted]
+        ),
+        "prompts_sha256": hashlib.sha256("\n".join(row["prompt_sha256"] for row in rows).encode()).hexdigest(),
+    }
+
+
+def _line_comparison(
+    first: Sequence[Mapping[str, Any]], second: Sequence[Mapping[str, Any]], seed: int
+) -> dict[str, Any]:
+    pairs = list(zip(first, second, strict=True))
+    only_first = sum(a["exact"] and not b["exact"] for a, b in pairs)
+    only_second = sum(b["exact"] and not a["exact"] for a, b in pairs)
+    exact = statistics.compare_means([float(a["exact"]) for a, _ in pairs], [float(b["exact"]) for _, b in pairs], seed)
+    similarity = statistics.compare_means(_column(first, "similarity"), _column(second, "similarity"), seed)
+    return {
+        "edit_similarity": _comparison(similarity),
+        "exact_match": _comparison(exact)
+        | {"only_first": only_first, "only_second": only_second, "mcnemar_p": mcnemar(only_first, only_second)},
+    }
+
+
+def _bits_comparison(
+    first: Sequence[Mapping[str, Any]], second: Sequence[Mapping[str, Any]], seed: int
+) -> dict[str, Any]:
+    return _comparison(
+        statistics.compare_ratios(_column(first, "bits"), _column(second, "bits"), _column(first, "bytes"), seed)
+    )
+
+
+def _comparison(comparison: statistics.Comparison) -> dict[str, Any]:
+    return {
+        "difference": _estimate(comparison.difference),
+        "relative": _estimate(comparison.relative) if comparison.relative else None,
+    }
+
+
+def _estimate(estimate: statistics.Estimate) -> dict[str, float]:
+    return asdict(estimate)
+
+
+def _column(rows: Sequence[Mapping[str, Any]], name: str) -> list[float]:
+    return [float(row[name]) for row in rows]
+
+
+def _mean(values: Sequence[int]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _share(parts: Sequence[int], wholes: Sequence[int]) -> float | None:
+    return sum(parts) / sum(wholes) if sum(wholes) else None

@@ -1,0 +1,102 @@
+"""Finished measurements, one JSON object a line: written as they come, so that a stopped run goes on where it was."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import filelock
+
+from assistant.errors import HoneError
+
+
+def key(**identity: Any) -> str:
+    """The sha256 of everything that decides a measurement: model digest, prompt hash, decoding, seed, task version."""
+    canonical = json.dumps(identity, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+class Samples:
+    """An append-only `samples.jsonl`; in memory only when there is no folder.
+
+    A last line that a kill cut short is dropped on opening. One writer at a time.
+
+    Raises:
+        HoneError: the folder cannot be written, the file is not ours, or another evaluation writes to it.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.path = folder / "samples.jsonl" if folder else None
+        self.resumed = 0
+        """Measurements of earlier runs that `get` gave back."""
+        self._known: dict[str, dict[str, Any]] = {}
+        self._earlier: frozenset[str] = frozenset()
+        self._file = None
+        self._lock = None
+        if self.path is None:
+            return
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock = filelock.FileLock(f"{self.path}.lock", timeout=0)
+            self._lock.acquire()
+        except filelock.Timeout as error:
+            raise HoneError(
+                f"another evaluation is writing to {self.path.parent}; wait for it or choose another --out"
+            ) from error
+        except OSError as error:
+            raise HoneError(f"cannot write to {self.path.parent}: {error.strerror}") from error
+        try:
+            self._load(self.path)
+            self._file = self.path.open("ab")
+        except OSError as error:
+            self._lock.release()
+            raise HoneError(f"cannot write to {self.path}: {error.strerror}") from error
+        except HoneError:
+            self._lock.release()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
+        if self._lock is not None:
+            self._lock.release()
+
+    def get(self, wanted: str) -> dict[str, Any] | None:
+        """The measurement with this key from an earlier run or this one."""
+        found = self._known.get(wanted)
+        self.resumed += wanted in self._earlier
+        return found
+
+    def add(self, sample: dict[str, Any]) -> None:
+        """Keeps a measurement (it has a `key`) and puts it on disk before returning."""
+        self._known[sample["key"]] = sample
+        if self._file is None:
+            return
+        try:
+            self._file.write((json.dumps(sample, ensure_ascii=False) + "\n").encode())
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise HoneError(f"cannot write {self.path}: {error.strerror}") from error
+
+    def _load(self, path: Path) -> None:
+        if not path.exists():
+            return
+        data = path.read_bytes()
+        whole = data[: data.rfind(b"\n") + 1]
+        try:
+            loaded = [json.loads(line) for line in whole.splitlines()]
+            self._known = {sample["key"]: sample for sample in loaded}
+        except (ValueError, TypeError, KeyError) as error:
+            raise HoneError(f"{path} does not hold evaluation samples; choose another --out") from error
+        self._earlier = frozenset(self._known)
+        if len(whole) < len(data):
+            with path.open("r+b") as file:
+                file.truncate(len(whole))

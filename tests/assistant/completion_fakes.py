@@ -1,0 +1,70 @@
+"""A gateway client that answers from a script, for tests of what happens around the model."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+# Every piece is a token; joined pieces give the text back.
+_PIECE = re.compile(r"\s|\w{1,4}|[^\w\s]")
+
+
+@dataclass
+class FakeDelta:
+    text: str = ""
+    finish_reason: str | None = None
+    details: dict[str, Any] | None = None
+
+
+@dataclass
+class FakeClient:
+    """Answers `answer` token by token, whatever is asked, or `answers(prompt)` when that is given."""
+
+    answer: str = ""
+    answers: Any = None
+    fim_tokens: dict[str, Any] | None = None
+    context_length: int = 4096
+    prompts: list[str] = field(default_factory=list)
+    special: list[bool] = field(default_factory=list)
+    produced: int = 0
+    closed: int = 0
+
+    def models(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "id": name,
+                "completion_mode": "fim" if self.fim_tokens else "prefix",
+                "fim_tokens": self.fim_tokens,
+                "context_length": self.context_length,
+            }
+            for name in ("fake",)
+        ]
+
+    def tokenize(self, texts: Sequence[str], model: str | None = None) -> list[list[int]]:
+        return [[len(piece) for piece in _PIECE.findall(text)] for text in texts]
+
+    def complete(
+        self,
+        prompt: str,
+        model: str | None = None,
+        *,
+        max_tokens: int = 64,
+        temperature: float = 0.0,
+        stop: Sequence[str] = (),
+        seed: int | None = None,
+        parse_special: bool = False,
+    ) -> Iterator[FakeDelta]:
+        self.prompts.append(prompt)
+        self.special.append(parse_special)
+        text = self.answers(prompt) if self.answers else self.answer
+        cut = min((text.find(end) for end in stop if end in text), default=len(text))
+        pieces = _PIECE.findall(text[:cut])
+        details = {"model": model, "adapter": None, "prompt_tokens": len(prompt), "cached_tokens": 0}
+        try:
+            for piece in pieces[:max_tokens]:
+                self.produced += 1
+                yield FakeDelta(piece)
+            finish = "stop" if len(pieces) <= max_tokens else "length"
+            yield FakeDelta("", finish, details | {"completion_tokens": min(len(pieces), max_tokens)})
+        finally:
+            self.closed += 1
