@@ -38,7 +38,8 @@ class GgufHeader:
     @property
     def context_length(self) -> int:
         """Tokens the model was trained for; 0 when the file does not say."""
-        return int(self.values.get(f"{self.architecture}.context_length", 0))
+        length = self.values.get(f"{self.architecture}.context_length")
+        return length if isinstance(length, int) else 0
 
     @property
     def chat_template(self) -> str:
@@ -119,8 +120,8 @@ def _parse(reader: _Reader, size: int, path: Path) -> GgufHeader:
         if key.startswith("tokenizer.") and key != _TEMPLATE_KEY:
             raw[key] = hashlib.sha256(reader.data[start : reader.at]).digest()
     needed, parameters = _measure_tensors(reader, tensors)
-    alignment = int(values.get("general.alignment", 32))
-    if alignment <= 0:
+    alignment = values.get("general.alignment", 32)
+    if not isinstance(alignment, int) or alignment <= 0:
         raise _DamagedError
     needed += -(-reader.at // alignment) * alignment
     if needed > size:
