@@ -29,10 +29,9 @@ class Samples:
 
     def __init__(self, folder: Path | None) -> None:
         self.path = folder / "samples.jsonl" if folder else None
-        self.resumed = 0
-        """Measurements of earlier runs that `get` gave back."""
         self._known: dict[str, dict[str, Any]] = {}
         self._earlier: frozenset[str] = frozenset()
+        self._reused: set[str] = set()
         self._file = None
         self._lock = None
         if self.path is None:
@@ -70,9 +69,14 @@ class Samples:
 
     def get(self, wanted: str) -> dict[str, Any] | None:
         """The measurement with this key from an earlier run or this one."""
-        found = self._known.get(wanted)
-        self.resumed += wanted in self._earlier
-        return found
+        if wanted in self._earlier:
+            self._reused.add(wanted)
+        return self._known.get(wanted)
+
+    @property
+    def resumed(self) -> int:
+        """How many measurements of earlier runs `get` gave back."""
+        return len(self._reused)
 
     def add(self, sample: dict[str, Any]) -> None:
         """Keeps a measurement (it has a `key`) and puts it on disk before returning."""
