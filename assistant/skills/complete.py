@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from assistant import prompts
-from assistant.errors import HoneError
+from assistant.errors import HoneError, UnknownModel
 from assistant.skills import context, filters, repository, window
 from assistant.skills.point import Point, line_end, read_source, split
 
@@ -136,17 +136,17 @@ def model_form(client: CompletionClient, model: str | None) -> ModelForm:
     """Asks the gateway how a model completes.
 
     Raises:
-        HoneError: the gateway does not have the model, or fails.
+        UnknownModel: the gateway does not have the model.
+        HoneError: the gateway fails.
     """
-    entries = client.models()
-    entry = next(
-        (entry for entry in entries if entry.get("id") == model), entries[0] if entries and model is None else {}
-    )
-    tokens = entry.get("fim_tokens") if entry.get("completion_mode") == "fim" else None
+    entry = next((entry for entry in client.models() if model is None or entry["id"] == model), None)
+    if entry is None:
+        raise UnknownModel(f"the running gateway does not serve {model}; stop it, or run `hone serve --model {model}`")
+    tokens = entry["fim_tokens"]
     return ModelForm(
         name=model,
         fim=prompts.FimTokens(**tokens) if tokens else None,
-        context_length=int(entry.get("context_length") or 2048),
+        context_length=entry["context_length"],
     )
 
 

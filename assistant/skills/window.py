@@ -25,6 +25,9 @@ def fit_prefix(prefix: str, limit: int, count: TokenCounts) -> str:
         newline = prefix.find("\n", offset)
         offset = newline + 1 if newline >= 0 else offset
     lines = _lines(prefix[offset:])
+    # Each line costs a token at least, so no more lines than tokens can fit.
+    offset += sum(map(len, lines[: -limit - 1]))
+    lines = lines[-limit - 1 :]
     costs = count(lines)
     start, used = len(lines), 0
     while start > 0 and used + costs[start - 1] <= limit:
@@ -44,7 +47,7 @@ def fit_suffix(suffix: str, limit: int, count: TokenCounts) -> str:
     if len(suffix) > limit * _MAX_CHARACTERS_PER_TOKEN:
         lines = lines[:-1]
     kept, used = 0, 0
-    for cost in count(lines):
+    for cost in count(lines[:limit]):
         if used + cost > limit:
             break
         kept, used = kept + 1, used + cost

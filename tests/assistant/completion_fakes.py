@@ -24,6 +24,7 @@ class FakeClient:
     answers: Any = None
     fim_tokens: dict[str, Any] | None = None
     context_length: int = 4096
+    names: tuple[str, ...] = ("fake",)
     prompts: list[str] = field(default_factory=list)
     special: list[bool] = field(default_factory=list)
     produced: int = 0
@@ -37,7 +38,7 @@ class FakeClient:
                 "fim_tokens": self.fim_tokens,
                 "context_length": self.context_length,
             }
-            for name in ("fake",)
+            for name in self.names
         ]
 
     def tokenize(self, texts: Sequence[str], model: str | None = None) -> list[list[int]]:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assistant import prompts
-from assistant.errors import HoneError
+from assistant.errors import HoneError, UnknownModel
 from assistant.skills.complete import Budget, model_form, plan
 from assistant.skills.context import Chunk, Retriever, chunks_of
 from assistant.skills.window import fit_prefix, fit_suffix
@@ -107,6 +107,22 @@ def test_retrieval_stays_in_its_budget() -> None:
 def test_too_many_tokens_for_the_context_are_refused() -> None:
     with pytest.raises(HoneError, match="leave no room for a prompt"):
         prompt_for("x", client=FakeClient(context_length=512), max_tokens=500)
+
+
+def test_a_model_the_gateway_lacks_is_refused() -> None:
+    with pytest.raises(UnknownModel, match="does not serve other"):
+        model_form(FakeClient(), "other")
+
+
+def test_many_short_lines_are_sent_in_one_modest_request() -> None:
+    asked: list[int] = []
+
+    def counted(texts: Sequence[str]) -> list[int]:
+        asked.append(len(texts))
+        return count(texts)
+
+    assert fit_prefix("\n" * 100_000, 100, counted) == "\n" * 100
+    assert asked == [101]
 
 
 def index_of(files: dict[str, str]) -> Retriever:

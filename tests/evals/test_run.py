@@ -41,7 +41,7 @@ class World:
     def connect(self, name: str) -> AbstractContextManager[Any]:
         @contextmanager
         def opened() -> Iterator[FakeClient]:
-            yield self.clients.setdefault(name, FakeClient(answers=self.answers[name]))
+            yield self.clients.setdefault(name, FakeClient(answers=self.answers[name], names=(name,)))
 
         return opened()
 
