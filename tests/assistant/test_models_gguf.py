@@ -51,11 +51,13 @@ def test_damage_is_read_or_refused_in_one_line(whole: Path, tmp_path: Path, data
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     damaged = tmp_path / "damaged.gguf"
     damaged.write_bytes(content)
+    refusal = ""
     try:
         header = read_header(damaged)
         _ = header.context_length, header.licence, header.chat_template
     except HoneError as error:
-        assert "\n" not in str(error)
+        refusal = str(error)
+    assert "\n" not in refusal
 
 
 @pytest.mark.parametrize("content", [b"", b"GG", b"PK\x03\x04 a zip", b"GGUF", b"GGUF\x09\0\0\0" + b"\0" * 64])
