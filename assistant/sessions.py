@@ -1,6 +1,6 @@
 """Conversations on disk: one append-only JSONL file per session, synced as it grows.
 
-Every event is a line: `session` (the first), `draft`, `queued`, `user`, `partial` (a piece of an answer under way) and
+Every event is a line: `session` (the first), `draft`, `queued` and `taken_back`, `user`, `partial` (a piece of an answer under way) and
 `answer` (the whole answer). A process killed in mid-answer leaves its partials, from which the answer is put together
 when the session is read again; a torn last line is passed over.
 """
@@ -81,6 +81,10 @@ class Session:
         self._append({"type": "queued", "text": text, "at": _now()})
         self.conversation = replace(self.conversation, draft="")
 
+    def taken_back(self, text: str) -> None:
+        """Takes a prompt out of the queue unasked."""
+        self._append({"type": "taken_back", "text": text})
+
     def user(self, text: str) -> None:
         message = Message("user", text, at=_now())
         self._append({"type": "user", "text": text, "at": message.at})
@@ -90,7 +94,9 @@ class Session:
         """Keeps the next piece of the answer under way."""
         self._append({"type": "partial", "text": text})
 
-    def answer(self, text: str, finish: str, model: str | None = None, details: Mapping[str, Any] | None = None) -> None:
+    def answer(
+        self, text: str, finish: str, model: str | None = None, details: Mapping[str, Any] | None = None
+    ) -> None:
         """Closes the answer under way: `text` is the whole of it, however it ended."""
         message = Message("assistant", text, finish, model, _now())
         event = {"type": "answer", "text": text, "finish": finish, "model": model, "at": message.at}
@@ -223,6 +229,8 @@ def _parse(identifier: str, content: bytes) -> Conversation:
             case "queued" if isinstance(text, str):
                 queue.append(text)
                 draft = ""
+            case "taken_back" if text in queue:
+                queue.remove(text)
             case "user" if isinstance(text, str):
                 close_partial()
                 if text in queue:

@@ -66,6 +66,7 @@ def prepare(client: "Client", history: Sequence[Message], options: Options, cont
     Raises:
         HoneError: the last message alone leaves no room for an answer.
     """
+    history = _answered(history)
     texts = [SYSTEM_PROMPT, *(message.text for message in history)]
     costs = [len(tokens) + _TEMPLATE_TOKENS for tokens in client.tokenize(texts, model=options.model)]
     first = first_that_fits(history, costs[1:], context_length - costs[0], options.max_tokens)
@@ -73,7 +74,7 @@ def prepare(client: "Client", history: Sequence[Message], options: Options, cont
     room = context_length - costs[0] - sum(costs[1 + first :])
     messages = (
         {"role": "system", "content": SYSTEM_PROMPT},
-        *({"role": message.role, "content": message.text} for message in kept if message.text.strip()),
+        *({"role": message.role, "content": message.text} for message in kept),
     )
     return Prompt(messages, _turns(history[:first]), min(options.max_tokens, room))
 
@@ -102,6 +103,18 @@ def first_that_fits(history: Sequence[Message], costs: Sequence[int], budget: in
     if needed > budget - min(max_tokens, _LEAST_ANSWER):
         raise HoneError(f"this message is {needed} tokens and the model takes about {max(budget, 0)}; make it shorter")
     return last
+
+
+def _answered(history: Sequence[Message]) -> list[Message]:
+    """Without the questions that got no answer (stopped, broken off), since templates want turns to alternate."""
+    kept: list[Message] = []
+    for message in history:
+        if message.role == "assistant" and not message.text.strip():
+            continue
+        if kept and kept[-1].role == message.role:
+            kept.pop()
+        kept.append(message)
+    return kept
 
 
 def _turns(dropped: Sequence[Message]) -> int:

@@ -1,0 +1,65 @@
+"""An answer in the conversation: Markdown and code that may still be streaming in."""
+
+from markdown_it import MarkdownIt
+from textual.containers import Vertical
+from textual.widgets import Markdown, Static
+
+from tui.chat.blocks import Code, Prose, Splitter
+from tui.chat.code import CodeBlock
+from tui.inert import inert
+
+_ENDINGS = {
+    "cancelled": "■ stopped; what came is kept",
+    "length": "■ cut at the answer's token limit",
+    "interrupted": "■ Hone ended in the middle of this answer; what came is kept",
+    "error": "■ broken off; what came is kept",
+}
+
+
+def _parser() -> MarkdownIt:
+    # HTML stays visible as text, and `setup.py` is no web address.
+    return MarkdownIt("gfm-like", {"html": False, "linkify": False})
+
+
+class Answer(Vertical):
+    """Feed it with `write`, then `close` it. The text may be anything: it is made inert here."""
+
+    def __init__(self) -> None:
+        super().__init__(classes="answer")
+        self._splitter = Splitter()
+        self._drawn: list[tuple[Markdown | CodeBlock, int]] = []
+
+    async def write(self, text: str) -> None:
+        self._splitter.feed(inert(text))
+        await self._draw()
+
+    async def close(self, finish: str | None, note: str = "") -> None:
+        """Shows the rest of the text and how it ended; `note` is a line of figures."""
+        self._splitter.finish()
+        await self._draw()
+        line = " · ".join(part for part in (_ENDINGS.get(finish or "", ""), note) if part)
+        if line:
+            await self.mount(Static(line, markup=False, classes="ending"))
+
+    async def _draw(self) -> None:
+        blocks = self._splitter.blocks
+        for index in range(max(0, len(self._drawn) - 1), len(blocks)):
+            block = blocks[index]
+            if index == len(self._drawn):
+                await self._begin(block)
+            widget, length = self._drawn[index]
+            fresh = block.text[length:]
+            if fresh and isinstance(widget, CodeBlock):
+                await widget.extend(fresh)
+            elif fresh and isinstance(widget, Markdown):
+                await widget.append(fresh)
+            self._drawn[index] = (widget, len(block.text))
+
+    async def _begin(self, block: Prose | Code) -> None:
+        widget: Markdown | CodeBlock
+        if isinstance(block, Code):
+            widget = CodeBlock(block.language)
+        else:
+            widget = Markdown(parser_factory=_parser, open_links=False)
+        await self.mount(widget)
+        self._drawn.append((widget, 0))

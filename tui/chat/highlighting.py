@@ -1,0 +1,64 @@
+"""Highlights code piece by piece: what a piece shows no longer depends on what comes after it."""
+
+from textual.content import Content
+from textual.highlight import highlight
+
+PIECE_LINES = 30
+_LONGEST_PIECE = 120
+_LONGEST_LINE = 2_000
+
+
+def highlighted(code: str, language: str) -> Content:
+    """Code in the theme's colours; an unknown language, or a line too long to lex in time, stays plain."""
+    body = code.removesuffix("\n")
+    if not language or any(len(line) > _LONGEST_LINE for line in body.split("\n")):
+        return Content(body)
+    return highlight(body, language=language)
+
+
+def piece_end(code: str, language: str) -> int:
+    """Where the first piece of code that is still growing can be cut off for good, as an offset; 0 for not yet.
+
+    A cut never falls inside a string or comment of several lines, except in one longer than any piece may be.
+    """
+    lines = code.splitlines(keepends=True)
+    complete = lines if code.endswith("\n") else lines[:-1]
+    if len(complete) < PIECE_LINES:
+        return 0
+    inside = _line_starts_inside_tokens(code, language)
+    ends: list[int] = []
+    offset = 0
+    for line in complete:
+        offset += len(line)
+        ends.append(offset)
+    safe = [end for end in ends[PIECE_LINES // 2 :] if end not in inside and end < len(code)]
+    if safe:
+        return safe[-1]
+    return ends[-1] if len(complete) >= _LONGEST_PIECE else 0
+
+
+def _line_starts_inside_tokens(code: str, language: str) -> set[int]:
+    from pygments.lexers import get_lexer_by_name
+    from pygments.token import Comment, String
+    from pygments.util import ClassNotFound
+
+    if not language:
+        return set()
+    try:
+        lexer = get_lexer_by_name(language)
+    except ClassNotFound:
+        return set()
+    inside: set[int] = set()
+    run_end = -1  # a string comes as several tokens in a row: quotes, escapes and text between
+    for start, kind, text in lexer.get_tokens_unprocessed(code):
+        if kind in String or kind in Comment.Multiline:
+            if start == run_end:
+                inside.add(start)
+            run_end = start + len(text)
+            position = text.find("\n")
+            while 0 <= position < len(text) - 1:
+                inside.add(start + position + 1)
+                position = text.find("\n", position + 1)
+        else:
+            run_end = -1
+    return inside

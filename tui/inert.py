@@ -1,0 +1,26 @@
+"""Text from a model or a file, made harmless for a terminal: what a terminal would obey is shown instead of done."""
+
+import re
+
+_C0 = {code: f"^{chr(code ^ 0x40)}" for code in (*range(0x20), 0x7F) if chr(code) not in "\n\t"}
+_INVISIBLE = (
+    *range(0x80, 0xA0),  # C1 controls: 0x9b alone starts an escape sequence
+    0x061C,
+    0x200B,
+    0x200E,
+    0x200F,
+    *range(0x2028, 0x202F),  # line separators, bidi embeddings and overrides
+    *range(0x2060, 0x2070),  # word joiner, invisible operators, bidi isolates
+    0xFEFF,
+    *range(0xE0000, 0xE0080),  # tag characters: invisible copies of ASCII
+)
+_TABLE = {**_C0, ord("\r"): None, **{code: f"<U+{code:04X}>" for code in _INVISIBLE}}
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+def inert(text: str) -> str:
+    """Control characters as `^[`, bidi and invisible ones as `<U+202E>`; carriage returns go.
+
+    Newlines and tabs stay. The result has no character that moves the cursor, recolours, reorders or hides text.
+    """
+    return _SURROGATES.sub("\ufffd", text).translate(_TABLE)
