@@ -61,7 +61,7 @@ class FimTokens:
 
 
 # (prefix, suffix, middle), as each family's tokenizer spells them.
-_FIM_FAMILIES = (
+FIM_FAMILIES = (
     FimTokens("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),  # Qwen2.5-Coder, CodeGemma
     FimTokens("<fim_prefix>", "<fim_suffix>", "<fim_middle>"),  # StarCoder2
     FimTokens("<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"),  # DeepSeek-Coder
@@ -72,8 +72,10 @@ _FIM_FAMILIES = (
 
 def find_fim_tokens(vocabulary: Mapping[str, int]) -> FimTokens | None:
     """The fill-in-the-middle tokens that a vocabulary has, None when the model completes left to right."""
-    for family in _FIM_FAMILIES:
-        needed = (family.prefix, family.suffix) if family.suffix_first else (family.prefix, family.suffix, family.middle)
+    for family in FIM_FAMILIES:
+        needed = (
+            (family.prefix, family.suffix) if family.suffix_first else (family.prefix, family.suffix, family.middle)
+        )
         if all(token in vocabulary for token in needed):
             return family
     return None
@@ -81,7 +83,11 @@ def find_fim_tokens(vocabulary: Mapping[str, int]) -> FimTokens | None:
 
 def fim(path: str, prefix: str, suffix: str, tokens: FimTokens, retrieved: Sequence[Snippet] = ()) -> str:
     """Fill-in-the-middle in prefix-suffix-middle order; snippets and the path go in front of the prefix."""
-    before = completion(path, prefix, retrieved)
+    return infill(completion(path, prefix, retrieved), suffix, tokens)
+
+
+def infill(before: str, suffix: str, tokens: FimTokens) -> str:
+    """Fill-in-the-middle between two texts, in the order of the model's family."""
     if tokens.suffix_first:
         return f"{tokens.suffix}{suffix}{tokens.prefix}{before}"
     return f"{tokens.prefix}{before}{tokens.suffix}{suffix}{tokens.middle}"
@@ -98,11 +104,16 @@ def document_end(vocabulary: Mapping[str, int], end_token: str | None) -> str:
         return "<|endoftext|>"
     if end_token:
         return end_token
-    raise HoneError("this tokenizer has no end-of-text token, so a model tuned with it could never stop; choose another base")
+    raise HoneError(
+        "this tokenizer has no end-of-text token, so a model tuned with it could never stop; choose another base"
+    )
 
 
 def chat(
-    messages: Sequence[Mapping[str, str]], template: str, special_tokens: Mapping[str, str], add_generation_prompt: bool = True
+    messages: Sequence[Mapping[str, str]],
+    template: str,
+    special_tokens: Mapping[str, str],
+    add_generation_prompt: bool = True,
 ) -> str:
     """Renders a conversation by the model's own Jinja template, in Jinja's sandbox.
 
@@ -120,8 +131,14 @@ def chat(
     def raise_exception(message: str) -> None:
         raise jinja2.TemplateError(message)
 
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
-    values: dict[str, Any] = {**special_tokens, "messages": list(messages), "add_generation_prompt": add_generation_prompt}
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    )
+    values: dict[str, Any] = {
+        **special_tokens,
+        "messages": list(messages),
+        "add_generation_prompt": add_generation_prompt,
+    }
     environment.globals["raise_exception"] = raise_exception
     try:
         return environment.from_string(template).render(**values)

@@ -10,7 +10,7 @@ from assistant.errors import HoneError
 FinishReason = Literal["stop", "length", "cancelled"]
 
 
-class InvalidRequest(HoneError):
+class InvalidRequestError(HoneError):
     """The engine cannot run this request as asked (too long for the context, unknown adapter, bad token ids)."""
 
     exit_code = 2
@@ -84,12 +84,15 @@ class Engine(Protocol):
         """The chunks of one generation; closing the iterator cancels it within one token.
 
         Raises:
-            InvalidRequest: the request does not fit this engine.
+            InvalidRequestError: the request does not fit this engine.
             EngineError: the engine failed; the next request may work.
         """
 
     def tokenize(self, text: str, parse_special: bool = False) -> list[int]:
         """Token ids of `text` alone, without a beginning token."""
+
+    def tokenize_all(self, texts: Sequence[str], parse_special: bool = False) -> list[list[int]]:
+        """`tokenize` for each text."""
 
     def find_token(self, text: str) -> int | None:
         """The id of the one special token spelled `text`, None when the vocabulary has none."""
@@ -117,11 +120,11 @@ def iterate(start: Callable[[Request, Emit], Cancel], request: Request) -> Itera
 def check_request(request: Request, adapters: Sequence[str]) -> None:
     """
     Raises:
-        InvalidRequest: a field is out of range or the adapter is not loaded.
+        InvalidRequestError: a field is out of range or the adapter is not loaded.
     """
     if not request.prompt:
-        raise InvalidRequest("the prompt is empty")
+        raise InvalidRequestError("the prompt is empty")
     if request.max_tokens < 1:
-        raise InvalidRequest(f"max_tokens must be at least 1, got {request.max_tokens}")
+        raise InvalidRequestError(f"max_tokens must be at least 1, got {request.max_tokens}")
     if request.adapter is not None and request.adapter not in adapters:
-        raise InvalidRequest(f"the engine has no adapter {request.adapter}")
+        raise InvalidRequestError(f"the engine has no adapter {request.adapter}")

@@ -11,16 +11,17 @@ import sys
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
 from queue import SimpleQueue
 from typing import IO, Any
 
-from assistant.engines.base import Cancel, Chunk, Emit, InvalidRequest, Request, Usage, check_request, iterate
+from assistant.engines.base import Cancel, Chunk, Emit, InvalidRequestError, Request, Usage, check_request, iterate
 from assistant.errors import EngineError, HoneError
-
+from assistant.models.gguf_file import read_header
 
 # OpenMP's threads wait for each other by spinning, by default for milliseconds. When anything else wants a core, that
 # made decoding ten to seventy times slower (0.5 to 3 tokens per second against 24 to 36, on two busy cores).
@@ -43,7 +44,7 @@ class LlamaCpp:
     differ from the same request alone.
 
     Raises:
-        HoneError: there is no such file, or it is no GGUF.
+        HoneError: a file is missing, damaged or no GGUF.
         EngineError: llama.cpp cannot load the model or an adapter.
     """
 
@@ -55,8 +56,10 @@ class LlamaCpp:
         threads: int | None = None,
     ) -> None:
         self._adapters = dict(adapters or {})
-        for file in (gguf, *self._adapters.values()):
-            _check_gguf(file)
+        # Checked before native code parses them.
+        self._chat_template = read_header(gguf).chat_template or None
+        for file in self._adapters.values():
+            read_header(file)
         self._config = {
             "gguf": str(gguf.absolute()),
             "adapters": [(name, str(path.absolute())) for name, path in self._adapters.items()],
@@ -88,7 +91,7 @@ class LlamaCpp:
 
     @property
     def chat_template(self) -> str | None:
-        return self._properties["chat_template"]
+        return self._chat_template
 
     @property
     def special_tokens(self) -> Mapping[str, str]:
@@ -120,9 +123,9 @@ class LlamaCpp:
     def tokenize(self, text: str, parse_special: bool = False) -> list[int]:
         return self.tokenize_all([text], parse_special)[0]
 
-    def tokenize_all(self, texts: list[str], parse_special: bool = False) -> list[list[int]]:
+    def tokenize_all(self, texts: Sequence[str], parse_special: bool = False) -> list[list[int]]:
         received: SimpleQueue[dict[str, Any] | HoneError] = SimpleQueue()
-        message = {"tokenize": texts, "parse_special": parse_special}
+        message = {"tokenize": list(texts), "parse_special": parse_special}
         self._submit(_Job(message, received.put, None, exclusive=False))
         answer = received.get()
         if isinstance(answer, HoneError):
@@ -246,7 +249,7 @@ class LlamaCpp:
         if job is None:
             return
         if "error" in message:
-            job.receive(InvalidRequest(message["error"]) if message["invalid"] else EngineError(message["error"]))
+            job.receive(InvalidRequestError(message["error"]) if message["invalid"] else EngineError(message["error"]))
         else:
             job.receive(message)
 
@@ -275,23 +278,11 @@ def _physical_cores() -> int:
     return max(1, min(psutil.cpu_count(logical=False) or 1, len(os.sched_getaffinity(0))))
 
 
-def _check_gguf(file: Path) -> None:
-    try:
-        with file.open("rb") as opened:
-            magic = opened.read(4)
-    except OSError as error:
-        raise HoneError(f"cannot read the model file {file}: {error.strerror}") from error
-    if magic != b"GGUF":
-        raise HoneError(f"{file} is not a GGUF file")
-
-
 def _stop(process: subprocess.Popen[bytes]) -> None:
     """Closing its input ends the child; it is killed when it hangs in native code."""
     assert process.stdin is not None
-    try:
+    with suppress(BrokenPipeError):
         process.stdin.close()
-    except BrokenPipeError:
-        pass
     try:
         process.wait(timeout=3)
     except subprocess.TimeoutExpired:

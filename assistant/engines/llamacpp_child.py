@@ -37,7 +37,7 @@ _SLOTS = 2
 _RANDOM_SEED = 0xFFFFFFFF
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """The request is at fault, not the engine."""
 
 
@@ -86,7 +86,6 @@ class _Child:
             {
                 "ready": {
                     "context_length": self._context_length,
-                    "chat_template": properties.get("chat_template") or None,
                     "bos_token": self._bos,
                     "eos_token": str(properties.get("eos_token") or ""),
                 }
@@ -114,10 +113,10 @@ class _Child:
     def _answer(self, number: int, message: dict[str, Any]) -> None:
         try:
             if "run" in message:
-                last = {"end": self._run(number, message["run"])}
+                last: dict[str, Any] = {"end": self._run(number, message["run"])}
             else:
                 last = {"tokens": [self._tokenize(text, message["parse_special"]) for text in message["tokenize"]]}
-        except _Refused as error:
+        except _RefusedError as error:
             last = {"error": str(error), "invalid": True}
         except Exception as error:
             last = {"error": f"llama.cpp: {error}", "invalid": False}
@@ -137,7 +136,7 @@ class _Child:
             prompt = self._tokenize(prompt, special, add_special=not begun)
         room = self._context_length - len(prompt)
         if room < 1:
-            raise _Refused(
+            raise _RefusedError(
                 f"the prompt has {len(prompt)} tokens and the context of this model holds {self._context_length}; "
                 "shorten the prompt or raise context_length"
             )
@@ -161,7 +160,7 @@ class _Child:
         if "error" in state:
             message = str(state["error"].get("message", "unknown error"))
             if state["error"].get("code") == 400:
-                raise _Refused(message)
+                raise _RefusedError(message)
             raise RuntimeError(message)
         if "reason" not in state and not self._cancelled[number]:
             raise RuntimeError("the generation ended without a finish reason")

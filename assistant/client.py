@@ -1,0 +1,280 @@
+"""A client of the gateway: of the one that `hone serve` runs, or of a private one that ends with the caller."""
+
+import json
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from assistant.errors import EngineError, HoneError, UnknownModel
+
+if TYPE_CHECKING:
+    import httpx
+
+    from assistant.config import Settings
+
+_START_SECONDS = 20.0
+_STOP_SECONDS = 6.0
+
+
+@dataclass(frozen=True)
+class Delta:
+    """A piece of an answer. The last one has a finish reason and `details`, the gateway's `hone` field."""
+
+    text: str = ""
+    finish_reason: str | None = None
+    details: dict[str, Any] | None = None
+
+
+class Client:
+    """Blocking calls. Every method raises HoneError with the gateway's own line when it refuses or fails."""
+
+    def __init__(self, http: "httpx.Client", model: str | None = None) -> None:
+        self._http = http
+        self._model = model
+
+    def health(self) -> dict[str, Any]:
+        """`status` (loading, ok, failed), `model`, `base`, `context_length`, perhaps `error` or `detail`."""
+        return self._json("GET", "/health")
+
+    def models(self) -> list[dict[str, Any]]:
+        """What can be asked for, the default first; waits until the model is loaded."""
+        return list(self._json("GET", "/v1/models")["data"])
+
+    def chat(
+        self,
+        messages: Sequence[Mapping[str, str]],
+        model: str | None = None,
+        max_tokens: int = 1024,
+        temperature: float = 0.2,
+        seed: int | None = None,
+        stop: Sequence[str] = (),
+    ) -> Iterator[Delta]:
+        """Streams the next message of a conversation; closing the iterator cancels it."""
+        body = {"messages": [dict(message) for message in messages]}
+        body |= self._sampling(model, max_tokens, temperature, seed, stop)
+        return self._stream("/v1/chat/completions", body)
+
+    def complete(
+        self,
+        prompt: str | Sequence[int],
+        model: str | None = None,
+        max_tokens: int = 64,
+        temperature: float = 0.0,
+        stop: Sequence[str] = (),
+        seed: int | None = None,
+        parse_special: bool = False,
+    ) -> Iterator[Delta]:
+        """Streams what follows a prompt of text or token ids; closing the iterator cancels it."""
+        body = {"prompt": prompt if isinstance(prompt, str) else list(prompt), "parse_special": parse_special}
+        return self._stream("/v1/completions", body | self._sampling(model, max_tokens, temperature, seed, stop))
+
+    def tokenize(self, texts: Sequence[str], model: str | None = None) -> list[list[int]]:
+        """Token ids of each text alone; special tokens spelled in it count as plain text."""
+        answer = self._json("POST", "/v1/tokenize", {"model": model or self._model, "texts": list(texts)})
+        return list(answer["tokens"])
+
+    def _sampling(
+        self, model: str | None, max_tokens: int, temperature: float, seed: int | None, stop: Sequence[str]
+    ) -> dict[str, Any]:
+        return {
+            "model": model or self._model,
+            "max_tokens": max_tokens,
+            "temperature": temperature,
+            "seed": seed,
+            "stop": list(stop),
+            "stream": True,
+        }
+
+    def _json(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
+        with _transport_errors():
+            response = self._http.request(method, path, content=None if body is None else _encode(body))
+        if response.status_code != 200:
+            raise _error(response.status_code, response.content)
+        return dict(response.json())
+
+    def _stream(self, path: str, body: dict[str, Any]) -> Iterator[Delta]:
+        with _transport_errors(), self._http.stream("POST", path, content=_encode(body)) as response:
+            if response.status_code != 200:
+                raise _error(response.status_code, response.read())
+            ended = False
+            for event in _events(response.iter_raw()):
+                if "error" in event:
+                    raise _error(500, json.dumps(event).encode())
+                choice = event["choices"][0]
+                text = choice["delta"].get("content", "") if "delta" in choice else choice["text"]
+                reason = choice["finish_reason"]
+                if text or reason is not None:
+                    ended = reason is not None
+                    yield Delta(text, reason, event.get("hone"))
+            if not ended:
+                raise EngineError("the gateway ended the answer in the middle")
+
+
+@contextmanager
+def connect(settings: "Settings | None" = None, model: str | None = None, wait: bool = True) -> Iterator[Client]:
+    """A client of a gateway that serves `model` (None: the settings' own).
+
+    A running `hone serve` of this state folder is used when it serves the model's base; otherwise a private gateway is
+    started, which stops with the block or with this process, however that ends.
+
+    Args:
+        wait: False returns before the model is loaded; requests then wait for it, and `Client.health` tells how far
+            it is.
+
+    Raises:
+        HoneError: the model cannot be loaded (only with `wait`), or the gateway does not start.
+    """
+    if settings is None:
+        from assistant.config import load_settings
+
+        settings = load_settings()
+    spec = model or settings.model
+    shared = _shared(spec)
+    if shared is not None:
+        with shared:
+            yield Client(shared, spec)
+        return
+    with _private(spec, settings) as http:
+        client = Client(http, spec)
+        if wait:
+            _wait_until_loaded(client)
+        yield client
+
+
+def _shared(spec: str) -> "httpx.Client | None":
+    """The running gateway, when it answers and knows `spec`."""
+    from assistant.gateway.process import find_running
+
+    running = find_running()
+    if running is None:
+        return None
+    try:
+        key = Path(running.key_file).read_text("ascii").strip()
+    except OSError:
+        return None
+    http = _http(running.url, running.uds, key)
+    try:
+        if running.model == spec and Client(http).health()["status"] != "failed":
+            return http
+        if any(entry["id"] == spec for entry in Client(http).models()):
+            return http
+    except HoneError:
+        pass
+    http.close()
+    return None
+
+
+@contextmanager
+def _private(spec: str, settings: "Settings") -> Iterator["httpx.Client"]:
+    folder = Path(tempfile.mkdtemp(prefix="hone-"))
+    uds, key = folder / "gateway.sock", "hone-" + secrets.token_urlsafe(32)
+    config = {
+        "model": spec,
+        "context_length": settings.context_length,
+        "threads": settings.threads,
+        "uds": str(uds),
+        "key": key,
+    }
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "assistant.gateway"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
+        )
+        try:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            with suppress(BrokenPipeError):
+                process.stdin.write(json.dumps(config).encode() + b"\n")
+                process.stdin.flush()
+            if not process.stdout.readline():
+                log.seek(0)
+                reason = log.read().decode(errors="replace").strip().splitlines()
+                raise EngineError(f"the gateway did not start: {reason[-1] if reason else 'it gave no reason'}")
+            with _http("http://localhost", str(uds), key) as http:
+                yield http
+        finally:
+            _stop(process)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with suppress(BrokenPipeError):
+        process.stdin.close()
+    try:
+        process.wait(timeout=_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    process.stdout.close()
+
+
+def _wait_until_loaded(client: Client) -> None:
+    try:
+        client.models()
+    except HoneError:
+        error = client.health().get("error")
+        if error:
+            raise HoneError(str(error)) from None
+        raise
+
+
+def _http(url: str, uds: str | None, key: str) -> "httpx.Client":
+    import httpx
+
+    # Proxies of the environment are for other machines, and prompts take as long as they take.
+    return httpx.Client(
+        base_url=url,
+        transport=httpx.HTTPTransport(uds=uds),
+        headers={"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
+        timeout=httpx.Timeout(None, connect=_START_SECONDS),
+        trust_env=False,
+    )
+
+
+def _encode(body: Any) -> bytes:
+    try:
+        return json.dumps(body, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise HoneError("the prompt has characters that are no text (unpaired surrogates)") from error
+
+
+def _events(pieces: Iterator[bytes]) -> Iterator[dict[str, Any]]:
+    """Decodes server-sent events, one JSON object each, until the end mark."""
+    buffer = b""
+    for piece in pieces:
+        buffer += piece
+        *whole, buffer = buffer.split(b"\n\n")
+        for event in whole:
+            data = event.removeprefix(b"data: ")
+            if data == b"[DONE]":
+                return
+            yield json.loads(data)
+
+
+def _error(status: int, body: bytes) -> HoneError:
+    try:
+        message = str(json.loads(body)["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        message = f"the gateway answered with status {status}"
+    if status == 404:
+        return UnknownModel(message)
+    return EngineError(message) if status >= 500 else HoneError(message)
+
+
+@contextmanager
+def _transport_errors() -> Iterator[None]:
+    import httpx
+
+    try:
+        yield
+    except httpx.TransportError as error:
+        reason = str(error) or type(error).__name__
+        raise EngineError(f"the connection to the gateway broke ({reason}); send the request again") from error

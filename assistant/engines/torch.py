@@ -1,0 +1,354 @@
+"""The torch engine: transformers and peft in this process, for scoring and for models without a GGUF."""
+
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from assistant.engines.base import Cancel, Chunk, Emit, FinishReason, InvalidRequestError, Request, Usage, check_request
+from assistant.errors import EngineError, HoneError
+
+_SCORE_ROWS = 256
+"""Positions whose logits over the whole vocabulary are in memory at once."""
+
+
+class TorchScorer:
+    """Log-probabilities of given tokens in fp32.
+
+    Args:
+        folder: safetensors and tokenizer.
+        adapter: a PEFT adapter's folder.
+
+    Raises:
+        HoneError: the model or the adapter cannot be loaded.
+    """
+
+    def __init__(self, folder: Path, adapter: Path | None = None, threads: int | None = None) -> None:
+        self._tokenizer = _load_tokenizer(folder)
+        self._model = _load_model(folder, {} if adapter is None else {"scored": adapter}, threads)
+
+    def score(self, token_ids: Sequence[int]) -> list[float]:
+        """Natural logarithms of the probabilities of `token_ids[1:]`, each given all tokens before it.
+
+        Raises:
+            InvalidRequestError: an id is outside of the vocabulary, or there are more tokens than the model's context.
+        """
+        return self.score_all([token_ids])[0]
+
+    def score_all(self, sequences: Sequence[Sequence[int]], batch: int = 8) -> list[list[float]]:
+        """`score` for each sequence, `batch` of similar length at a time."""
+        import torch
+
+        for sequence in sequences:
+            self._check(sequence)
+        order = sorted(range(len(sequences)), key=lambda index: len(sequences[index]))
+        scores: list[list[float]] = [[] for _ in sequences]
+        for start in range(0, len(order), batch):
+            chosen = [index for index in order[start : start + batch] if len(sequences[index]) > 1]
+            if not chosen:
+                continue
+            longest = max(len(sequences[index]) for index in chosen)
+            # Padded on the right: under a causal mask no real position sees the padding.
+            ids = torch.zeros(len(chosen), longest, dtype=torch.long)
+            for row, index in enumerate(chosen):
+                ids[row, : len(sequences[index])] = torch.tensor(sequences[index])
+            with torch.inference_mode():
+                hidden = _backbone(self._model)(input_ids=ids, use_cache=False).last_hidden_state
+                for row, index in enumerate(chosen):
+                    scores[index] = self._row(hidden[row], ids[row], len(sequences[index]))
+        return scores
+
+    def score_text(self, text: str) -> list[float]:
+        """`score` of a text's tokens without a beginning token."""
+        return self.score(self.tokenize(text))
+
+    def tokenize(self, text: str) -> list[int]:
+        return _encode(self._tokenizer, text, parse_special=False)
+
+    def _row(self, hidden: Any, ids: Any, length: int) -> list[float]:
+        import torch
+
+        head = self._model.get_output_embeddings()
+        found: list[float] = []
+        for start in range(0, length - 1, _SCORE_ROWS):
+            end = min(start + _SCORE_ROWS, length - 1)
+            logits = head(hidden[start:end]).float()
+            targets = ids[start + 1 : end + 1]
+            found += (-torch.nn.functional.cross_entropy(logits, targets, reduction="none")).tolist()
+        return found
+
+    def _check(self, sequence: Sequence[int]) -> None:
+        config = self._model.config
+        if len(sequence) > config.max_position_embeddings:
+            raise InvalidRequestError(
+                f"{len(sequence)} tokens do not fit the model's context of {config.max_position_embeddings}"
+            )
+        if any(not 0 <= token < config.vocab_size for token in sequence):
+            raise InvalidRequestError(f"a token id is outside of the vocabulary of {config.vocab_size}")
+
+
+class Torch:
+    """A whole engine on a safetensors folder; one generation at a time, others wait.
+
+    Args:
+        folder: safetensors and tokenizer.
+        adapters: PEFT adapter folders by name.
+        context_length: tokens, cut to what the model was trained for.
+
+    Raises:
+        HoneError: the model or an adapter cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        adapters: Mapping[str, Path] | None = None,
+        context_length: int = 4096,
+        threads: int | None = None,
+    ) -> None:
+        self._adapters = dict(adapters or {})
+        self._tokenizer = _load_tokenizer(folder)
+        self._model = _load_model(folder, self._adapters, threads)
+        self._context_length = min(context_length, self._model.config.max_position_embeddings)
+        self._turn = threading.Lock()
+        self._closed = False
+
+    @property
+    def context_length(self) -> int:
+        return self._context_length
+
+    @property
+    def chat_template(self) -> str | None:
+        template = self._tokenizer.chat_template
+        return template if isinstance(template, str) else None
+
+    @property
+    def special_tokens(self) -> Mapping[str, str]:
+        return {name: getattr(self._tokenizer, name) or "" for name in ("bos_token", "eos_token")}
+
+    def start(self, request: Request, emit: Emit) -> Cancel:
+        self._check(request)
+        cancelled = threading.Event()
+
+        def run() -> None:
+            try:
+                with self._turn:
+                    for chunk in self._generate(request, cancelled):
+                        emit(chunk)
+            except HoneError as error:
+                emit(error)
+            except Exception as error:
+                emit(EngineError(f"generation failed: {error}"))
+
+        threading.Thread(target=run, daemon=True).start()
+        return cancelled.set
+
+    def stream(self, request: Request) -> Iterator[Chunk]:
+        self._check(request)
+        cancelled = threading.Event()
+        with self._turn:
+            yield from self._generate(request, cancelled)
+
+    def tokenize(self, text: str, parse_special: bool = False) -> list[int]:
+        return _encode(self._tokenizer, text, parse_special)
+
+    def tokenize_all(self, texts: Sequence[str], parse_special: bool = False) -> list[list[int]]:
+        return [self.tokenize(text, parse_special) for text in texts]
+
+    def find_token(self, text: str) -> int | None:
+        number = self._tokenizer.get_added_vocab().get(text)
+        return number if isinstance(number, int) else None
+
+    def close(self) -> None:
+        self._closed = True
+
+    def _check(self, request: Request) -> None:
+        if self._closed:
+            raise EngineError("the engine is closed")
+        check_request(request, tuple(self._adapters))
+
+    def _prompt(self, request: Request) -> list[int]:
+        if isinstance(request.prompt, str):
+            begun = request.parse_special and self.special_tokens["bos_token"]
+            add = not (begun and request.prompt.startswith(begun))
+            ids = _encode(self._tokenizer, request.prompt, request.parse_special, add_special=add)
+        else:
+            ids = list(request.prompt)
+            if any(not 0 <= token < self._model.config.vocab_size for token in ids):
+                raise InvalidRequestError("the prompt contains token ids that the model does not have")
+        if len(ids) >= self._context_length:
+            raise InvalidRequestError(
+                f"the prompt has {len(ids)} tokens and the context of this model holds {self._context_length}; "
+                "shorten the prompt or raise context_length"
+            )
+        return ids
+
+    def _generate(self, request: Request, cancelled: threading.Event) -> Iterator[Chunk]:
+        import torch
+
+        ids = self._prompt(request)
+        limit = min(request.max_tokens, self._context_length - len(ids))
+        generator = torch.Generator()
+        if request.seed is None:
+            generator.seed()
+        else:
+            generator.manual_seed(request.seed % 2**63)
+        ends = _end_tokens(self._model, self._tokenizer)
+        text = _Text(self._tokenizer, request.stop)
+        reason: FinishReason = "length"
+        made: list[int] = []
+        began = time.perf_counter()
+        prompt_seconds = 0.0
+        cache: Any = None
+        step = torch.tensor([ids])
+        while True:
+            if cancelled.is_set() or self._closed:
+                reason = "cancelled"
+                break
+            with torch.inference_mode(), self._using(request.adapter):
+                output = self._model(input_ids=step, past_key_values=cache, use_cache=True, logits_to_keep=1)
+            cache = output.past_key_values
+            token = _sample(output.logits[0, -1].float(), request, ids, made, generator)
+            if not made:
+                prompt_seconds = time.perf_counter() - began
+            made.append(token)
+            if token in ends:
+                reason = "stop"
+                break
+            piece = text.add(token)
+            if piece:
+                yield Chunk(piece)
+            if text.stopped:
+                reason = "stop"
+                break
+            if len(made) >= limit:
+                break
+            step = torch.tensor([[token]])
+        rest = text.rest()
+        if rest:
+            yield Chunk(rest)
+        seconds = time.perf_counter() - began - prompt_seconds
+        yield Chunk(finish_reason=reason, usage=Usage(len(ids), 0, len(made), prompt_seconds, seconds))
+
+    def _using(self, adapter: str | None) -> AbstractContextManager[Any]:
+        if not self._adapters:
+            return nullcontext()
+        if adapter is None:
+            return self._model.disable_adapter()
+        self._model.set_adapter(adapter)
+        return nullcontext()
+
+
+class _Text:
+    """Text from tokens as they come: whole characters only, and nothing that may be the beginning of a stop string."""
+
+    def __init__(self, tokenizer: Any, stop: Sequence[str]) -> None:
+        self._tokenizer = tokenizer
+        self._stop = stop
+        self._tokens: list[int] = []
+        self._sent = 0
+        self.stopped = False
+
+    def add(self, token: int) -> str:
+        self._tokens.append(token)
+        text = self._decode()
+        if text.endswith("\ufffd"):
+            return ""
+        ends = [at for stop in self._stop if (at := text.find(stop, max(0, self._sent - len(stop)))) >= 0]
+        if ends:
+            self.stopped = True
+            return self._send(text[: min(ends)])
+        held = max((_overlap(text, stop) for stop in self._stop), default=0)
+        return self._send(text[: len(text) - held])
+
+    def rest(self) -> str:
+        """What was held back, once no more tokens come."""
+        return "" if self.stopped else self._send(self._decode().rstrip("\ufffd"))
+
+    def _decode(self) -> str:
+        return str(self._tokenizer.decode(self._tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    def _send(self, text: str) -> str:
+        piece = text[self._sent :]
+        self._sent = max(self._sent, len(text))
+        return piece
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Length of the longest beginning of `stop` that `text` ends with."""
+    return next((size for size in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:size])), 0)
+
+
+def _sample(logits: Any, request: Request, prompt: Sequence[int], made: Sequence[int], generator: Any) -> int:
+    """One token from the logits over the vocabulary, of shape (vocabulary,), in llama.cpp's order of samplers."""
+    import torch
+
+    if request.repeat_penalty != 1.0:
+        recent = torch.tensor(sorted(set([*prompt, *made][-64:])))
+        chosen = logits[recent]
+        logits[recent] = torch.where(chosen > 0, chosen / request.repeat_penalty, chosen * request.repeat_penalty)
+    if request.temperature == 0:
+        return int(logits.argmax())
+    count = min(request.top_k, logits.numel()) if request.top_k > 0 else logits.numel()
+    values, indices = torch.topk(logits, count)
+    probabilities = torch.softmax(values, 0)
+    keep = probabilities.cumsum(0) - probabilities < request.top_p
+    keep &= probabilities >= request.min_p * probabilities[0]
+    keep[0] = True
+    values = (values / request.temperature).masked_fill(~keep, float("-inf"))
+    return int(indices[torch.multinomial(torch.softmax(values, 0), 1, generator=generator)])
+
+
+def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
+    ends = model.generation_config.eos_token_id if model.generation_config else None
+    numbers = ends if isinstance(ends, list) else [ends]
+    return frozenset(number for number in (*numbers, tokenizer.eos_token_id) if number is not None)
+
+
+def _backbone(model: Any) -> Any:
+    """The model without its head, with the adapter's layers in place."""
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return inner.base_model
+
+
+def _encode(tokenizer: Any, text: str, parse_special: bool, add_special: bool = False) -> list[int]:
+    ids = tokenizer(text, add_special_tokens=add_special, split_special_tokens=not parse_special)["input_ids"]
+    return [int(number) for number in ids]
+
+
+def _load_tokenizer(folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise HoneError(f"cannot load the tokenizer in {folder}: {_line(error)}") from error
+
+
+def _load_model(folder: Path, adapters: Mapping[str, Path], threads: int | None) -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, local_files_only=True, use_safetensors=True, trust_remote_code=False
+        )
+        if adapters:
+            from peft import PeftModel
+
+            for name, adapter in adapters.items():
+                if isinstance(model, PeftModel):
+                    model.load_adapter(str(adapter), adapter_name=name, use_safetensors=True)
+                else:
+                    model = PeftModel.from_pretrained(model, str(adapter), adapter_name=name, use_safetensors=True)
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise HoneError(f"cannot load the model in {folder}: {_line(error)}") from error
+    return model.eval()
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
