@@ -1,0 +1,186 @@
+"""`hone models` and `hone doctor`, run as a user runs them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from assistant import paths
+from assistant.models import store
+from assistant.models.identity import adapter_digest, base_identity
+from assistant.models.registry import AdapterVersion, Registry
+from tests.small_models import folder_files, write_adapter, write_folder
+
+LISTENER = """
+import socket, sys
+listener = socket.create_server(("0.0.0.0", 0))
+print(listener.getsockname()[1], flush=True)
+sys.stdin.readline()
+"""
+
+
+def hone(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from tui.cli import main; main()", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+def report(*arguments: str, status: int = 0) -> dict[str, Any]:
+    done = hone(*arguments, "--json")
+    assert (done.returncode, done.stderr) == (status, ""), done
+    loaded = json.loads(done.stdout)
+    assert loaded["schema_version"] == 1
+    return dict(loaded)
+
+
+def refused(*arguments: str, status: int = 1) -> str:
+    """The one line a refused command leaves."""
+    done = hone(*arguments)
+    assert (done.returncode, done.stdout) == (status, ""), done
+    assert done.stderr.startswith("hone: ")
+    assert done.stderr.count("\n") == 1
+    return done.stderr
+
+
+@pytest.fixture
+def versions(hone_home: Path, tmp_path: Path) -> list[AdapterVersion]:
+    """Two versions of the adapter `mine` on a local base."""
+    base = write_folder(tmp_path / "base")
+    base_digest = base_identity(store.fetch(str(base))).digest
+    made = []
+    for seed in range(2):
+        staged = write_adapter(tmp_path / "staged" / str(seed), seed)
+        digest = adapter_digest(staged, base_digest)
+        folder = paths.adapters_dir() / "mine" / digest[:12]
+        folder.parent.mkdir(exist_ok=True)
+        staged.rename(folder)
+        made.append(AdapterVersion("mine", digest, str(base), base_digest, folder, "2026-01-01T00:00:00+00:00"))
+        Registry().register(made[-1])
+    return made
+
+
+def test_lists_what_there_is(versions: list[AdapterVersion]) -> None:
+    Registry().promote(versions[0].id)
+    listed = report("models")
+    assert [base["name"] for base in listed["bases"]][:2] == ["smollm2-135m", "qwen2.5-coder-0.5b"]
+    assert not any(base["cached"] for base in listed["bases"])
+    assert [adapter["id"] for adapter in listed["adapters"]] == [version.id for version in versions]
+    assert listed["aliases"] == {"champion": versions[0].id}
+    table = hone("models", "list").stdout
+    for expected in ("smollm2-135m", "apache-2.0", versions[0].id, versions[1].id, "champion"):
+        assert expected in table
+
+
+def test_promotes_rolls_back_and_tells_the_history(versions: list[AdapterVersion], tmp_path: Path) -> None:
+    old, new = versions
+    evidence = tmp_path / "report.json"
+    evidence.write_text('{"bits_per_byte": 0.8}')
+    assert hone("models", "promote", old.id).stdout == f"champion -> {old.id}\n"
+    promoted = report("models", "promote", "mine", "--evidence", str(evidence))
+    assert (promoted["target"], promoted["replaced"]) == (new.id, old.id)
+    assert promoted["data"]["report"] == {"bits_per_byte": 0.8}
+    assert hone("models", "rollback").stdout == f"champion -> {old.id} (was {new.id})\n"
+    assert "nothing to roll back to" in refused("models", "rollback")
+    events = report("models", "history", "champion")["events"]
+    assert [event["kind"] for event in events] == ["promoted", "promoted", "rolled back"]
+    assert "rolled back" in hone("models", "history").stdout
+
+
+def test_an_adapter_that_cannot_be_served_cannot_go_live(versions: list[AdapterVersion]) -> None:
+    base = Path(versions[0].base_name)
+    (base / "model.safetensors").write_bytes(folder_files(seed=9)["model.safetensors"])
+    assert versions[1].base_digest[:12] in refused("models", "promote", "mine")
+    assert Registry().aliases() == {}
+    assert "was trained on base" in report("models", "show", "mine")["state"]
+
+
+def test_shows_an_adapter_and_a_base(versions: list[AdapterVersion]) -> None:
+    shown = report("models", "show", "mine")
+    assert (shown["id"], shown["state"]) == (versions[1].id, "whole, and fits its base")
+    base = report("models", "show", versions[0].base_name)
+    assert base["digest"] == versions[0].base_digest
+    assert report("models", "show", "smollm2-135m")["cached"] is False
+    assert "did you mean mine" in refused("models", "show", "mines")
+
+
+def test_removes_only_what_was_named_and_is_not_live(versions: list[AdapterVersion]) -> None:
+    old, new = versions
+    Registry().promote(new.id)
+    assert "has 2 versions; name one" in refused("models", "rm", "mine", status=2)
+    assert "is an alias" in refused("models", "rm", "champion", status=2)
+    assert "live as champion" in refused("models", "rm", new.id)
+    assert new.folder.exists()
+    removed = report("models", "rm", old.id)
+    assert removed["removed"] == old.id
+    assert removed["freed_bytes"] > 0
+    assert not old.folder.exists()
+    assert "not among the fetched models" in refused("models", "rm", "smollm2-135m")
+
+
+def test_removing_leaves_files_outside_the_state_folder(hone_home: Path, tmp_path: Path) -> None:
+    folder = write_adapter(tmp_path / "elsewhere")
+    version = AdapterVersion("theirs", "a" * 64, "base", "b" * 64, folder, "2026-01-01T00:00:00+00:00")
+    Registry().register(version)
+    assert report("models", "rm", "theirs")["freed_bytes"] == 0
+    assert folder.exists()
+
+
+def test_bad_evidence_is_refused_before_anything_is_live(versions: list[AdapterVersion], tmp_path: Path) -> None:
+    (tmp_path / "bad.json").write_text("not json")
+    for file in ("bad.json", "missing.json"):
+        assert "not a readable JSON report" in refused("models", "promote", "mine", "--evidence", str(tmp_path / file))
+    assert Registry().aliases() == {}
+
+
+def test_doctor_says_what_is_there(versions: list[AdapterVersion], hone_home: Path) -> None:
+    hone_home.chmod(0o700)
+    found = report("doctor")
+    assert found["state"]["folder"] == str(hone_home)
+    assert found["models"]["adapters"] == [version.id for version in versions]
+    assert found["gateway"] == {"running": False}
+    assert found["problems"] == []
+    assert found["versions"]["hone-assistant"]
+    assert "physical cores" in hone("doctor").stdout
+
+
+def test_doctor_finds_what_is_wrong(versions: list[AdapterVersion], hone_home: Path) -> None:
+    hone_home.chmod(0o777)
+    (versions[0].folder / "adapter_model.safetensors").unlink()
+    problems = report("doctor", status=1)["problems"]
+    assert len(problems) == 2
+    assert "can be written by other users" in problems[0]
+    assert f"the files of {versions[0].id} are gone" in problems[1]
+
+
+def test_doctor_sees_a_gateway_that_other_machines_can_reach(hone_home: Path) -> None:
+    hone_home.chmod(0o700)
+    gateway = subprocess.Popen(
+        [sys.executable, "-c", LISTENER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert gateway.stdout
+        port = int(gateway.stdout.readline())
+        key = paths.run_dir() / "gateway.key"
+        key.write_text("secret")
+        key.chmod(0o644)
+        record = {
+            "pid": gateway.pid,
+            "started": psutil.Process(gateway.pid).create_time(),
+            # What the record claims does not count, what the process does does.
+            "url": f"http://127.0.0.1:{port}",
+            "uds": None,
+            "key_file": str(key),
+            "model": "smollm2-135m",
+        }
+        (paths.run_dir() / "gateway.json").write_text(json.dumps({"schema_version": 1, "gateway": record}))
+        found = report("doctor", status=1)
+        assert found["gateway"]["listens_on"] == [f"0.0.0.0:{port}"]
+        assert found["gateway"]["exposed_beyond_this_machine"] is True
+        assert f"reached from other machines at 0.0.0.0:{port}" in found["problems"][0]
+        assert "other users can read the gateway's key" in found["problems"][1]
+    finally:
+        gateway.communicate("end\n", timeout=30)
+    assert report("doctor")["gateway"] == {"running": False}
