@@ -184,7 +184,7 @@ def _private(spec: str, settings: "Settings") -> Iterator["httpx.Client"]:
     }
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "assistant.gateway"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
+            [sys.executable, "-P", "-m", "assistant.gateway"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
         )
         try:
             assert process.stdin is not None

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from assistant import prompts
-from evals.errors import HarnessFault
+from evals.errors import HarnessError
 from evals.tasks.heldout import HeldOutFile
 from tuning.examples.plain import Example, windows
 
@@ -57,14 +57,14 @@ def file_bits(text: Text, scorer: Scorer, tokenizer: Any, end_token: int) -> Fil
     None when the path alone fills half a window, so that training would leave the file out too.
 
     Raises:
-        HarnessFault: the windows do not hold every byte once.
+        HarnessError: the windows do not hold every byte once.
     """
     parts = windows(text.path, text.text, tokenizer, WINDOW_TOKENS, end_token)
     if not parts:
         return None
     size = len(text.text.encode())
     if sum(part.text_bytes for part in parts) != size:
-        raise HarnessFault(f"the windows of {text.path} do not hold each of its {size} bytes once; nothing was scored")
+        raise HarnessError(f"the windows of {text.path} do not hold each of its {size} bytes once; nothing was scored")
     header = tokenizer(prompts.header(text.path), add_special_tokens=False, split_special_tokens=True).input_ids
     scored = [
         _window_bits(part, len(header), list(part.tokens[: len(header)]) == header, scorer, end_token) for part in parts
@@ -75,7 +75,6 @@ def file_bits(text: Text, scorer: Scorer, tokenizer: Any, end_token: int) -> Fil
 def load(folder: Path, adapter: Path | None) -> tuple[Scorer, Any, int]:
     """The scorer in fp32, the tokenizer and the end token of a base's tuning form."""
     from assistant.engines.torch import TorchScorer
-
     from tuning.model.load import load_tokenizer
 
     tokenizer = load_tokenizer(folder)
@@ -96,7 +95,7 @@ def _window_bits(part: Example, header: int, apart: bool, scorer: Scorer, end_to
     first = header if apart else header - 1
     log_probabilities = scorer.score(ids)[first - 1 :]
     if len(log_probabilities) != len(ids) - first or not all(map(math.isfinite, log_probabilities)):
-        raise HarnessFault("the scorer did not give one finite log-probability for each token; nothing was scored")
+        raise HarnessError("the scorer did not give one finite log-probability for each token; nothing was scored")
     return -math.fsum(log_probabilities) / math.log(2), len(log_probabilities)
 
 

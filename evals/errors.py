@@ -3,11 +3,11 @@
 from assistant.errors import HoneError
 
 
-class NotHeldOut(HoneError):
+class NotHeldOutError(HoneError):
     """Nothing may be evaluated: the files were trained on, or no manifest says what was held out."""
 
 
-class HarnessFault(HoneError):
+class HarnessError(HoneError):
     """The evaluation itself is broken; it reports no score."""
 
     exit_code = 3

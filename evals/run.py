@@ -14,7 +14,7 @@ from assistant.models.resolve import ServedModel, resolve
 from assistant.skills import context, repository
 from assistant.skills.complete import Budget, CompletionClient, ModelForm, Plan, generate, model_form, plan
 from evals import bits, environment, samples
-from evals.errors import HarnessFault, NotHeldOut
+from evals.errors import HarnessError, NotHeldOutError
 from evals.metrics import edit_similarity, exact_match
 from evals.progress import Progress
 from evals.report.summary import summarise
@@ -73,8 +73,8 @@ def evaluate(options: Options, connect: Connect, load_scorer: LoadScorer = bits.
     Samples already in `options.out` are not measured again.
 
     Raises:
-        NotHeldOut: the repository's held-out files cannot be told, or were trained on.
-        HarnessFault: the evaluation checked itself and failed.
+        NotHeldOutError: the repository's held-out files cannot be told, or were trained on.
+        HarnessError: the evaluation checked itself and failed.
         HoneError: a model, the repository or the output folder is not usable.
     """
     root = _root(options.repository)
@@ -85,7 +85,7 @@ def evaluate(options: Options, connect: Connect, load_scorer: LoadScorer = bits.
     chosen = places.choose(held.files, options.limit, options.seed)
     texts = bits.sample(held.files, options.max_bytes, options.seed)
     if not chosen or not texts:
-        raise NotHeldOut(f"the {len(held.files)} held-out files of {root} have no line of code to complete")
+        raise NotHeldOutError(f"the {len(held.files)} held-out files of {root} have no line of code to complete")
     check_harness(chosen, held)
     retriever = context.index(root, exclude=held.excluded)
     work = Work(tuple(chosen), tuple(texts), retriever, held.excluded, options.seed)
@@ -96,7 +96,7 @@ def evaluate(options: Options, connect: Connect, load_scorer: LoadScorer = bits.
         resumed = store.resumed
     common = set.intersection(*({row["path"] for row in rows} for rows in scored.values()))
     if not common:
-        raise NotHeldOut(f"no held-out file of {root} fits the windows of all models")
+        raise NotHeldOutError(f"no held-out file of {root} fits the windows of all models")
     return {
         "schema_version": 1,
         "task": "repo",
@@ -134,7 +134,7 @@ def check_harness(chosen: Sequence[places.Place], held: HeldOut) -> None:
     """The right answers must score 100 % and empty ones 0 %, at places that give back the file they come from.
 
     Raises:
-        HarnessFault: they do not.
+        HarnessError: they do not.
     """
     texts = {file.path: file.text for file in held.files}
     for place in chosen:
@@ -148,7 +148,7 @@ def check_harness(chosen: Sequence[places.Place], held: HeldOut) -> None:
             and place.prefix + place.expected + place.suffix == "\n".join(lines)
         )
         if not sound:
-            raise HarnessFault(
+            raise HarnessError(
                 f"{place.path}:{place.line}: the right answer does not score 1 and the empty one 0; no model was run"
             )
 

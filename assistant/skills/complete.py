@@ -46,7 +46,9 @@ class Budget:
 class ModelForm:
     """How a model is asked."""
 
-    name: str | None
+    name: str
+    """Immutable: the base's name, or NAME@DIGEST."""
+    adapter: str | None
     fim: prompts.FimTokens | None
     context_length: int
 
@@ -81,12 +83,13 @@ class Completion:
     snippets: tuple[prompts.Snippet, ...]
     finish_reason: Literal["stop", "length"] | filters.StopReason
     """`stop`: the model ended it; `length`: the token limit did; otherwise the filter that did."""
-    model: str | None
+    model: str
     adapter: str | None
     seconds: float
     first_token_seconds: float | None
     details: dict[str, Any]
-    """The gateway's counts: prompt_tokens, cached_tokens, completion_tokens, tokens_per_second..."""
+    """The gateway's counts (prompt_tokens, cached_tokens, completion_tokens, tokens_per_second...); empty when a filter
+    ended the completion, since the gateway counts at the end."""
     note: str | None = None
 
 
@@ -144,7 +147,8 @@ def model_form(client: CompletionClient, model: str | None) -> ModelForm:
         raise UnknownModel(f"the running gateway does not serve {model}; stop it, or run `hone serve --model {model}`")
     tokens = entry["fim_tokens"]
     return ModelForm(
-        name=model,
+        name=entry["name"],
+        adapter=entry["adapter"],
         fim=prompts.FimTokens(**tokens) if tokens else None,
         context_length=entry["context_length"],
     )
@@ -266,8 +270,8 @@ def generate(
         prompt=made.prompt,
         snippets=made.snippets,
         finish_reason=reason,
-        model=details.get("model"),
-        adapter=details.get("adapter"),
+        model=form.name,
+        adapter=form.adapter,
         seconds=time.perf_counter() - started,
         first_token_seconds=first,
         details=details,

@@ -9,7 +9,7 @@ from typing import Any
 
 from assistant.errors import HoneError
 from assistant.skills import repository
-from evals.errors import NotHeldOut
+from evals.errors import NotHeldOutError
 
 TRAINED_ON = ("train", "validation")
 
@@ -94,13 +94,13 @@ def held_out(root: Path, records: Sequence[TuningRecord]) -> HeldOut:
     """The files that may be evaluated.
 
     Raises:
-        NotHeldOut: no record covers the repository; a file held out by one adapter was trained on by another, or its
-            content was, under any name; or nothing is left.
+        NotHeldOutError: no record covers the repository; what one adapter held out another was trained on, by path or
+            by content; or nothing is left.
     """
     covering = [record for record in records if record.covers]
     if not covering:
         names = ", ".join(record.adapter for record in records)
-        raise NotHeldOut(
+        raise NotHeldOutError(
             f"no manifest of the given models covers {root}"
             + (f" ({names} saw other repositories)" if names else "; give an adapter that was tuned on it with --model")
         )
@@ -126,7 +126,7 @@ def held_out(root: Path, records: Sequence[TuningRecord]) -> HeldOut:
         files.append(HeldOutFile(path, text, file.sha256, len(raw)))
     if not files:
         changed = f": {', '.join(path for path, _ in skipped[:3])} changed since" if skipped else ""
-        raise NotHeldOut(
+        raise NotHeldOutError(
             f"no held-out file of {root} is left to evaluate{changed}; tune again, or go back to the tuned commit"
         )
     return HeldOut(tuple(files), _hidden_from_retrieval(root, candidates, files), tuple(skipped), tuple(from_commit))
@@ -136,12 +136,12 @@ def _refuse_trained(path: str, sha256: str, holder: str, records: Sequence[Tunin
     for record in records:
         by_path = next((file for file in record.here if file.path == path and file.split in TRAINED_ON), None)
         if by_path is not None:
-            raise NotHeldOut(
+            raise NotHeldOutError(
                 f"{path} was held out by {holder} but is in the {by_path.split} files of {record.adapter}; "
                 "evaluate them apart, or tune both with one split"
             )
         if sha256 in record.seen:
-            raise NotHeldOut(
+            raise NotHeldOutError(
                 f"the content of {path} was trained on by {record.adapter} (as {record.seen[sha256]}); "
                 "it is not held out and is not evaluated"
             )

@@ -34,6 +34,8 @@ class FakeClient:
         return [
             {
                 "id": name,
+                "name": name,
+                "adapter": None,
                 "completion_mode": "fim" if self.fim_tokens else "prefix",
                 "fim_tokens": self.fim_tokens,
                 "context_length": self.context_length,

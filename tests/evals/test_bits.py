@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evals.bits import Text, file_bits, sample
-from evals.errors import HarnessFault
+from evals.errors import HarnessError
 from evals.tasks.heldout import HeldOutFile
 from tests.evals.eval_fixtures import UniformScorer, load_tokenizer, write_base
 
@@ -31,7 +31,7 @@ def test_a_path_that_leaves_no_room_for_code_is_not_scored(tokenizer: tuple[obje
 
 
 def test_a_broken_scorer_is_a_fault_and_no_score(tokenizer: tuple[object, int]) -> None:
-    with pytest.raises(HarnessFault, match="one finite log-probability"):
+    with pytest.raises(HarnessError, match="one finite log-probability"):
         file_bits(Text("a.py", "x = 1\n"), UniformScorer(float("nan")), *tokenizer)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from assistant.errors import HoneError
-from evals.errors import NotHeldOut
+from evals.errors import NotHeldOutError
 from evals.tasks.heldout import held_out, read_record
 from tests.conftest import git
 
@@ -78,9 +78,9 @@ def test_a_moved_repository_is_known_by_its_commit(repo: Path, tmp_path: Path) -
 def test_a_repository_no_manifest_covers_is_refused(repo: Path, make_repository: Make, tmp_path: Path) -> None:
     other = make_repository({"z.py": "z = 1\n"}, name="other")
     record = read_record("x", write_manifest(tmp_path / "x", other, {"z.py": "test"}), repo)
-    with pytest.raises(NotHeldOut, match=r"no manifest of the given models covers .*x saw other repositories"):
+    with pytest.raises(NotHeldOutError, match=r"no manifest of the given models covers .*x saw other repositories"):
         held_out(repo, [record])
-    with pytest.raises(NotHeldOut, match="give an adapter that was tuned on it"):
+    with pytest.raises(NotHeldOutError, match="give an adapter that was tuned on it"):
         held_out(repo, [])
 
 
@@ -88,7 +88,7 @@ def test_a_repository_no_manifest_covers_is_refused(repo: Path, make_repository:
 def test_a_file_another_adapter_was_trained_on_is_refused_by_path(repo: Path, tmp_path: Path, side: str) -> None:
     one = read_record("one", write_manifest(tmp_path / "1", repo, SPLIT), repo)
     two = read_record("two", write_manifest(tmp_path / "2", repo, SPLIT | {"c.py": side}), repo)
-    with pytest.raises(NotHeldOut, match=rf"c\.py was held out by one but is in the {side} files of two"):
+    with pytest.raises(NotHeldOutError, match=rf"c\.py was held out by one but is in the {side} files of two"):
         held_out(repo, [one, two])
 
 
@@ -96,7 +96,7 @@ def test_content_that_was_trained_on_elsewhere_is_refused(repo: Path, make_repos
     other = make_repository({"renamed.py": "c = 3\n"}, name="other")
     one = read_record("one", write_manifest(tmp_path / "1", repo, SPLIT), repo)
     two = read_record("two", write_manifest(tmp_path / "2", other, {"renamed.py": "train"}), repo)
-    with pytest.raises(NotHeldOut, match=r"the content of c\.py was trained on by two \(as renamed\.py\)"):
+    with pytest.raises(NotHeldOutError, match=r"the content of c\.py was trained on by two \(as renamed\.py\)"):
         held_out(repo, [one, two])
 
 
@@ -122,7 +122,7 @@ def test_a_changed_file_without_its_committed_content_is_left_out_by_name(repo: 
 
 def test_nothing_left_is_refused(repo: Path, tmp_path: Path) -> None:
     record = read_record("x", write_manifest(tmp_path / "x", repo, {"a.py": "train"}), repo)
-    with pytest.raises(NotHeldOut, match=r"no held-out file of .* is left"):
+    with pytest.raises(NotHeldOutError, match=r"no held-out file of .* is left"):
         held_out(repo, [record])
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from assistant.errors import HoneError
-from evals.errors import NotHeldOut
+from evals.errors import NotHeldOutError
 from evals.report import markdown
 from evals.run import BUDGET, Options, evaluate
 from tests.assistant.completion_fakes import FakeClient
@@ -205,7 +205,7 @@ def test_exact_matches_are_found(world: World) -> None:
 
 
 def test_a_base_alone_cannot_tell_what_was_held_out(world: World) -> None:
-    with pytest.raises(NotHeldOut, match="give an adapter that was tuned on it"):
+    with pytest.raises(NotHeldOutError, match="give an adapter that was tuned on it"):
         world.run(models=(str(world.base),))
     assert world.clients == {}
 

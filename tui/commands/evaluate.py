@@ -31,7 +31,6 @@ def evaluate(
     if task not in TASKS:
         raise UsageError(f"there is no evaluation {task!r}; there is: {', '.join(TASKS)}")
     from assistant.client import connect
-
     from evals.report import markdown
     from evals.run import Options
     from evals.run import evaluate as run
