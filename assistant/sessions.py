@@ -1,8 +1,8 @@
 """Conversations on disk: one append-only JSONL file per session, synced as it grows.
 
-Every event is a line: `session` (the first), `draft`, `queued` and `taken_back`, `user`, `partial` (a piece of an answer under way) and
-`answer` (the whole answer). A process killed in mid-answer leaves its partials, from which the answer is put together
-when the session is read again; a torn last line is passed over.
+Every event is a line: `session` (the first), `draft`, `queued` and `taken_back`, `user`, `partial` (a piece of an
+answer under way) and `answer` (the whole answer). A process killed in mid-answer leaves its partials, from which the
+answer is put together when the session is read again; a torn last line is passed over.
 """
 
 import fcntl

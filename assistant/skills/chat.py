@@ -41,10 +41,14 @@ class Options:
 
 @dataclass(frozen=True)
 class Prompt:
-    """A conversation that fits: the messages sent, how many of the oldest turns did not, and the room for an answer."""
+    """A conversation that fits: the messages sent, how many of the oldest turns did not, and the room for an answer.
+
+    `tokens` is what the messages take, counted text by text: a few more or less than the engine counts.
+    """
 
     messages: tuple[dict[str, str], ...]
     dropped_turns: int
+    tokens: int
     max_tokens: int
 
 
@@ -71,12 +75,12 @@ def prepare(client: "Client", history: Sequence[Message], options: Options, cont
     costs = [len(tokens) + _TEMPLATE_TOKENS for tokens in client.tokenize(texts, model=options.model)]
     first = first_that_fits(history, costs[1:], context_length - costs[0], options.max_tokens)
     kept = history[first:]
-    room = context_length - costs[0] - sum(costs[1 + first :])
+    used = costs[0] + sum(costs[1 + first :])
     messages = (
         {"role": "system", "content": SYSTEM_PROMPT},
         *({"role": message.role, "content": message.text} for message in kept),
     )
-    return Prompt(messages, _turns(history[:first]), min(options.max_tokens, room))
+    return Prompt(messages, _turns(history[:first]), used, min(options.max_tokens, context_length - used))
 
 
 def first_that_fits(history: Sequence[Message], costs: Sequence[int], budget: int, max_tokens: int) -> int:

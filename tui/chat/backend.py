@@ -6,7 +6,7 @@ What it does arrives at the screen as messages. Each piece of an answer is on di
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -60,7 +60,8 @@ class Started(Posted):
     """The prompt's turn has come; `dropped_turns` of the oldest turns did not fit any more."""
 
     job: "Ask"
-    dropped_turns: int = 0
+    dropped_turns: int
+    tokens: int
 
 
 @dataclass
@@ -218,8 +219,9 @@ class Backend:
         options = chat.Options(model=self._target.asked)
         history = job.session.conversation.messages
         prompt = chat.prepare(client, history, options, self._context_length)
-        self._post(Started(job, prompt.dropped_turns))
-        finish, details = "stop", {}
+        self._post(Started(job, prompt.dropped_turns, prompt.tokens))
+        finish: str = "stop"
+        details: dict[str, Any] = {}
         with closing(_batches(chat.stream(client, prompt, options), job.stop)) as batches:
             for batch in batches:
                 if batch.text:
@@ -237,7 +239,7 @@ class _Batch:
     details: dict[str, Any] | None = None
 
 
-def _batches(deltas: Iterator["Delta"], stop: threading.Event) -> Iterator[_Batch]:
+def _batches(deltas: Iterator["Delta"], stop: threading.Event) -> Generator[_Batch]:
     """The deltas of about a tenth of a second at a time, until they end or `stop` is set."""
     pending: list[str] = []
     flushed = 0.0

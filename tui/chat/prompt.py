@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from textual import events
+from textual import _ansi_sequences, events
 from textual.binding import Binding, BindingType
+from textual.keys import Keys
 from textual.message import Message
 from textual.widgets import TextArea
 
@@ -12,12 +13,26 @@ from assistant.errors import HoneError
 from tui.chat.commands import matching
 from tui.chat.history import InputHistory
 
+# Terminals send Alt+Enter as ESC and CR. Textual would take a letter typed right after it as part of the sequence, give
+# up on that and report Enter, which sends the half-written prompt.
+_ansi_sequences.ANSI_SEQUENCES_KEYS["\x1b\r"] = (Keys.ControlJ,)  # type: ignore[index]
+_KEYS = {
+    "enter": "submit",
+    "alt+enter": "newline",
+    "shift+enter": "newline",
+    "ctrl+j": "newline",
+    "tab": "complete",
+}
+
 
 class PromptInput(TextArea):
+    # What changes the text is in _KEYS: bindings are run out of order with the letters typed around them.
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("tab", "complete", "Complete", show=False, priority=True),
-        Binding("alt+enter,shift+enter", "newline", "New line", show=False, priority=True),
-        Binding("enter", "submit", "Send", show=False, priority=True),
+        Binding("ctrl+j", "newline", "New line"),
+        Binding("ctrl+y", "screen.copy_code", "Copy code"),
+        Binding("ctrl+c", "screen.interrupt", "Stop or clear", show=False),
+        Binding("ctrl+home", "screen.oldest", "To the top", show=False),
+        Binding("ctrl+end", "screen.newest", "To the end", show=False),
     ]
 
     @dataclass
@@ -108,6 +123,14 @@ class PromptInput(TextArea):
 
     def action_cursor_page_down(self) -> None:
         self.post_message(self.Scroll(1))
+
+    async def _on_key(self, event: events.Key) -> None:
+        action = _KEYS.get(event.key)
+        if action is not None:
+            # The base class would insert a line break or a tab.
+            event.prevent_default()
+            event.stop()
+            await self.run_action(action)
 
     async def _on_paste(self, event: events.Paste) -> None:
         # Terminals end the lines of a paste with \r, \n or both; the base class's handler runs after this one.

@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -10,6 +11,7 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
+from textual.message import Message as Posted
 from textual.screen import Screen
 from textual.timer import Timer
 from textual.widgets import Footer, Markdown, Static, TextArea
@@ -32,23 +34,26 @@ _DRAFT_SECONDS = 0.6
 _TICK_SECONDS = 0.5
 
 
+@dataclass
+class _Said(Posted):
+    """A notice from a worker thread."""
+
+    text: str
+    kind: str
+
+
 class ChatScreen(Screen[None]):
     TITLE = "Hone"
     AUTO_FOCUS = "#prompt"
-    VERTICAL_BREAKPOINTS: ClassVar[list[tuple[int, str]]] = [(0, "-short"), (22, "-tall")]
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "stop", "Stop"),
-        Binding("ctrl+j", "newline", "New line", priority=True),
-        Binding("ctrl+y", "copy_code", "Copy code", priority=True),
         Binding("f1", "help", "Help"),
         Binding("ctrl+q", "app.quit", "Quit", priority=True),
-        Binding("ctrl+c", "interrupt", "Stop or clear", show=False, priority=True),
-        Binding("ctrl+home", "oldest", "To the top", show=False, priority=True),
-        Binding("ctrl+end", "newest", "To the end", show=False, priority=True),
     ]
 
     def __init__(self, services: Services, session: Session, model: str | None) -> None:
         super().__init__()
+        self.VERTICAL_BREAKPOINTS = [(0, "-short"), (22, "-tall")]
         self._services = services
         self._session = session
         self._backend = Backend(services.connect, services.check, self.post_message, model)
@@ -58,6 +63,7 @@ class ChatScreen(Screen[None]):
         self._began = 0.0
         self._ticker: Timer | None = None
         self._draft_timer: Timer | None = None
+        self._draft = session.conversation.draft
 
     @property
     def session_id(self) -> str | None:
@@ -85,8 +91,9 @@ class ChatScreen(Screen[None]):
         self._backend.start()
 
     def close(self) -> None:
-        """Stops what runs; drafts and partial answers are on disk afterwards."""
-        self._save_draft()
+        """Stops what runs; drafts and partial answers are on disk afterwards. The screen may be gone already."""
+        with suppress(HoneError):
+            self._session.draft(self._draft)
         self._backend.close()
         self._session.close()
 
@@ -154,7 +161,11 @@ class ChatScreen(Screen[None]):
             found, kind = models.table(self._services.rows(), self._status.adapter or self._status.model), "info"
         except HoneError as error:
             found, kind = str(error), "error"
-        self.app.call_from_thread(self._say, found, kind)
+        self.post_message(_Said(found, kind))
+
+    @on(_Said)
+    async def _said(self, event: _Said) -> None:
+        await self._say(event.text, event.kind)
 
     async def action_help(self) -> None:
         await self._say(help_text.help_text())
@@ -170,9 +181,6 @@ class ChatScreen(Screen[None]):
             self._keep(lambda: self._session.taken_back(job.text))
             if not self._prompt.text:
                 self._prompt.put(job.text)
-
-    def action_newline(self) -> None:
-        self._prompt.action_newline()
 
     async def action_interrupt(self) -> None:
         selected = self._prompt.selected_text or self.get_selected_text()
@@ -223,7 +231,7 @@ class ChatScreen(Screen[None]):
 
     @on(TextArea.Changed, "#prompt")
     def _typed(self) -> None:
-        text = self._prompt.text
+        self._draft = text = self._prompt.text
         found = commands.matching(text)
         hint = self.query_one("#hint", Static)
         hint.display = bool(found)
@@ -273,6 +281,7 @@ class ChatScreen(Screen[None]):
         await self._conversation.add(self._answer)
         self._began = time.monotonic()
         self._update(state="stopping" if event.job.stop.is_set() else "answering", detail="", queued=len(self._waiting))
+        self._update(used=event.tokens)
         self._ticker = self.set_interval(_TICK_SECONDS, self._tick)
 
     @on(events.Piece)
@@ -341,7 +350,7 @@ class ChatScreen(Screen[None]):
 
     def _save_draft(self) -> None:
         self._draft_timer = None
-        self._keep(lambda: self._session.draft(self._prompt.text))
+        self._keep(lambda: self._session.draft(self._draft))
 
     def _keep(self, write: Callable[[], None]) -> None:
         try:

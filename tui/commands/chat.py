@@ -10,7 +10,7 @@ from assistant.errors import HoneError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from assistant.client import Client, Delta
+    from assistant.client import Delta
     from assistant.sessions import Session
     from assistant.skills.chat import Options
 
@@ -87,41 +87,34 @@ def _ask(question: str, options: "Options", session_spec: str | None, as_json: b
 def _show(deltas: "Iterator[Delta]", session: "Session | None", options: "Options", as_json: bool) -> int:
     """Prints and keeps the answer; returns the exit status."""
     parts: list[str] = []
-    finish, details, failure = "cancelled", {}, None
+    details: dict[str, Any] = {}
+    finish = "error"
     try:
         for delta in deltas:
-            if delta.text:
-                parts.append(delta.text)
-                if session:
-                    session.partial(delta.text)
-                if not as_json:
-                    _write(delta.text)
-            finish = delta.finish_reason or finish
-            details = delta.details or details
+            _piece(delta.text, parts, session, as_json)
+            finish, details = delta.finish_reason or finish, delta.details or details
     except KeyboardInterrupt:
         finish = "cancelled"
-    except HoneError as error:
-        finish, failure = "error", error
-    except BaseException:
-        finish = "error"
-        raise
     finally:
-        getattr(deltas, "close", lambda: None)()
         if session:
             session.answer("".join(parts), finish, details.get("model") or options.model, details)
-    text = "".join(parts)
+        if parts and not as_json and not parts[-1].endswith("\n"):
+            _write("\n")
     if as_json:
-        if failure is None:
-            _print_json(_report(text, finish, details, session))
-    elif text and not text.endswith("\n"):
-        _write("\n")
-    if failure:
-        raise failure
-    if finish == "cancelled":
-        return _INTERRUPTED
-    if finish == "length" and not as_json:
+        _print_json(_report("".join(parts), finish, details, session))
+    elif finish == "length":
         _note(f"the answer was cut at its limit ({details.get('completion_tokens', options.max_tokens)} tokens)")
-    return 0
+    return _INTERRUPTED if finish == "cancelled" else 0
+
+
+def _piece(text: str, parts: list[str], session: "Session | None", as_json: bool) -> None:
+    if not text:
+        return
+    parts.append(text)
+    if session:
+        session.partial(text)
+    if not as_json:
+        _write(text)
 
 
 def _report(text: str, finish: str, details: dict[str, Any], session: "Session | None") -> dict[str, Any]:

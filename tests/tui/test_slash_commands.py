@@ -1,0 +1,50 @@
+"""Slash commands and the input history."""
+
+from pathlib import Path
+
+import pytest
+
+from tui.chat.commands import Invocation, matching, parse
+from tui.chat.history import InputHistory
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("hello", None),
+        ("/usr/bin/env python fails", None),
+        ("/etc.conf is broken", None),
+        ("/help", Invocation("help", "")),
+        ("/MODEL shop@abc123 ", Invocation("model", "shop@abc123")),
+        ("/hlep", "there is no command /hlep; did you mean /help?"),
+        ("/q", "there is no command /q; did you mean /quit?"),
+        ("/xyzzy", "there is no command /xyzzy; /help lists the commands"),
+    ],
+)
+def test_a_line_is_a_command_a_mistake_or_a_message(line: str, expected: Invocation | str | None):
+    assert parse(line) == expected
+
+
+def test_a_half_typed_command_shows_what_it_can_become():
+    assert [command.name for command in matching("/c")] == ["copy", "clear"]
+    assert matching("/model x") == ()
+    assert matching("c") == ()
+
+
+def test_the_history_is_walked_and_the_typed_text_kept(hone_home: Path):
+    history = InputHistory()
+    history.add("one")
+    history.add("two\nlines")
+    assert history.older("typing") == "two\nlines"
+    assert history.older("two\nlines") == "one"
+    assert history.older("one") is None
+    assert history.newer() == "two\nlines"
+    assert history.newer() == "typing"
+    assert history.newer() is None
+
+
+def test_the_history_outlives_the_process_and_a_torn_line(hone_home: Path):
+    InputHistory().add("kept")
+    with (hone_home / "input_history.jsonl").open("a") as file:
+        file.write('"torn')
+    assert InputHistory().older("") == "kept"
