@@ -67,7 +67,9 @@ def git(folder: Path, *arguments: str) -> str:
         "GIT_COMMITTER_NAME": "tester",
         "GIT_COMMITTER_EMAIL": "tester@example.invalid",
     }
-    done = subprocess.run(["git", "-C", str(folder), *arguments], check=True, capture_output=True, text=True, env=environment)
+    done = subprocess.run(
+        ["git", "-C", str(folder), *arguments], check=True, capture_output=True, text=True, env=environment
+    )
     return done.stdout
 
 

@@ -55,7 +55,11 @@ def prepare(paths: Sequence[Path], tokenizer: Any, row_length: int) -> Data:
     """
     collection = collect(paths)
     if not collection.documents:
-        found = f"{len(collection.dropped)} tracked files, none of them usable source code" if collection.dropped else "no tracked files"
+        found = (
+            f"{len(collection.dropped)} tracked files, none of them usable source code"
+            if collection.dropped
+            else "no tracked files"
+        )
         raise HoneError(f"{' '.join(map(str, paths))}: {found}; commit some source files first")
     sides = dict(split(collection.documents))
     vocabulary = tokenizer.get_vocab()

@@ -37,7 +37,9 @@ def gguf_lora(adapter: Path, base_config: dict[str, Any], target: Path, permute:
     configuration = json.loads((adapter / "adapter_config.json").read_text("utf-8"))
     unsupported = [key for key in ("use_dora", "use_rslora", "rank_pattern", "alpha_pattern") if configuration.get(key)]
     if unsupported:
-        raise HoneError(f"a GGUF LoRA cannot hold {', '.join(unsupported)}; train a plain LoRA to serve it with llama.cpp")
+        raise HoneError(
+            f"a GGUF LoRA cannot hold {', '.join(unsupported)}; train a plain LoRA to serve it with llama.cpp"
+        )
     kind = next(kind for kind, name in MODEL_ARCH_NAMES.items() if name == architecture)
     names = get_tensor_name_map(MODEL_ARCH(kind), base_config["num_hidden_layers"])
     heads = base_config["num_attention_heads"]
@@ -66,7 +68,9 @@ def gguf_lora(adapter: Path, base_config: dict[str, Any], target: Path, permute:
         writer.add_tensor(f"{gguf_name}.weight.lora_b", np.ascontiguousarray(b, dtype=np.float32))
         matrices += 1
     if 2 * matrices != len(weights):
-        raise HoneError(f"{len(weights) - 2 * matrices} tensors of the adapter are not LoRA pairs; the GGUF export would lose them")
+        raise HoneError(
+            f"{len(weights) - 2 * matrices} tensors of the adapter are not LoRA pairs; the GGUF export would lose them"
+        )
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

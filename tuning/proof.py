@@ -20,7 +20,8 @@ CONTEXT = 32
 TOLERANCE = 0.02
 """How far the adapter's agreement may lie below the bare base's, two standard errors."""
 RELOAD_TOLERANCE = 1e-2
-"""Greatest difference in log-probability between the trained and the reloaded adapter, computed in fp32."""
+"""Greatest difference in log-probability between the trained and the reloaded adapter; the same kernels on the same
+machine give zero."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Proof:
     base_agreement: float
     """The same for the bare base: what quantized activations cost by themselves."""
     reload_difference: float
-    """Greatest absolute difference of log-probabilities, trained model in memory against reloaded adapter."""
+    """Greatest absolute difference of log-probabilities, trained model in memory against reloaded adapter, computed in
+    the number format of the training."""
     changed: float
     """Share of positions at which the adapter changes the pick: shows that it is applied at all."""
 
@@ -41,13 +43,20 @@ class Proof:
 
 
 def prove(
-    base_folder: Path, base_gguf: Path, adapter: Path, passages: Sequence[Sequence[int]], expected: Sequence[Sequence[float]]
+    base_folder: Path,
+    base_gguf: Path,
+    adapter: Path,
+    passages: Sequence[Sequence[int]],
+    expected: Sequence[Sequence[float]],
+    dtype: str,
 ) -> Proof:
     """Compares in a fresh process.
 
     Args:
+        adapter: a folder with the PEFT adapter and `adapter.gguf`.
         passages: token ids of held-out text.
-        expected: per passage, the log-probability of each token but the first, from the trained model, in fp32.
+        expected: per passage, the log-probability of each token but the first, from the trained model in memory.
+        dtype: the number format that `expected` was computed in, `float32` or `bfloat16`.
 
     Raises:
         HoneError: the fresh process failed.
@@ -58,68 +67,90 @@ def prove(
         "adapter": str(adapter),
         "passages": [list(passage) for passage in passages],
         "expected": [list(values) for values in expected],
+        "dtype": dtype,
     }
     done = subprocess.run(
-        [sys.executable, "-m", "tuning.proof"], input=json.dumps(request), capture_output=True, text=True, check=False
+        [sys.executable, "-P", "-m", "tuning.proof"],
+        input=json.dumps(request),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
-        raise HoneError(f"the proof of the export failed to run: {(done.stderr.strip().splitlines() or ['no output'])[-1]}")
+        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        raise HoneError(f"the proof of the export failed to run: {last}")
     return Proof(**json.loads(done.stdout.splitlines()[-1]))
 
 
 def _compare(request: dict[str, Any]) -> Proof:
+    import torch
+    from peft import PeftModel
+
+    from tuning.model import attention, lora
+    from tuning.model.load import load_base, load_tokenizer
+
     base_folder, adapter = Path(request["base_folder"]), Path(request["adapter"])
     passages: list[list[int]] = request["passages"]
-    base_picks, _ = _transformers(base_folder, None, passages)
-    picks, scores = _transformers(base_folder, adapter, passages)
-    base_gguf_picks, gguf_picks = _llamacpp(Path(request["base_gguf"]), adapter / "adapter.gguf", passages)
-    compared = [(index, at) for index, passage in enumerate(passages) for at in range(CONTEXT, len(passage))][:POSITIONS]
+    ends = frozenset(load_tokenizer(base_folder).all_special_ids)
+
+    # peft's own forward in fp32: independent of the fast path that trained the adapter.
+    model = load_base(base_folder, torch.float32).eval()
+    base_picks, _ = picks_and_scores(model, passages, ends)
+    picks, _ = picks_and_scores(PeftModel.from_pretrained(model, adapter).eval(), passages, ends)
+    del model
+
+    attention.register()
+    again = load_base(base_folder, getattr(torch, request["dtype"]), attention.NAME)
+    reloaded = PeftModel.from_pretrained(again, adapter, autocast_adapter_dtype=True).eval()
+    lora.speed_up(reloaded)
+    _, scores = picks_and_scores(reloaded, passages, ends)
+    del again, reloaded
+
+    base_gguf_picks, gguf_picks = _llamacpp(Path(request["base_gguf"]), adapter / "adapter.gguf", passages, ends)
+    compared = sorted(gguf_picks)
     count = len(compared)
     return Proof(
         positions=count,
-        agreement=sum(picks[i][at] == gguf_picks[i, at] for i, at in compared) / count,
-        base_agreement=sum(base_picks[i][at] == base_gguf_picks[i, at] for i, at in compared) / count,
+        agreement=sum(picks[at] == gguf_picks[at] for at in compared) / count,
+        base_agreement=sum(base_picks[at] == base_gguf_picks[at] for at in compared) / count,
         reload_difference=max(
-            abs(a - b) for mine, theirs in zip(scores, request["expected"], strict=True) for a, b in zip(mine, theirs, strict=True)
+            abs(a - b)
+            for mine, theirs in zip(scores, request["expected"], strict=True)
+            for a, b in zip(mine, theirs, strict=True)
         ),
-        changed=sum(picks[i][at] != base_picks[i][at] for i, at in compared) / count,
+        changed=sum(picks[at] != base_picks[at] for at in compared) / count,
     )
 
 
-def _transformers(
-    folder: Path, adapter: Path | None, passages: Sequence[Sequence[int]]
-) -> tuple[list[dict[int, int]], list[list[float]]]:
-    """Greedy picks by position (`at` is the position picked for), and the log-probabilities of the passages' tokens."""
+Picks = dict[tuple[int, int], int]
+"""The greedy token for (passage, position); `END` for any token that ends a text."""
+
+END = -1
+
+
+def picks_and_scores(
+    model: Any, passages: Sequence[Sequence[int]], ends: frozenset[int]
+) -> tuple[Picks, list[list[float]]]:
+    """Greedy picks, and the log-probability of each token but the first, by transformers."""
     import torch
 
-    from tuning.model.load import load_base
-
-    model = load_base(folder, torch.float32)
-    if adapter is not None:
-        from peft import PeftModel
-
-        model = PeftModel.from_pretrained(model, adapter)
-    model.eval()
-    return picks_and_scores(model, passages)
-
-
-def picks_and_scores(model: Any, passages: Sequence[Sequence[int]]) -> tuple[list[dict[int, int]], list[list[float]]]:
-    import torch
-
-    picks, scores = [], []
-    for passage in passages:
+    picks: Picks = {}
+    scores = []
+    for index, passage in enumerate(passages):
         tokens = torch.tensor([list(passage)])
         with torch.no_grad():
-            logits = model(input_ids=tokens).logits[0, :-1].float()
-        picks.append({at + 1: int(pick) for at, pick in enumerate(logits.argmax(-1))})
+            logits = model(input_ids=tokens, document_lengths=(len(passage),), use_cache=False).logits[0, :-1].float()
+        for at, pick in enumerate(logits.argmax(-1).tolist(), start=1):
+            picks[index, at] = END if pick in ends else pick
         scores.append(torch.log_softmax(logits, -1).gather(1, tokens[0, 1:, None])[:, 0].tolist())
     return picks, scores
 
 
-def _llamacpp(
-    gguf: Path, lora: Path, passages: Sequence[Sequence[int]]
-) -> tuple[dict[tuple[int, int], int], dict[tuple[int, int], int]]:
-    """Greedy next tokens of the bare base and of base and adapter, by (passage, position)."""
+def _llamacpp(gguf: Path, lora: Path, passages: Sequence[Sequence[int]], ends: frozenset[int]) -> tuple[Picks, Picks]:
+    """Greedy picks of the bare base, and of base and adapter, by llama.cpp."""
+    import secrets
+    import tempfile
+
     import psutil
     import xllamacpp
 
@@ -132,32 +163,34 @@ def _llamacpp(
     params.cpuparams_batch.n_threads = threads
     params.cache_ram_mib = 0
     params.verbosity = -1
+    # Its listener cannot be switched off, so it listens where nobody else can reach it.
+    params.hostnames = [str(Path(tempfile.mkdtemp()) / "proof.sock")]
+    params.api_keys = [secrets.token_urlsafe(24)]
     params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(lora), 0.0)]
     server = xllamacpp.Server(params)
 
-    def picks(scale: float) -> dict[tuple[int, int], int]:
-        found: dict[tuple[int, int], int] = {}
-        for index, passage in enumerate(passages):
-            for at in range(CONTEXT, len(passage)):
-                if len(found) == POSITIONS:
-                    return found
-                answer = server.handle_completions(
-                    {
-                        "prompt": list(passage[:at]),
-                        "n_predict": 1,
-                        "temperature": 0,
-                        "n_probs": 1,
-                        "cache_prompt": True,
-                        "lora": [{"id": 0, "scale": scale}],
-                    }
-                )
-                found[index, at] = answer["choices"][0]["logprobs"]["content"][0]["id"]
-        return found
+    def pick(prompt: Sequence[int], scale: float) -> int:
+        answer = server.handle_completions(
+            {
+                "prompt": list(prompt),
+                "n_predict": 1,
+                "temperature": 0,
+                "n_probs": 1,
+                "cache_prompt": True,
+                "lora": [{"id": 0, "scale": scale}],
+            }
+        )
+        content = answer["choices"][0]["logprobs"]["content"]
+        return END if not content or content[0]["id"] in ends else int(content[0]["id"])
 
-    return picks(0.0), picks(1.0)
+    places = [(index, at) for index, passage in enumerate(passages) for at in range(CONTEXT, len(passage))][:POSITIONS]
+    # One adapter setting after the other: a change of scale throws the prompt cache away.
+    first, second = ({(index, at): pick(passages[index][:at], scale) for index, at in places} for scale in (0.0, 1.0))
+    return first, second
 
 
 def main() -> None:
+    import os
     from contextlib import redirect_stdout
 
     with redirect_stdout(sys.stderr):
@@ -165,8 +198,6 @@ def main() -> None:
     sys.stdout.write(json.dumps(asdict(proof)) + "\n")
     sys.stdout.flush()
     # llama.cpp's threads can delay an orderly exit, and nothing is left to do.
-    import os
-
     os._exit(0)
 
 

@@ -14,6 +14,9 @@ from tuning.examples.pack import Row
 from tuning.examples.plain import IGNORED
 from tuning.model.packed import PackedModel
 
+CHECKS = 4
+"""Validations in a run, after the one before it; each costs as much as a few steps."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -96,7 +99,9 @@ def train(
     optimizer = torch.optim.AdamW(parameters, lr=plan.learning_rate, betas=(0.9, 0.95), weight_decay=plan.weight_decay)
     wrapped, optimizer = accelerator.prepare(PackedModel(model), optimizer)
     steps_per_epoch = math.ceil(len(data.rows) / plan.rows_per_step)
-    total_steps = plan.steps if plan.steps is not None else math.ceil(plan.epochs * steps_per_epoch) if plan.epochs else None
+    total_steps = (
+        plan.steps if plan.steps is not None else math.ceil(plan.epochs * steps_per_epoch) if plan.epochs else None
+    )
 
     before = best = validation_bits(wrapped, data.validation, accelerator.device)
     # B starts at zero, so until a validation improves on the base the best adapter is the one that changes nothing.
@@ -120,12 +125,14 @@ def train(
         step += 1
         tokens += counted
         if not math.isfinite(loss):
-            raise HoneError(f"the loss became {loss} at step {step}; try a lower --learning-rate (now {plan.learning_rate:g})")
+            raise HoneError(
+                f"the loss became {loss} at step {step}; try a lower --learning-rate (now {plan.learning_rate:g})"
+            )
         share = _share(step, total_steps, time.monotonic() - began, plan)
         interrupted = stopped()
         bits = None
-        if share >= 1 or interrupted or share >= (checks + 1) / 8:
-            checks = int(share * 8)
+        if share >= 1 or interrupted or share >= (checks + 1) / CHECKS:
+            checks = int(share * CHECKS)
             bits = validation_bits(wrapped, data.validation, accelerator.device)
             if bits is not None and (best is None or bits < best):
                 best, best_weights = bits, [parameter.detach().clone() for parameter in parameters]
@@ -195,7 +202,7 @@ def _step(
     return accelerator.reduce(summed, "sum").item() / labels, sum(len(e.tokens) for row in rows for e in row)
 
 
-def validation_bits(wrapped: Any, rows: Sequence[Row], device: torch.device, most: int = 48) -> float | None:
+def validation_bits(wrapped: Any, rows: Sequence[Row], device: torch.device, most: int = 24) -> float | None:
     """Bits per byte over at most `most` validation rows (the same ones each time); None without rows.
 
     End tokens count as bits but not as bytes.
@@ -214,5 +221,9 @@ def validation_bits(wrapped: Any, rows: Sequence[Row], device: torch.device, mos
 
 def _to(batch: Batch, device: torch.device) -> Batch:
     return Batch(
-        batch.tokens.to(device), batch.positions.to(device), batch.labels.to(device), batch.document_lengths, batch.text_bytes
+        batch.tokens.to(device),
+        batch.positions.to(device),
+        batch.labels.to(device),
+        batch.document_lengths,
+        batch.text_bytes,
     )

@@ -70,7 +70,12 @@ def add_lora(model: Any, rank: int, alpha: int, seed: int) -> Any:
 
     torch.manual_seed(seed)
     configuration = LoraConfig(
-        r=rank, lora_alpha=alpha, lora_dropout=0.0, bias="none", target_modules="all-linear", task_type=TaskType.CAUSAL_LM
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=0.0,
+        bias="none",
+        target_modules="all-linear",
+        task_type=TaskType.CAUSAL_LM,
     )
     tuned = get_peft_model(model, configuration, autocast_adapter_dtype=True)
     if not any(parameter.requires_grad for parameter in tuned.parameters()):

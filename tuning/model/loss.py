@@ -17,7 +17,9 @@ CHUNK = 256
 
 class _FrozenHeadCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(context: Any, hidden: torch.Tensor, head: torch.Tensor, targets: torch.Tensor, keep: bool) -> torch.Tensor:
+    def forward(
+        context: Any, hidden: torch.Tensor, head: torch.Tensor, targets: torch.Tensor, keep: bool
+    ) -> torch.Tensor:
         loss = torch.zeros((), dtype=torch.float32, device=hidden.device)
         gradient = torch.empty_like(hidden) if keep else None
         for start in range(0, hidden.shape[0], CHUNK):
