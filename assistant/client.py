@@ -40,7 +40,8 @@ class Client:
         self._model = model
 
     def health(self) -> dict[str, Any]:
-        """`status` (loading, ok, failed), `model`, `base`, `context_length`, perhaps `error` or `detail`."""
+        """`status` (loading, ok, failed), `model`, `requests` (running), once loaded `base`, `context_length` and
+        `adapters`, and `error` or `detail` when there is one."""
         return self._json("GET", "/health")
 
     def models(self) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from queue import SimpleQueue
@@ -114,7 +114,7 @@ class LlamaCpp:
                 end = dict(message["end"])
                 emit(Chunk(finish_reason=end.pop("reason"), usage=Usage(**end)))
 
-        number = self._submit(_Job({"run": asdict(request)}, receive, request.adapter, exclusive=True))
+        number = self._submit(_Job({"run": vars(request)}, receive, request.adapter, exclusive=True))
         return lambda: self._cancel(number)
 
     def stream(self, request: Request) -> Iterator[Chunk]:
@@ -203,7 +203,7 @@ class LlamaCpp:
         failure: HoneError | None = None
         with tempfile.TemporaryFile() as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "assistant.engines.llamacpp_child"],
+                [sys.executable, "-P", "-m", "assistant.engines.llamacpp_child"],
                 env={**os.environ, "GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", _SPIN_COUNT)},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

@@ -109,7 +109,7 @@ class Gateway:
         await endpoint(receive, send)
 
     async def _health(self, receive: Receive, send: Send) -> None:
-        await send_json(send, 200, self._serving.health())
+        await send_json(send, 200, {**self._serving.health(), "requests": self._active})
 
     async def _models(self, receive: Receive, send: Send) -> None:
         await send_json(send, 200, openai.model_list(await self._serving.models()))

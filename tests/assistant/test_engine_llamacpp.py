@@ -1,0 +1,311 @@
+"""The llama.cpp engine, on the embedded model in its child process."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from assistant.engines.base import Chunk, Engine, InvalidRequestError, Request, Usage
+from assistant.engines.llamacpp import LlamaCpp
+from assistant.errors import EngineError, HoneError
+from tests.assistant.adapters import write_adapter
+
+pytestmark = pytest.mark.model
+
+PROMPT = "def fibonacci(n):\n"
+
+
+@pytest.fixture(scope="module")
+def gguf(embedded_store: Path) -> Path:
+    return next((embedded_store / "smollm2-135m").glob("*.gguf"))
+
+
+@pytest.fixture(scope="module")
+def adapters(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("adapters")
+    return {name: write_adapter(folder / name, seed) / "adapter.gguf" for seed, name in enumerate(("first", "second"))}
+
+
+@pytest.fixture(scope="module")
+def engine(gguf: Path) -> Iterator[LlamaCpp]:
+    engine = LlamaCpp(gguf, context_length=512)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="module")
+def adapted(gguf: Path, adapters: dict[str, Path]) -> Iterator[LlamaCpp]:
+    engine = LlamaCpp(gguf, adapters, context_length=512)
+    yield engine
+    engine.close()
+
+
+def run(engine: Engine, prompt: str | tuple[int, ...] = PROMPT, **fields) -> tuple[str, Chunk]:
+    chunks = list(engine.stream(Request(prompt, **{"max_tokens": 24, **fields})))
+    assert [chunk.finish_reason for chunk in chunks[:-1]] == [None] * (len(chunks) - 1)
+    return "".join(chunk.text for chunk in chunks), chunks[-1]
+
+
+def usage(chunk: Chunk) -> Usage:
+    assert chunk.usage is not None
+    return chunk.usage
+
+
+class Collector:
+    """Receives a request's chunks and lets a test wait for them."""
+
+    def __init__(self) -> None:
+        self.items: list[Chunk | HoneError] = []
+        self.changed = threading.Condition()
+
+    def __call__(self, item: Chunk | HoneError) -> None:
+        with self.changed:
+            self.items.append(item)
+            self.changed.notify_all()
+
+    def wait(self, count: int) -> None:
+        with self.changed:
+            assert self.changed.wait_for(lambda: len(self.items) >= count, timeout=60)
+
+    def wait_for_end(self) -> Chunk | HoneError:
+        def ended() -> bool:
+            last = self.items[-1] if self.items else Chunk()
+            return isinstance(last, HoneError) or last.finish_reason is not None
+
+        with self.changed:
+            assert self.changed.wait_for(ended, timeout=60)
+        return self.items[-1]
+
+
+def test_it_streams_token_by_token_and_counts_them(engine: LlamaCpp) -> None:
+    chunks = list(engine.stream(Request(PROMPT, max_tokens=16)))
+
+    assert len([chunk for chunk in chunks if chunk.text]) > 8
+    assert chunks[-1].finish_reason == "length"
+    assert usage(chunks[-1]).completion_tokens == 16
+    assert usage(chunks[-1]).prompt_tokens == len(engine.tokenize(PROMPT))
+
+
+def test_greedy_is_deterministic_and_equal_for_text_and_tokens(engine: LlamaCpp) -> None:
+    text, _ = run(engine)
+    assert text == run(engine)[0]
+    assert text == run(engine, tuple(engine.tokenize(PROMPT)))[0]
+
+
+def test_a_seed_reproduces_a_sample_and_other_seeds_differ(engine: LlamaCpp) -> None:
+    samples = [run(engine, temperature=1.0, seed=seed)[0] for seed in (1, 1, 2, 3)]
+    assert samples[0] == samples[1]
+    assert len(set(samples)) > 1
+    assert len({run(engine, temperature=1.2, seed=None)[0] for _ in range(3)}) > 1
+
+
+def test_a_stop_string_ends_the_text_before_it(engine: LlamaCpp) -> None:
+    whole, _ = run(engine, max_tokens=40)
+    stop = whole[len(whole) // 2 :][:6]
+    text, last = run(engine, max_tokens=40, stop=(stop, "never there"))
+    assert text == whole[: whole.index(stop)]
+    assert last.finish_reason == "stop"
+
+
+def test_the_prompt_cache_is_kept_between_requests(engine: LlamaCpp) -> None:
+    prompt = "# numbers\n" + "".join(f"value_{number} = {number}\n" for number in range(12))
+    first = usage(run(engine, prompt, max_tokens=2)[1])
+    again = usage(run(engine, prompt + "total = ", max_tokens=2)[1])
+    assert first.cached_tokens < first.prompt_tokens
+    assert again.cached_tokens >= first.prompt_tokens - 2
+
+
+def test_special_tokens_in_text_are_plain_unless_asked_for(engine: LlamaCpp) -> None:
+    text = "<|im_end|>"
+    assert len(engine.tokenize(text)) > 1
+    assert engine.tokenize(text, parse_special=True) == [engine.find_token(text)]
+    assert engine.find_token("<fim_prefix>") is None
+    assert engine.find_token("def") is None
+    plain = usage(run(engine, text + PROMPT, max_tokens=1, parse_special=False)[1])
+    special = usage(run(engine, text + PROMPT, max_tokens=1, parse_special=True)[1])
+    assert plain.prompt_tokens > special.prompt_tokens
+
+
+def test_characters_arrive_whole(engine: LlamaCpp) -> None:
+    prompt = "Repeat: 日本語 🙂 日本語 🙂 日本語 🙂 日本語 🙂"
+    text = "".join(chunk.text for chunk in engine.stream(Request(prompt, max_tokens=24)))
+    assert "\ufffd" not in text
+    assert not text.isascii()
+
+
+def test_cancelling_stops_the_child_within_one_token(engine: LlamaCpp) -> None:
+    received = Collector()
+    cancel = engine.start(Request(PROMPT, max_tokens=400), received)
+    received.wait(5)
+    cancel()
+    before = len(received.items)
+    cancel()
+    last = received.wait_for_end()
+    assert isinstance(last, Chunk)
+    assert last.finish_reason == "cancelled"
+    # One token was under way; one more may pass until a busy machine lets the child read the message.
+    assert usage(last).completion_tokens <= before + 2
+    assert len(received.items) <= before + 3
+
+
+def test_closing_the_iterator_frees_the_engine(engine: LlamaCpp) -> None:
+    for _ in range(4):
+        stream = engine.stream(Request(PROMPT, max_tokens=480))
+        next(stream)
+        stream.close()
+    assert run(engine, max_tokens=4)[1].finish_reason == "length"
+
+
+def test_a_prompt_can_be_cancelled_while_it_is_computed(engine: LlamaCpp) -> None:
+    tokens = tuple(engine.tokenize("x = [" + ", ".join(str(number) for number in range(150))))[:480]
+    received = Collector()
+    cancel = engine.start(Request(tokens, max_tokens=30), received)
+    time.sleep(0.05)
+    cancel()
+    last = received.wait_for_end()
+    assert isinstance(last, Chunk)
+    assert last.finish_reason == "cancelled"
+    assert usage(last).completion_tokens == 0
+
+
+@pytest.mark.parametrize(
+    ("request_", "line"),
+    [
+        (Request(tuple([100] * 600)), "600 tokens and the context of this model holds 512"),
+        (Request((100, 10_000_000)), "invalid tokens"),
+        (Request(""), "prompt is empty"),
+        (Request("x", max_tokens=0), "at least 1"),
+        (Request("x", adapter="other"), "no adapter other"),
+    ],
+)
+def test_a_request_that_cannot_run_is_refused_in_one_line(engine: LlamaCpp, request_: Request, line: str) -> None:
+    with pytest.raises(InvalidRequestError, match=line) as caught:
+        list(engine.stream(request_))
+    assert "\n" not in str(caught.value)
+    assert run(engine, max_tokens=2)[1].finish_reason == "length"
+
+
+def test_adapters_are_chosen_per_request_and_do_not_touch_the_base(engine: LlamaCpp, adapted: LlamaCpp) -> None:
+    base = run(engine, max_tokens=12)[0]
+    order = (None, "first", "second", "first", None)
+    outputs = {name: {run(adapted, adapter=name, max_tokens=12)[0] for asked in order if asked == name} for name in order}
+
+    assert outputs[None] == {base}
+    assert [len(texts) for texts in outputs.values()] == [1, 1, 1]
+    assert len(set().union(*outputs.values())) == 3
+
+
+def test_no_cached_prompt_crosses_from_one_adapter_to_another(adapted: LlamaCpp) -> None:
+    prompts = ["def area(width, height):\n", "class Stack:\n    def push(self, item):\n"]
+    alone = {
+        (prompt, name): run(adapted, prompt, adapter=name, max_tokens=12)[0]
+        for name in (None, "first", "second")
+        for prompt in prompts
+    }
+    for (prompt, name), text in alone.items():
+        assert run(adapted, prompt, adapter=name, max_tokens=12)[0] == text
+
+
+def test_requests_of_different_adapters_in_flight_together_are_kept_apart(adapted: LlamaCpp) -> None:
+    names = [None, "first", "second", "first", None, "second"]
+    alone = {name: run(adapted, adapter=name, max_tokens=12)[0] for name in names}
+    received = [Collector() for _ in names]
+    for name, collector in zip(names, received, strict=True):
+        adapted.start(Request(PROMPT, max_tokens=12, adapter=name), collector)
+    for name, collector in zip(names, received, strict=True):
+        collector.wait_for_end()
+        text = "".join(item.text for item in collector.items if isinstance(item, Chunk))
+        assert text == alone[name]
+
+
+def test_two_requests_of_one_adapter_run_at_the_same_time(engine: LlamaCpp) -> None:
+    first, second = Collector(), Collector()
+    cancel = engine.start(Request(PROMPT, max_tokens=400), first)
+    first.wait(2)
+    engine.start(Request("import os\n", max_tokens=4), second)
+    assert isinstance(second.wait_for_end(), Chunk)
+    assert not isinstance(first.items[-1], HoneError)
+    assert first.items[-1].finish_reason is None
+    cancel()
+    first.wait_for_end()
+
+
+def test_a_waiting_request_can_be_cancelled(adapted: LlamaCpp) -> None:
+    running, waiting = Collector(), Collector()
+    cancel = adapted.start(Request(PROMPT, max_tokens=400, adapter="first"), running)
+    running.wait(2)
+    adapted.start(Request(PROMPT, max_tokens=400, adapter="second"), waiting)()
+    last = waiting.wait_for_end()
+    assert isinstance(last, Chunk)
+    assert last.finish_reason == "cancelled"
+    cancel()
+    running.wait_for_end()
+
+
+def test_a_killed_child_fails_its_request_and_the_next_one_works(engine: LlamaCpp) -> None:
+    expected = run(engine)[0]
+    stream = engine.stream(Request(PROMPT, max_tokens=400))
+    next(stream)
+    child = engine.process_id
+    assert child is not None
+    os.kill(child, signal.SIGKILL)
+    with pytest.raises(EngineError, match="killed by signal 9") as caught:
+        list(stream)
+    assert "\n" not in str(caught.value)
+    assert run(engine)[0] == expected
+    assert engine.process_id not in (child, None)
+
+
+def test_the_child_leaves_nothing_behind(gguf: Path) -> None:
+    engine = LlamaCpp(gguf, context_length=256)
+    assert engine.process_id is not None
+    child = psutil.Process(engine.process_id)
+    folder = Path(next(entry.laddr for entry in child.net_connections("unix") if entry.laddr)).parent
+    assert folder.is_dir()
+    tcp = [entry for entry in child.net_connections("inet") if entry.status == psutil.CONN_LISTEN]
+    engine.close()
+    assert tcp == []
+    assert not child.is_running()
+    assert not folder.exists()
+    with pytest.raises(EngineError, match="closed"):
+        engine.tokenize("x")
+
+
+def test_a_damaged_file_is_refused_in_one_line(gguf: Path, tmp_path: Path) -> None:
+    short = tmp_path / "short.gguf"
+    short.write_bytes(gguf.read_bytes()[:2_000_000])
+    text = tmp_path / "text.gguf"
+    text.write_text("hello")
+    for file in (short, text, tmp_path / "missing.gguf"):
+        with pytest.raises(HoneError) as caught:
+            LlamaCpp(file)
+        assert str(file) in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_an_adapter_of_another_architecture_is_refused_with_its_reason(gguf: Path, tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match="cannot load"):
+        LlamaCpp(gguf, {"wrong": _wrong_shape(tmp_path)})
+
+
+def _wrong_shape(folder: Path) -> Path:
+    import gguf
+    import numpy as np
+
+    file = folder / "wrong.gguf"
+    writer = gguf.GGUFWriter(file, "llama")
+    writer.add_type("adapter")
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", 8)
+    writer.add_tensor("blk.0.attn_v.weight.lora_a", np.ones((4, 100), np.float32))
+    writer.add_tensor("blk.0.attn_v.weight.lora_b", np.ones((192, 4), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return file
