@@ -21,7 +21,9 @@ Then:
    ~~~
 2. step
 """
-LINES = st.sampled_from(["```", "```python", "~~~", "- item", "text", "", "    code", "   ```", "`x` y", "| a |", "````"])
+LINES = st.sampled_from(
+    ["```", "```python", "~~~", "- item", "text", "", "    code", "   ```", "`x` y", "| a |", "````"]
+)
 
 
 def shape(text: str) -> list[tuple[str, str]]:

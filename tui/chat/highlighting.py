@@ -1,5 +1,8 @@
 """Highlights code piece by piece: what a piece shows no longer depends on what comes after it."""
 
+import re
+from itertools import islice
+
 from textual.content import Content
 from textual.highlight import highlight
 
@@ -21,20 +24,15 @@ def piece_end(code: str, language: str) -> int:
 
     A cut never falls inside a string or comment of several lines, except in one longer than any piece may be.
     """
-    lines = code.splitlines(keepends=True)
-    complete = lines if code.endswith("\n") else lines[:-1]
-    if len(complete) < PIECE_LINES:
+    ends = [match.end() for match in islice(re.finditer("\n", code), _LONGEST_PIECE)]
+    if len(ends) < PIECE_LINES or ends[PIECE_LINES - 1] == len(code):
         return 0
-    inside = _line_starts_inside_tokens(code, language)
-    ends: list[int] = []
-    offset = 0
-    for line in complete:
-        offset += len(line)
-        ends.append(offset)
-    safe = [end for end in ends[PIECE_LINES // 2 :] if end not in inside and end < len(code)]
-    if safe:
-        return safe[-1]
-    return ends[-1] if len(complete) >= _LONGEST_PIECE else 0
+    inside = _line_starts_inside_tokens(code[: ends[-1]], language)
+    outside = [index for index, end in enumerate(ends) if end not in inside and index >= PIECE_LINES // 2]
+    early = [index for index in outside if index < PIECE_LINES]
+    if early or outside:
+        return ends[early[-1] if early else outside[0]]
+    return ends[-1] if len(ends) == _LONGEST_PIECE else 0
 
 
 def _line_starts_inside_tokens(code: str, language: str) -> set[int]:

@@ -274,14 +274,18 @@ class ChatScreen(Screen[None]):
     async def _started(self, event: events.Started) -> None:
         self._took_turn(event.job)
         if event.dropped_turns:
-            many = "turns do" if event.dropped_turns > 1 else "turn does"
-            await self._say(f"the {event.dropped_turns} oldest {many} not fit into the context and were not sent")
+            which = "oldest turn" if event.dropped_turns == 1 else f"{event.dropped_turns} oldest turns"
+            await self._say(f"left out of the context for lack of room: the {which}")
         self._under_way = event.job
         self._answer = Answer()
         await self._conversation.add(self._answer)
         self._began = time.monotonic()
-        self._update(state="stopping" if event.job.stop.is_set() else "answering", detail="", queued=len(self._waiting))
-        self._update(used=event.tokens)
+        self._update(
+            state="stopping" if event.job.stop.is_set() else "answering",
+            detail="",
+            queued=len(self._waiting),
+            used=event.tokens,
+        )
         self._ticker = self.set_interval(_TICK_SECONDS, self._tick)
 
     @on(events.Piece)
