@@ -2,13 +2,16 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import gguf
 import numpy as np
+import psutil
 import pytest
 from safetensors.numpy import save_file
 
@@ -85,35 +88,35 @@ def test_a_line_is_completed_by_the_embedded_model(embedded_home: Path, make_rep
     assert plain.stderr == ""
 
 
-def test_an_adapter_that_does_nothing_changes_no_figure(
-    embedded_home: Path, make_repository: Make, tmp_path: Path
-) -> None:
-    helpers = CODE.replace("a", "left").replace("b", "right")
-    root = make_repository(
-        {"lib/ops.py": CODE, "lib/helpers.py": helpers, "lib/more.py": "import ops\nTOTAL = ops.add(1, 2)\n"}
-    )
+@pytest.fixture
+def tuned_repository(embedded_home: Path, make_repository: Make, tmp_path: Path) -> tuple[Path, AdapterVersion]:
+    """A repository and the adapter `idle` that was tuned on it."""
+    files = {
+        "lib/ops.py": CODE,
+        "lib/helpers.py": CODE.replace("a", "left").replace("b", "right"),
+        "lib/more.py": "import ops\nTOTAL = ops.add(1, 2)\n",
+    }
+    root = make_repository(files)
     base = fetch("smollm2-135m")
     folder = write_idle_adapter(tmp_path / "idle")
     write_manifest(folder, root, {"lib/ops.py": "test", "lib/helpers.py": "train", "lib/more.py": "train"})
     digest = base_identity(base).digest
-    version = AdapterVersion(
-        "idle", adapter_digest(folder, digest), base.name, digest, folder, "2026-01-01T00:00:00+00:00", {}
-    )
+    created = "2026-01-01T00:00:00+00:00"
+    version = AdapterVersion("idle", adapter_digest(folder, digest), base.name, digest, folder, created, {})
     Registry().register(version)
-    command = [
-        "eval",
-        "repo",
-        "--repo",
-        str(root),
-        "--model",
-        "smollm2-135m",
-        "--model",
-        "idle",
-        "--limit",
-        "3",
-        "--out",
-        "out",
-    ]
+    return root, version
+
+
+def command_for(root: Path) -> list[str]:
+    models = ["--model", "smollm2-135m", "--model", "idle"]
+    return ["eval", "repo", "--repo", str(root), *models, "--limit", "3", "--out", "out"]
+
+
+def test_an_adapter_that_does_nothing_changes_no_figure(
+    embedded_home: Path, tuned_repository: tuple[Path, AdapterVersion], tmp_path: Path
+) -> None:
+    root, version = tuned_repository
+    command = command_for(root)
     done = hone(embedded_home, tmp_path, *command, "--json")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
@@ -143,3 +146,32 @@ def test_evaluating_what_was_trained_on_is_refused(embedded_home: Path, make_rep
     assert done.stdout == ""
     assert done.stderr.startswith("hone: no manifest of the given models covers")
     assert done.stderr.count("\n") == 1
+
+
+def test_ctrl_c_keeps_what_was_measured_and_leaves_no_process(
+    embedded_home: Path, tuned_repository: tuple[Path, AdapterVersion], tmp_path: Path
+) -> None:
+    environment = {**os.environ, "HONE_HOME": str(embedded_home)}
+    process = subprocess.Popen(
+        [HONE, *command_for(tuned_repository[0])],
+        cwd=tmp_path,
+        env=environment,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    children: list[psutil.Process] = []
+    file = tmp_path / "out" / "samples.jsonl"
+    while process.poll() is None and not (file.exists() and file.stat().st_size):
+        time.sleep(0.05)
+        children = psutil.Process(process.pid).children(recursive=True) or children
+    process.send_signal(signal.SIGINT)
+    out, error = process.communicate(timeout=60)
+    assert process.returncode == 130, error
+    assert out == ""
+    assert "hone: stopped; what was measured is kept in out" in error
+    assert "Traceback" not in error
+    assert samples_of(tmp_path / "out")
+    assert children
+    _, alive = psutil.wait_procs(children, timeout=20)
+    assert alive == []
