@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from assistant import atomic, paths
 from assistant.errors import HoneError
@@ -86,10 +87,19 @@ def _convert(gguf: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
+    _check_architecture(gguf)
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-    model = AutoModelForCausalLM.from_pretrained(
-        gguf.parent, gguf_file=gguf.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        gguf.parent,
+        gguf_file=gguf.name,
+        quantization_config=GgufConfig(dequantize=True),
+        dtype=torch.float32,
+        output_loading_info=True,
     )
+    model, loading = loaded
+    if loading["missing_keys"]:
+        # Such a weight would be random.
+        raise ValueError(f"it has no {sorted(loading['missing_keys'])[0]}")
     # save_pretrained refuses a quantized model, and takes this for the mark of one.
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
@@ -97,6 +107,24 @@ def _convert(gguf: Path, folder: Path) -> None:
         del model.hf_quantizer
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+def _check_architecture(gguf: Path) -> None:
+    """Compares the model that transformers makes of the metadata with the tensors that are there, before any memory is
+    taken: where metadata is missing, transformers falls back to a model of billions of parameters.
+
+    Raises:
+        ValueError: they do not agree.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    with torch.device("meta"):
+        expected = sum(parameter.numel() for parameter in AutoModelForCausalLM.from_config(config).parameters())
+    found = read_header(gguf).parameters
+    if not 0.8 * found <= expected <= 1.25 * found:
+        raise ValueError(f"its metadata describes {expected:,} parameters, its tensors have {found:,}")
 
 
 if __name__ == "__main__":

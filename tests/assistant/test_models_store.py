@@ -116,6 +116,14 @@ def test_the_tuning_form_has_the_weights_tokenizer_and_template_of_the_gguf(embe
     assert base_identity(base).template == base_identity(store.fetch(str(folder))).template
 
 
+def test_a_gguf_that_cannot_be_converted_is_one_line_and_leaves_nothing(hone_home: Path, tmp_path: Path) -> None:
+    base = store.fetch(str(write_gguf(tmp_path / "half-a-llama.gguf")))
+    with pytest.raises(HoneError, match=r"cannot be made from .*half-a-llama\.gguf") as raised:
+        store.tuning_form(base)
+    assert "\n" not in str(raised.value)
+    assert [path.name for path in (hone_home / "models" / "tuning").iterdir() if path.suffix != ".lock"] == []
+
+
 def test_templates_of_a_gguf_and_a_folder_have_one_digest(hone_home: Path, tmp_path: Path) -> None:
     gguf = base_identity(store.fetch(str(write_gguf(tmp_path / "x.gguf", template=TEMPLATE))))
     folder = base_identity(store.fetch(str(write_folder(tmp_path / "x"))))
