@@ -65,7 +65,8 @@ def adapter_digest(adapter: Path, base_digest: str) -> str:
     """sha256 (hex) of an adapter together with the base it belongs to.
 
     Args:
-        adapter: a folder with adapter_model.safetensors and adapter_config.json.
+        adapter: a folder with adapter_model.safetensors and adapter_config.json, and the adapter.gguf that llama.cpp
+            serves where it was exported.
         base_digest: `BaseIdentity.digest` of its base.
 
     Raises:
@@ -73,13 +74,14 @@ def adapter_digest(adapter: Path, base_digest: str) -> str:
     """
     try:
         weights = file_digest(adapter / "adapter_model.safetensors")
+        served = file_digest(adapter / "adapter.gguf") if (adapter / "adapter.gguf").exists() else ""
         loaded = json.loads((adapter / "adapter_config.json").read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise HoneError(
             f"{adapter} is not a whole adapter (adapter_model.safetensors and adapter_config.json): {error}"
         ) from error
     configuration = _canonical({key: _sorted_names(key, loaded.get(key)) for key in _FUNCTION_KEYS})
-    return hashlib.sha256(f"{weights}\n{configuration}\n{base_digest}\n".encode()).hexdigest()
+    return hashlib.sha256(f"{weights}\n{served}\n{configuration}\n{base_digest}\n".encode()).hexdigest()
 
 
 def _sorted_names(key: str, value: Any) -> Any:
