@@ -23,7 +23,7 @@ from evals.tasks.heldout import HeldOut, TuningRecord, held_out, read_record
 
 LINE_VERSION = "line@1"
 MAX_TOKENS = 48
-BUDGET = Budget(prompt=768, snippets=320)
+PROMPT_TOKENS = 768
 
 Connect = Callable[[str], AbstractContextManager[CompletionClient]]
 """Opens a client that serves the model of this name."""
@@ -36,9 +36,15 @@ class Options:
     models: tuple[str, ...]
     limit: int = 200
     seed: int = 0
+    prompt_tokens: int = PROMPT_TOKENS
+    """Of a prompt at most; five twelfths of them for retrieved code."""
     max_bytes: int = 120_000
     """Of held-out text scored for bits per byte."""
     out: Path | None = None
+
+    @property
+    def budget(self) -> Budget:
+        return Budget(prompt=self.prompt_tokens, snippets=self.prompt_tokens * 5 // 12)
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,7 @@ class Work:
     retriever: context.Retriever
     hidden: frozenset[str]
     """Paths that retrieval must not show."""
+    budget: Budget
     seed: int
 
 
@@ -88,7 +95,7 @@ def evaluate(options: Options, connect: Connect, load_scorer: LoadScorer = bits.
         raise NotHeldOutError(f"the {len(held.files)} held-out files of {root} have no line of code to complete")
     check_harness(chosen, held)
     retriever = context.index(root, exclude=held.excluded)
-    work = Work(tuple(chosen), tuple(texts), retriever, held.excluded, options.seed)
+    work = Work(tuple(chosen), tuple(texts), retriever, held.excluded, options.budget, options.seed)
     before = environment.describe()
     with samples.Samples(options.out) as store:
         lines = {subject.digest: _lines(subject, work, connect, store) for subject in subjects}
@@ -109,7 +116,7 @@ def evaluate(options: Options, connect: Connect, load_scorer: LoadScorer = bits.
             "max_bytes": options.max_bytes,
             "max_tokens": MAX_TOKENS,
             "temperature": 0.0,
-            "budget": asdict(BUDGET),
+            "budget": asdict(options.budget),
             "window_tokens": bits.WINDOW_TOKENS,
             "retrieval": {
                 "method": "BM25 (bm25s, lucene)",
@@ -197,7 +204,7 @@ def _lines(subject: Subject, work: Work, connect: Connect, store: samples.Sample
                     retriever=retriever,
                     exclude=work.hidden,
                     max_tokens=MAX_TOKENS,
-                    budget=BUDGET,
+                    budget=work.budget,
                     shape="line",
                     one_line=True,
                 )

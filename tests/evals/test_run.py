@@ -11,7 +11,7 @@ import pytest
 from assistant.errors import HoneError
 from evals.errors import NotHeldOutError
 from evals.report import markdown
-from evals.run import BUDGET, Options, evaluate
+from evals.run import PROMPT_TOKENS, Options, evaluate
 from tests.assistant.completion_fakes import FakeClient
 from tests.evals.eval_fixtures import UniformScorer, load_tokenizer, register, samples_of, write_base
 
@@ -96,7 +96,14 @@ def test_prompts_hide_the_answer_and_every_held_out_file(world: World) -> None:
         for prompt in client.prompts:
             held = [path for path in ("# lib/held.py", "# lib/other.py") if path in prompt]
             assert len(held) == 1
-            assert len(client.tokenize([prompt])[0]) <= BUDGET.prompt
+            assert len(client.tokenize([prompt])[0]) <= PROMPT_TOKENS
+
+
+def test_prompts_can_be_made_shorter(world: World) -> None:
+    report = world.run(prompt_tokens=128)
+    assert report["settings"]["budget"]["prompt"] == 128
+    for client in world.clients.values():
+        assert max(len(tokens) for tokens in client.tokenize(client.prompts)) <= 128
 
 
 def test_every_model_is_asked_the_same(world: World) -> None:

@@ -18,6 +18,7 @@ def evaluate(
     limit: Annotated[int, typer.Option(min=1, help="How many places to complete.")] = 200,
     seed: Annotated[int, typer.Option(min=0, help="Chooses places, files and resamples.")] = 0,
     max_bytes: Annotated[int, typer.Option(min=1, help="Held-out bytes to score for bits per byte.")] = 120_000,
+    prompt_tokens: Annotated[int, typer.Option(min=128, max=8192, help="The longest prompt; fewer are faster.")] = 768,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Keep samples and reports here; a stopped run goes on from them.")
     ] = None,
@@ -35,7 +36,7 @@ def evaluate(
     from evals.run import Options
     from evals.run import evaluate as run
 
-    options = Options(repository, tuple(models), limit, seed, max_bytes, out)
+    options = Options(repository, tuple(models), limit, seed, prompt_tokens, max_bytes, out)
     try:
         report = run(options, lambda name: connect(model=name))
     except KeyboardInterrupt:
