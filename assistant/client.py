@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -139,13 +139,13 @@ def connect(settings: "Settings | None" = None, model: str | None = None, wait: 
     spec = model or settings.model
     shared = _shared(spec)
     if shared is not None:
-        with shared:
+        with closing(shared):
             yield Client(shared, spec)
         return
     with _private(spec, settings) as http:
         client = Client(http, spec)
         if wait:
-            _wait_until_loaded(client)
+            client.models()
         yield client
 
 
@@ -215,16 +215,6 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.kill()
         process.wait()
     process.stdout.close()
-
-
-def _wait_until_loaded(client: Client) -> None:
-    try:
-        client.models()
-    except HoneError:
-        error = client.health().get("error")
-        if error:
-            raise HoneError(str(error)) from None
-        raise
 
 
 def _http(url: str, uds: str | None, key: str) -> "httpx.Client":

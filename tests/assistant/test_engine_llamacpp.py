@@ -193,7 +193,9 @@ def test_a_request_that_cannot_run_is_refused_in_one_line(engine: LlamaCpp, requ
 def test_adapters_are_chosen_per_request_and_do_not_touch_the_base(engine: LlamaCpp, adapted: LlamaCpp) -> None:
     base = run(engine, max_tokens=12)[0]
     order = (None, "first", "second", "first", None)
-    outputs = {name: {run(adapted, adapter=name, max_tokens=12)[0] for asked in order if asked == name} for name in order}
+    outputs = {
+        name: {run(adapted, adapter=name, max_tokens=12)[0] for asked in order if asked == name} for name in order
+    }
 
     assert outputs[None] == {base}
     assert [len(texts) for texts in outputs.values()] == [1, 1, 1]

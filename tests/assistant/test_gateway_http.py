@@ -144,12 +144,14 @@ def test_wrong_requests_raise_openais_exceptions(served: Served, client: openai.
     with pytest.raises(openai.BadRequestError) as streamed:
         complete(prompt=[100] * 5000, stream=True)
     assert streamed.value.code == "context_length_exceeded"
-    with openai.OpenAI(base_url=f"{served.url}/v1", api_key="wrong", max_retries=0) as stranger:
-        with pytest.raises(openai.AuthenticationError):
-            stranger.models.list()
+    stranger = openai.OpenAI(base_url=f"{served.url}/v1", api_key="wrong", max_retries=0)
+    with stranger, pytest.raises(openai.AuthenticationError):
+        stranger.models.list()
 
 
-@pytest.mark.parametrize("path", ["/v1/models", "/v1/chat/completions", "/v1/completions", "/v1/tokenize", "/", "/nothing"])
+@pytest.mark.parametrize(
+    "path", ["/v1/models", "/v1/chat/completions", "/v1/completions", "/v1/tokenize", "/", "/nothing"]
+)
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS", "DELETE"])
 @pytest.mark.parametrize("key", ["", "wrong"])
 def test_no_path_answers_without_the_key(served: Served, path: str, method: str, key: str) -> None:
