@@ -218,7 +218,8 @@ def _load(config: dict[str, Any]) -> tuple[Any, _Listener]:
     params.n_ubatch = _BATCH
     params.cpuparams.n_threads = config["threads"]
     params.cpuparams_batch.n_threads = config["threads"]
-    # States kept in memory are not told apart by adapter, so one computed with another adapter could be reused.
+    # llama.cpp's cache of earlier states does not tell adapters apart: with it on, one adapter was seen to continue from
+    # a prompt that another one had computed.
     params.cache_ram_mib = 0
     params.cache_idle_slots = False
     params.hostnames = [path]

@@ -5,12 +5,13 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 
 import psutil
 import pytest
 
-from assistant.engines.base import Chunk, Engine, InvalidRequestError, Request, Usage
+from assistant.engines.base import Chunk, Emit, Engine, InvalidRequestError, Request, Usage
 from assistant.engines.llamacpp import LlamaCpp
 from assistant.errors import EngineError, HoneError
 from tests.assistant.adapters import write_adapter
@@ -202,27 +203,42 @@ def test_adapters_are_chosen_per_request_and_do_not_touch_the_base(engine: Llama
     assert len(set().union(*outputs.values())) == 3
 
 
-def test_no_cached_prompt_crosses_from_one_adapter_to_another(adapted: LlamaCpp) -> None:
-    prompts = ["def area(width, height):\n", "class Stack:\n    def push(self, item):\n"]
-    alone = {
-        (prompt, name): run(adapted, prompt, adapter=name, max_tokens=12)[0]
-        for name in (None, "first", "second")
-        for prompt in prompts
-    }
-    for (prompt, name), text in alone.items():
-        assert run(adapted, prompt, adapter=name, max_tokens=12)[0] == text
+def test_no_cached_prompt_crosses_from_one_adapter_to_another(gguf: Path, adapters: dict[str, Path]) -> None:
+    # The second adapter comes to use every sequence of the child before it is asked what the first one was asked:
+    # llama.cpp's cache of earlier states, were it on, would give it the state that the first one computed.
+    asked = "def area(width, height):\n" * 4
+    others = ["class Stack:\n" * 6, "import json, sys\n" * 6, "SELECT name FROM people;\n" * 6]
+    text = {}
+    for history in ([], [(asked, "first"), *((other, "second") for other in others)]):
+        engine = LlamaCpp(gguf, adapters, context_length=512)
+        for prompt, name in history:
+            run(engine, prompt, adapter=name, max_tokens=2)
+        text[bool(history)], last = run(engine, asked, adapter="second", max_tokens=12)
+        assert usage(last).cached_tokens == 0
+        engine.close()
+    assert text[True] == text[False]
 
 
-def test_requests_of_different_adapters_in_flight_together_are_kept_apart(adapted: LlamaCpp) -> None:
+def test_requests_of_different_adapters_asked_together_run_one_after_the_other(adapted: LlamaCpp) -> None:
     names = [None, "first", "second", "first", None, "second"]
     alone = {name: run(adapted, adapter=name, max_tokens=12)[0] for name in names}
     received = [Collector() for _ in names]
+    order: list[str | None] = []
+
+    def emit_to(name: str | None, collector: Collector) -> Emit:
+        def emit(item: Chunk | HoneError) -> None:
+            order.append(name)
+            collector(item)
+
+        return emit
+
     for name, collector in zip(names, received, strict=True):
-        adapted.start(Request(PROMPT, max_tokens=12, adapter=name), collector)
+        adapted.start(Request(PROMPT, max_tokens=12, adapter=name), emit_to(name, collector))
     for name, collector in zip(names, received, strict=True):
         collector.wait_for_end()
         text = "".join(item.text for item in collector.items if isinstance(item, Chunk))
         assert text == alone[name]
+    assert [name for name, _ in groupby(order)] == names
 
 
 def test_two_requests_of_one_adapter_run_at_the_same_time(engine: LlamaCpp) -> None:
