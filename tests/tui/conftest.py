@@ -19,15 +19,16 @@ def make_app(hone_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     project.mkdir()
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(project)
-    made: list[HoneApp] = []
+    made: list[tuple[HoneApp, FakeClient]] = []
 
     def make(client: FakeClient, session: sessions.Session | None = None, model: str = "smollm2-135m") -> HoneApp:
         app = HoneApp(session or fixed_session(), model, services(client))
-        made.append(app)
+        made.append((app, client))
         return app
 
     yield make
-    for app in made:
+    for app, client in made:
+        client.release()
         app.chat.close()
 
 

@@ -38,6 +38,16 @@ class FakeClient:
     models_asked: list[str | None] = field(default_factory=list)
     closed_early: int = 0
 
+    waits: list[threading.Event] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.waits = [piece for script in self.scripts for piece in script.pieces if isinstance(piece, threading.Event)]
+
+    def release(self) -> None:
+        """Ends every wait, so that no thread outlives its test."""
+        for wait in self.waits:
+            wait.set()
+
     def health(self) -> dict[str, Any]:
         if self.load_error:
             return {"status": "loading", "error": self.load_error}

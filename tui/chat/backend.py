@@ -130,7 +130,8 @@ class Backend:
         if self._current is not None:
             self._current.stop.set()
         self._jobs.put(None)
-        self._thread.join(timeout)
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
 
     def _run(self, model: str | None) -> None:
         with self._open:

@@ -88,7 +88,8 @@ class ChatScreen(Screen[None]):
         self._prompt.suggest(() if kept.messages else SUGGESTIONS)
         if kept.draft:
             self._prompt.put(kept.draft)
-        self._backend.start()
+        # Not before the first frame is out: its imports would take their time from it.
+        self.call_after_refresh(self._backend.start)
 
     def close(self) -> None:
         """Stops what runs; drafts and partial answers are on disk afterwards. The screen may be gone already."""
