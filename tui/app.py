@@ -1,6 +1,8 @@
 """The Textual app."""
 
+import asyncio
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,6 +47,13 @@ class HoneApp(App[None]):
         self.register_theme(THEME)
         self.theme = THEME.name
         self.chat = ChatScreen(services or Services(), session, model)
+
+    def on_mount(self) -> None:
+        if not self.is_headless:
+            # Told to go, or the window closed: the terminal is given back in order and the gateway ended.
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                loop.add_signal_handler(number, self.exit)
 
     def get_default_screen(self) -> "Screen[None]":
         return self.chat

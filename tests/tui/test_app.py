@@ -92,16 +92,27 @@ async def test_escape_stops_the_answer_and_keeps_what_came(make_app: MakeApp):
         await type_and_send(pilot, "question")
         await until(pilot, lambda: "first half" in shown(app))
         await pilot.press("escape")
-        assert status_of(app).state == "stopping"
-        gate.set()
         await until(pilot, lambda: idle(app))
         assert "stopped; what came is kept" in shown(app)
+        gate.set()
+        await until(pilot, lambda: client.closed_early == 1)
     app.chat.close()
     last = sessions.load("1qgt0000").messages[-1]
-    assert last.finish == "cancelled"
-    assert last.text.startswith("first half ")
-    assert "and more" not in last.text
-    assert client.closed_early == 1
+    assert (last.text, last.finish) == ("first half ", "cancelled")
+
+
+async def test_escape_stops_a_model_that_has_not_begun_and_the_next_prompt_works(make_app: MakeApp):
+    client = loaded_client(Script([threading.Event(), "too late"]), Script(["second answer"]))
+    app = make_app(client)
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: idle(app))
+        await type_and_send(pilot, "question")
+        await until(pilot, lambda: status_of(app).state == "answering")
+        await pilot.press("escape")
+        await until(pilot, lambda: idle(app))
+        await type_and_send(pilot, "next question")
+        await until(pilot, lambda: "second answer" in shown(app))
+        assert "too late" not in shown(app)
 
 
 async def test_a_prompt_sent_before_the_model_is_ready_waits_visibly(make_app: MakeApp):

@@ -241,27 +241,49 @@ class _Batch:
 
 
 def _batches(deltas: Iterator["Delta"], stop: threading.Event) -> Generator[_Batch]:
-    """The deltas of about a tenth of a second at a time, until they end or `stop` is set."""
+    """The deltas of about a tenth of a second at a time, until they end or `stop` is set.
+
+    They are read in a thread of their own, so that `stop` is obeyed at once: while the model still reads a long prompt
+    there is nothing to wait for. That thread closes the request with the next delta.
+    """
+    inbox: queue.SimpleQueue[Delta | Exception | None] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(deltas, stop, inbox), name="answer", daemon=True).start()
     pending: list[str] = []
-    flushed = 0.0
     finish: str | None = None
     details: dict[str, Any] | None = None
+    due = 0.0
+    while not stop.is_set():
+        try:
+            item = inbox.get(timeout=_FLUSH_SECONDS)
+        except queue.Empty:
+            due = 0.0
+        else:
+            if item is None:
+                yield _Batch("".join(pending), finish, details)
+                return
+            if isinstance(item, Exception):
+                yield _Batch("".join(pending))
+                raise item
+            pending.append(item.text)
+            finish, details = item.finish_reason or finish, item.details or details
+        if any(pending) and time.monotonic() >= due:
+            yield _Batch("".join(pending))
+            pending.clear()
+            due = time.monotonic() + _FLUSH_SECONDS
+    yield _Batch("".join(pending), "cancelled")
+
+
+def _read(
+    deltas: Iterator["Delta"], stop: threading.Event, inbox: "queue.SimpleQueue[Delta | Exception | None]"
+) -> None:
     try:
         for delta in deltas:
-            pending.append(delta.text)
-            finish, details = delta.finish_reason or finish, delta.details or details
+            inbox.put(delta)
             if stop.is_set():
-                finish = "cancelled"
                 break
-            if time.monotonic() - flushed >= _FLUSH_SECONDS:
-                yield _Batch("".join(pending))
-                pending.clear()
-                flushed = time.monotonic()
-        yield _Batch("".join(pending), finish, details)
-    except Exception:
-        if pending:
-            yield _Batch("".join(pending))
-        raise
+        inbox.put(None)
+    except Exception as error:
+        inbox.put(error)
     finally:
         close = getattr(deltas, "close", None)
         if close is not None:

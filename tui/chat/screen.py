@@ -108,7 +108,10 @@ class ChatScreen(Screen[None]):
         elif isinstance(command, str):
             await self._say(command, "error")
         else:
-            await self._run_command(command)
+            try:
+                await self._run_command(command)
+            except HoneError as error:
+                await self._say(str(error), "error")
 
     async def _ask(self, text: str) -> None:
         waits = self._under_way is not None or bool(self._waiting) or self._status.state == "loading"
