@@ -14,7 +14,7 @@ OFFLINE := make: could not install the packages; is there a network? (pip's mess
 .PHONY: hone setup test check tests test-slow benchmarks clean
 
 hone: setup
-	@$(BIN)/hone models pull smollm2-135m
+	@$(BIN)/hone models pull smollm2-135m > /dev/null
 	@if [ -t 0 ] && [ -t 1 ]; then exec $(BIN)/hone; else \
 		echo "Hone is set up. In a terminal, run: $(BIN)/hone"; \
 		echo "From a script: $(BIN)/hone chat \"What does a mutex do?\"   or: $(BIN)/hone --help"; fi

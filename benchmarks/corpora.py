@@ -42,7 +42,7 @@ def prepare(name: str) -> Path:
 
 def _download(requirement: str, work: Path) -> Path:
     name = requirement.partition("==")[0]
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", name]
+    command = [sys.executable, "-P", "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", name]
     done = subprocess.run([*command, "--ignore-requires-python", "--dest", str(work), requirement], check=False)
     archives = list(work.glob("*.tar.gz"))
     if done.returncode or not archives:

@@ -14,7 +14,7 @@ from tuning.examples.pack import Row
 from tuning.examples.plain import IGNORED
 from tuning.model.packed import PackedModel
 
-CHECKS = 4
+CHECKS = 3
 """Validations in a run, after the one before it; each costs as much as a few steps."""
 
 
@@ -38,7 +38,7 @@ class Plan:
     weight_decay: float = 0.01
     clip: float = 1.0
     row_length: int = 1024
-    rows_per_step: int = 2
+    rows_per_step: int = 1
     seed: int = 0
 
 
@@ -202,7 +202,7 @@ def _step(
     return accelerator.reduce(summed, "sum").item() / labels, sum(len(e.tokens) for row in rows for e in row)
 
 
-def validation_bits(wrapped: Any, rows: Sequence[Row], device: torch.device, most: int = 24) -> float | None:
+def validation_bits(wrapped: Any, rows: Sequence[Row], device: torch.device, most: int = 12) -> float | None:
     """Bits per byte over at most `most` validation rows (the same ones each time); None without rows.
 
     End tokens count as bits but not as bytes.

@@ -25,7 +25,7 @@ def tune(
         float, typer.Option(min=0.0, help="Peak of the cosine schedule; about 2e-4 for billions.")
     ] = 1e-3,
     row_length: Annotated[int, typer.Option(min=64, help="Tokens per packed row.")] = 1024,
-    rows_per_step: Annotated[int, typer.Option(min=1, help="Rows per optimizer step.")] = 2,
+    rows_per_step: Annotated[int, typer.Option(min=1, help="Rows per optimizer step.")] = 1,
     seed: Annotated[int, typer.Option(help="Of the LoRA's start and the order of rows.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:

@@ -7,6 +7,7 @@ ordinary code (hashes in lock data, `password = input()`).
 
 import re
 from functools import cache
+from typing import Any
 
 _LEFT_OUT = frozenset(
     {"Base64HighEntropyString", "HexHighEntropyString", "KeywordDetector", "IPPublicDetector", "PrivateKeyDetector"}
@@ -21,19 +22,26 @@ def _patterns() -> tuple[tuple[str, re.Pattern[str]], ...]:
     found = []
     for kind, plugin in get_mapping_from_secret_type_to_class().items():
         if plugin.__name__ not in _LEFT_OUT:
-            found += [(kind, pattern) for pattern in plugin().denylist]
+            detector: Any = plugin
+            found += [(kind, pattern) for pattern in detector().denylist]
     return tuple(found)
 
 
 def redact(text: str) -> tuple[str, list[str]]:
     """The text with each secret replaced by `<KIND>`, and the kinds that were found, one per replacement."""
     kinds: list[str] = []
-
-    def replace(kind: str) -> str:
-        kinds.append(kind)
-        return f"<{kind.upper().replace(' ', '_')}>"
-
-    text = _PRIVATE_KEY.sub(lambda _: replace("Private Key"), text)
-    for kind, pattern in _patterns():
-        text = pattern.sub(lambda match, kind=kind: replace(kind) if match.group(0).strip() else match.group(0), text)  # type: ignore[misc]
+    for kind, pattern in (("Private Key", _PRIVATE_KEY), *_patterns()):
+        text = _replace(pattern, kind, text, kinds)
     return text, kinds
+
+
+def _replace(pattern: re.Pattern[str], kind: str, text: str, kinds: list[str]) -> str:
+    placeholder = f"<{kind.upper().replace(' ', '_')}>"
+
+    def placed(match: re.Match[str]) -> str:
+        if not match.group(0).strip():
+            return match.group(0)
+        kinds.append(kind)
+        return placeholder
+
+    return pattern.sub(placed, text)
