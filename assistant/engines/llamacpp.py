@@ -5,7 +5,6 @@ A crash in native code, or a kill, ends the running requests with an `EngineErro
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -199,7 +198,21 @@ class LlamaCpp:
         threading.Thread(target=self._read, args=(loaded,), name="llamacpp", daemon=True).start()
 
     def _read(self, loaded: Callable[[HoneError | None], None] | None) -> None:
-        folder = tempfile.mkdtemp(prefix="hone-engine-")
+        def when_ready() -> None:
+            nonlocal loaded
+            if loaded is not None:
+                loaded(None)
+                loaded = None
+
+        try:
+            with tempfile.TemporaryDirectory(prefix="hone-engine-", ignore_cleanup_errors=True) as folder:
+                failure = self._attend(folder, when_ready)
+        except OSError as error:
+            failure = EngineError(f"cannot start the model's process: {error.strerror or error}")
+        self._fail(failure, loaded)
+
+    def _attend(self, folder: str, when_ready: Callable[[], None]) -> HoneError:
+        """Starts a child and hands out its answers until it ends; returns why it ended."""
         failure: HoneError | None = None
         with tempfile.TemporaryFile() as log:
             process = subprocess.Popen(
@@ -225,16 +238,11 @@ class LlamaCpp:
                         self._properties = message["ready"]
                         self._ready = True
                         self._dispatch()
-                    if loaded is not None:
-                        loaded(None)
-                        loaded = None
+                    when_ready()
                 else:
                     failure = EngineError(f"cannot load {self._config['gguf']}: {_reason(log, message['failed'])}")
             code = process.wait()
-            if failure is None:
-                failure = EngineError(_death(code, log, self._closed))
-        shutil.rmtree(folder, ignore_errors=True)
-        self._fail(failure, loaded)
+            return failure or EngineError(_death(code, log, self._closed))
 
     def _route(self, message: dict[str, Any]) -> None:
         number = message["id"]

@@ -218,8 +218,8 @@ def _load(config: dict[str, Any]) -> tuple[Any, _Listener]:
     params.n_ubatch = _BATCH
     params.cpuparams.n_threads = config["threads"]
     params.cpuparams_batch.n_threads = config["threads"]
-    # llama.cpp's cache of earlier states does not tell adapters apart: with it on, one adapter was seen to continue from
-    # a prompt that another one had computed.
+    # llama.cpp's cache of earlier states does not tell adapters apart: with it on, one adapter was seen to continue
+    # from a prompt that another one had computed.
     params.cache_ram_mib = 0
     params.cache_idle_slots = False
     params.hostnames = [path]
@@ -240,8 +240,9 @@ def _end(folder: str) -> NoReturn:
 
 
 def main() -> None:
-    # Ctrl-C reaches the whole process group; the parent decides what it means.
+    # Ctrl-C and a closed terminal reach the whole process group; the parent decides what they mean.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     # What native code prints must not mix with the messages.

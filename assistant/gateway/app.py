@@ -1,7 +1,10 @@
 """The OpenAI-compatible server: routes, and what each does with a request."""
 
 import json
+import sys
+import traceback
 from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
 from typing import Any
 
 from assistant import prompts
@@ -74,6 +77,14 @@ class Gateway:
             await send_error(send, error)
         except RecursionError:
             await send_error(send, UsageError("the request is nested too deeply"))
+        except Exception as error:
+            # A bug. What it says may hold parts of a prompt, so only where it happened is logged.
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            print(f"hone: {type(error).__name__} at {where.filename}:{where.lineno}", file=sys.stderr)  # noqa: T201
+            body = failure("the gateway failed on this request; its log says where", "server_error", "internal_error")
+            # Refused when the answer had begun, which then simply ends.
+            with suppress(RuntimeError):
+                await send_json(send, 500, body)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])

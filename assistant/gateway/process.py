@@ -92,7 +92,10 @@ def serve(
             model=model,
         )
 
-        atomic.write_json(record, {"schema_version": 1, "gateway": asdict(running)}, mode=0o600)
+        try:
+            atomic.write_json(record, {"schema_version": 1, "gateway": asdict(running)}, mode=0o600)
+        except OSError as error:
+            raise HoneError(f"cannot write {record}: {error.strerror}") from error
         announce(running)
         names = [] if host in ("0.0.0.0", "::") else [host]
         if host != "127.0.0.1":
@@ -110,8 +113,9 @@ def serve_private() -> None:
 
     Writes one line to standard output when requests are accepted.
     """
-    # Ctrl-C in a terminal reaches the whole process group; the owner decides what it means.
+    # Ctrl-C and a closed terminal reach the whole process group; the owner decides what they mean.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     first = sys.stdin.buffer.readline()
     if not first:
         return
@@ -165,6 +169,8 @@ async def _run(
         server_header=False,
         date_header=False,
         timeout_graceful_shutdown=1,
+        # Longer than clients keep idle connections, so that none is closed just as it is used again.
+        timeout_keep_alive=60,
         ws="none",
     )
     server = Server(config)

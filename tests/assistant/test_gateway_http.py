@@ -1,5 +1,6 @@
 """`hone serve` over HTTP, as the openai package and as other programs meet it."""
 
+import asyncio
 import json
 import time
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ import httpx
 import openai
 import pytest
 
+from assistant.gateway.app import MAX_REQUESTS
 from tests.assistant.adapters import register_adapter
 from tests.assistant.gateway_processes import Served, serve
 from tests.conftest import home_with_models
@@ -228,6 +230,21 @@ def test_a_client_that_leaves_frees_the_engine(served: Served) -> None:
         with pytest.raises(httpx.ReadTimeout):
             http.post("/v1/completions", json={**body, "stream": False}, timeout=0.5)
         assert _idle(http)
+
+
+async def test_more_requests_than_can_wait_are_turned_away_and_none_is_stuck(served: Served) -> None:
+    body = {"prompt": PROMPT, "max_tokens": 2000, "temperature": 0}
+    limits = httpx.Limits(max_connections=100)
+    headers = {"Authorization": f"Bearer {served.key}"}
+    async with httpx.AsyncClient(base_url=served.url, headers=headers, limits=limits, timeout=5) as http:
+        asked = [asyncio.create_task(http.post("/v1/completions", json=body)) for _ in range(MAX_REQUESTS + 6)]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+    turned_away = [answer for answer in answers if isinstance(answer, httpx.Response)]
+    assert {answer.status_code for answer in turned_away} == {429}
+    assert len(turned_away) == 6
+    with served.http() as http:
+        assert _idle(http)
+        assert http.post("/v1/completions", json={**body, "max_tokens": 1}).status_code == 200
 
 
 def _idle(http: httpx.Client) -> bool:
