@@ -1,0 +1,5 @@
+"""`python -m tui` is `hone`."""
+
+from tui.cli import main
+
+main()
