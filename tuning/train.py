@@ -147,7 +147,7 @@ def train(
                 tokens=tokens,
                 seconds=elapsed,
                 tokens_per_second=tokens / spent,
-                eta_seconds=elapsed / share - elapsed if share else None,
+                eta_seconds=elapsed * (1 - share) / share if share else None,
                 validation=bits,
             )
         )
@@ -170,10 +170,10 @@ def train(
 
 def _share(step: int, total_steps: int | None, elapsed: float, plan: Plan) -> float:
     if total_steps is not None:
-        return step / total_steps
+        return min(1.0, step / total_steps)
     if plan.minutes is None:
         raise HoneError("a run needs one of --steps, --minutes and --epochs")
-    return elapsed / (plan.minutes * 60)
+    return min(1.0, elapsed / (plan.minutes * 60))
 
 
 def _step(

@@ -61,6 +61,15 @@ def engine(folder: Path, adapter: Path) -> Iterator[Torch]:
 
 
 @pytest.fixture(scope="module")
+def reference(folder: Path) -> Any:
+    """The model as transformers itself runs it."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+
+
+@pytest.fixture(scope="module")
 def scorer(folder: Path) -> TorchScorer:
     return TorchScorer(folder)
 
@@ -70,14 +79,12 @@ def run(engine: Torch, prompt: str | tuple[int, ...] = PROMPT, **fields: Any) ->
     return "".join(chunk.text for chunk in chunks), chunks[-1]
 
 
-def test_scores_are_transformers_own(scorer: TorchScorer, folder: Path) -> None:
+def test_scores_are_transformers_own(scorer: TorchScorer, reference: Any) -> None:
     import torch
-    from transformers import AutoModelForCausalLM
 
     ids = scorer.tokenize(CODE)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     with torch.inference_mode():
-        loss = float(model(input_ids=torch.tensor([ids]), labels=torch.tensor([ids])).loss)
+        loss = float(reference(input_ids=torch.tensor([ids]), labels=torch.tensor([ids])).loss)
     scores = scorer.score(ids)
     assert len(scores) == len(ids) - 1
     assert all(score <= 0 for score in scores)
@@ -108,13 +115,11 @@ def test_tokens_that_cannot_be_scored_are_refused(scorer: TorchScorer) -> None:
         scorer.score([1] * 100_000)
 
 
-def test_greedy_is_what_transformers_generates(engine: Torch, folder: Path) -> None:
+def test_greedy_is_what_transformers_generates(engine: Torch, reference: Any) -> None:
     import torch
-    from transformers import AutoModelForCausalLM
 
     ids = engine.tokenize(PROMPT)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    expected = model.generate(torch.tensor([ids]), max_new_tokens=8, do_sample=False, pad_token_id=0)[0, len(ids) :]
+    expected = reference.generate(torch.tensor([ids]), max_new_tokens=8, do_sample=False, pad_token_id=0)[0, len(ids) :]
     text, last = run(engine)
     assert engine.tokenize(text) == expected.tolist()
     assert last.finish_reason == "length"
