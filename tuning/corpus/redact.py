@@ -19,11 +19,11 @@ _PRIVATE_KEY = re.compile(r"-----BEGIN ([A-Z0-9 ]*PRIVATE KEY[A-Z ]*)-----.*?(?:
 def _patterns() -> tuple[tuple[str, re.Pattern[str]], ...]:
     from detect_secrets.core.plugins.util import get_mapping_from_secret_type_to_class
 
+    plugins: dict[str, Any] = get_mapping_from_secret_type_to_class()
     found = []
-    for kind, plugin in get_mapping_from_secret_type_to_class().items():
+    for kind, plugin in plugins.items():
         if plugin.__name__ not in _LEFT_OUT:
-            detector: Any = plugin
-            found += [(kind, pattern) for pattern in detector().denylist]
+            found += [(kind, pattern) for pattern in plugin().denylist]
     return tuple(found)
 
 
