@@ -5,8 +5,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).parent.parent
+
+# A slow machine must not fail a test.
+settings.register_profile("hone", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("hone")
 
 
 @pytest.fixture

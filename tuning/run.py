@@ -14,6 +14,7 @@ from assistant.models import store
 from assistant.models.catalogue import CATALOGUE
 from assistant.models.identity import adapter_digest, base_identity
 from assistant.models.registry import AdapterVersion, Registry, check_name
+from assistant.models.resolve import resolve
 from assistant.models.store import BaseModel
 from assistant.models.transfer import Progress as Transfer
 from tuning.data import Data
@@ -56,7 +57,7 @@ def tune(corpus: Sequence[Path], name: str, base_spec: str, plan: Plan, watcher:
         if not path.exists():
             raise HoneError(f"{path} does not exist; name a git repository")
     with _only_run(name):
-        base = store.fetch(base_spec, watcher.transfer)
+        base = resolve(base_spec, progress=watcher.transfer).base
         if base.gguf is None:
             raise HoneError(
                 f"{base.name} has no GGUF form, so an adapter for it could not be proven and served here; "

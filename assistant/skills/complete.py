@@ -30,6 +30,10 @@ class CompletionClient(Protocol):
     def complete(self) -> Callable[..., Iterator[Any]]: ...
 
 
+MIN_SNIPPET_LINES = 4
+"""Fewer lines of another file say nothing."""
+
+
 @dataclass(frozen=True)
 class Budget:
     """Tokens of the prompt and how they are shared out."""
@@ -290,7 +294,10 @@ def _received(raw: str, made: Plan) -> str:
 def _fit_snippets(
     found: Sequence[prompts.Snippet], limit: int, count: window.TokenCounts
 ) -> tuple[tuple[prompts.Snippet, ...], int]:
-    """The best snippets that fit together, the best one last: next to the file that is completed."""
+    """The best snippets that fit together, the best one last: next to the file that is completed.
+
+    The first one that does not fit gives its first lines.
+    """
     costs = count([prompts.context([snippet]) for snippet in found])
     kept: list[prompts.Snippet] = []
     used = 0
@@ -298,6 +305,16 @@ def _fit_snippets(
         if used + cost <= limit:
             kept.append(snippet)
             used += cost
+            continue
+        lines = snippet.text.splitlines(keepends=True)
+        some = lines[: int(len(lines) * 0.9 * (limit - used) / cost)]
+        if len(some) >= MIN_SNIPPET_LINES:
+            part = prompts.Snippet(snippet.path, "".join(some))
+            cost_of_part = count([prompts.context([part])])[0]
+            if used + cost_of_part <= limit:
+                kept.append(part)
+                used += cost_of_part
+        break
     return tuple(reversed(kept)), used
 
 
