@@ -21,6 +21,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -32,6 +33,11 @@ _BATCH = 64
 
 # Two sequences, so that a completion does not wait for a chat answer that is being written.
 _SLOTS = 2
+
+# A token that comes sooner than this after the last text was sent goes along with the next one. Each message wakes the
+# gateway and its client, which on two cores takes time from the two threads that compute: sent one by one at 65 tokens
+# per second, tokens came 9 % slower.
+_PACE_SECONDS = 0.025
 
 # llama.cpp draws a seed when it is given this one.
 _RANDOM_SEED = 0xFFFFFFFF
@@ -142,6 +148,15 @@ class _Child:
             )
         fields = _fields(request, prompt, min(request["max_tokens"], room), self._adapters)
         state: dict[str, Any] = {}
+        pieces: list[str] = []
+        sent = 0.0
+
+        def send() -> None:
+            nonlocal sent
+            if pieces:
+                self._write({"id": number, "text": "".join(pieces)})
+                pieces.clear()
+                sent = time.perf_counter()
 
         def receive(event: dict[str, Any]) -> bool:
             if "error" in event:
@@ -151,12 +166,15 @@ class _Child:
             state["timings"] = event.get("timings") or state.get("timings")
             reason = choice["finish_reason"]
             if choice["text"]:
-                self._write({"id": number, "text": choice["text"]})
+                pieces.append(choice["text"])
+                if time.perf_counter() - sent >= _PACE_SECONDS:
+                    send()
             if reason is not None:
                 state["reason"] = reason
             return self._cancelled[number]
 
         self._server.handle_completions(fields, receive)
+        send()
         if "error" in state:
             message = str(state["error"].get("message", "unknown error"))
             if state["error"].get("code") == 400:
