@@ -18,7 +18,6 @@ _PACKAGES = (
     "gguf",
     "huggingface-hub",
     "textual",
-    "starlette",
     "uvicorn",
 )
 _LOOPBACK = ("127.", "::1", "::ffff:127.")
