@@ -86,7 +86,7 @@ def _compare(request: dict[str, Any]) -> Proof:
     import torch
     from peft import PeftModel
 
-    from tuning.model import attention, lora
+    from tuning.model import attention, fast
     from tuning.model.load import load_base, load_tokenizer
 
     base_folder, adapter = Path(request["base_folder"]), Path(request["adapter"])
@@ -102,7 +102,7 @@ def _compare(request: dict[str, Any]) -> Proof:
     attention.register()
     again = load_base(base_folder, getattr(torch, request["dtype"]), attention.NAME)
     reloaded = PeftModel.from_pretrained(again, adapter, autocast_adapter_dtype=True).eval()
-    lora.speed_up(reloaded)
+    fast.speed_up(reloaded)
     _, scores = picks_and_scores(reloaded, passages, ends)
     del again, reloaded
 

@@ -12,6 +12,7 @@ from assistant.errors import HoneError
 from tuning.data import Batch, Data, collate, step_batches
 from tuning.examples.pack import Row
 from tuning.examples.plain import IGNORED
+from tuning.model import fast, memory
 from tuning.model.packed import PackedModel
 
 CHECKS = 3
@@ -96,8 +97,12 @@ def train(
 
     accelerator = Accelerator()
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=plan.learning_rate, betas=(0.9, 0.95), weight_decay=plan.weight_decay)
+    optimizer = torch.optim.AdamW(
+        parameters, lr=plan.learning_rate, betas=(0.9, 0.95), weight_decay=plan.weight_decay, fused=True
+    )
     wrapped, optimizer = accelerator.prepare(PackedModel(model), optimizer)
+    fast.speed_up(model)
+    memory.keep_pages()
     steps_per_epoch = math.ceil(len(data.rows) / plan.rows_per_step)
     total_steps = (
         plan.steps if plan.steps is not None else math.ceil(plan.epochs * steps_per_epoch) if plan.epochs else None
@@ -120,7 +125,7 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = rate
         start = time.perf_counter()
-        loss, counted = _step(accelerator, wrapped, optimizer, parameters, rows, plan.clip)
+        loss, counted = step_on(accelerator, wrapped, optimizer, parameters, rows, plan.clip)
         spent += time.perf_counter() - start
         step += 1
         tokens += counted
@@ -176,7 +181,7 @@ def _share(step: int, total_steps: int | None, elapsed: float, plan: Plan) -> fl
     return min(1.0, elapsed / (plan.minutes * 60))
 
 
-def _step(
+def step_on(
     accelerator: Any, wrapped: Any, optimizer: Any, parameters: Sequence[torch.Tensor], rows: Sequence[Row], clip: float
 ) -> tuple[float, int]:
     """One optimizer step over `rows`, shared among the processes; returns (mean loss per label, tokens)."""

@@ -24,15 +24,18 @@ class _FrozenHeadCrossEntropy(torch.autograd.Function):
         gradient = torch.empty_like(hidden) if keep else None
         for start in range(0, hidden.shape[0], CHUNK):
             rows = slice(start, start + CHUNK)
-            logits = functional.linear(hidden[rows], head).float()
+            logits = functional.linear(hidden[rows], head)
             target = targets[rows]
-            normalizer = torch.logsumexp(logits, dim=-1, keepdim=True)
-            picked = logits.gather(1, target[:, None])
-            loss += (normalizer - picked).sum()
-            if gradient is not None:
-                probabilities = logits.sub_(normalizer).exp_()
-                probabilities[torch.arange(len(target), device=target.device), target] -= 1.0
-                gradient[rows] = probabilities.to(head.dtype) @ head
+            picked = logits.gather(1, target[:, None]).float()
+            if gradient is None:
+                loss += (torch.logsumexp(logits.float(), dim=-1, keepdim=True) - picked).sum()
+                continue
+            # One pass over the logits: the greatest one and its probability give the normalizer.
+            probabilities = torch.softmax(logits, dim=-1)
+            greatest = probabilities.amax(dim=-1, keepdim=True).float().log()
+            loss += (logits.amax(dim=-1, keepdim=True).float() - greatest - picked).sum()
+            torch.mm(probabilities, head, out=gradient[rows])
+            gradient[rows] -= head[target]
         if gradient is not None:
             context.save_for_backward(gradient)
         return loss
