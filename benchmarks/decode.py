@@ -1,9 +1,10 @@
-"""Decode speed and time to first token: through Hone's gateway, raw xllamacpp in this process, and transformers.
+"""Decode speed and time to first token: through Hone's gateway, raw xllamacpp, and transformers.
 
     python -m benchmarks.decode [--rounds N] [--tokens N] [--no-transformers] [--json]
 
 All three run the embedded model with greedy decoding and as many threads as there are physical cores, one after the
 other in every round, in rotated order; figures are medians over rounds and ratios are medians of the rounds' ratios.
+Raw xllamacpp and transformers have a process each: the threads of torch would slow llama.cpp down in a common one.
 The gateway is a private one, asked by Hone's own client over its socket. Tokens per second counts from the first token
 to the last, so the prompt is not in it. Time to first token is for a prompt of 40 tokens that none of them has cached.
 transformers runs the tuning form, the same weights dequantized to fp32.
@@ -24,6 +25,7 @@ import psutil
 from assistant.client import Client, connect
 from assistant.models import store
 from benchmarks import machine
+from benchmarks.peers import Peer
 
 MODEL = "smollm2-135m"
 PROMPT = "def fibonacci(n):\n"
@@ -180,10 +182,10 @@ def main() -> None:
     with connect(model=MODEL) as client:
         runners: dict[str, Runner] = {
             "gateway": through_gateway(client),
-            "raw": raw_xllamacpp(base.gguf, threads),
+            "raw": Peer(raw_xllamacpp, base.gguf, threads),
         }
         if not options.no_transformers:
-            runners["transformers"] = transformers_generate(store.tuning_form(base), threads)
+            runners["transformers"] = Peer(transformers_generate, store.tuning_form(base), threads)
         found = measure(runners, client, options.rounds, options.tokens)
     summary = summarize(found)
     load = {"before": before, "after": os.getloadavg()[0]}

@@ -1,15 +1,19 @@
 """Training speed: Hone's loop, a plain peft loop and TRL's SFTTrainer, alternating, on the same rows.
 
-`python -m benchmarks.tune_speed [--rounds 3] [--steps 4] [--dtype float32]`
+`python -m benchmarks.tune_speed [--rounds 5] [--steps 2] [--dtype bfloat16]`
 
 All three: SmolLM2-135M, LoRA rank 32 on all linear layers, AdamW, rows of 1,024 tokens, two per step, the same number
-format. The plain loop is peft's documented recipe: whole rows through the model, documents seeing each other. TRL packs
-with boundaries kept (`bfd`) and neither checkpoints nor casts, since its defaults are slower on a CPU.
+format (by default the one that Hone takes on this machine). The plain loop is peft's documented recipe: whole rows
+through the model, documents seeing each other. TRL packs with boundaries kept (`bfd`) and neither checkpoints nor
+casts, since its defaults are slower on a CPU. Each has a process of its own, and ratios are medians over the rounds.
 """
 
 import argparse
+import contextlib
 import os
+import resource
 import statistics
+import sys
 import tempfile
 import time
 from typing import Any
@@ -19,41 +23,44 @@ import torch
 from assistant.models import store
 from benchmarks import machine
 from benchmarks.corpora import prepare as corpus
+from benchmarks.peers import Peer
 from tuning.data import collate, prepare
 from tuning.examples.pack import Row
 from tuning.model import attention, lora
-from tuning.model.load import load_base, load_tokenizer
+from tuning.model.load import fastest_dtype, load_base, load_tokenizer
 
 ROWS_PER_STEP = 2
+PEERS = ("plain peft loop", "TRL SFTTrainer")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=4, help="timed steps of each in each round, after one to warm up")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=2, help="timed steps of each in each round, after one to warm up")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"))
     arguments = parser.parse_args()
     folder = store.tuning_form(store.fetch("smollm2-135m"))
-    dtype = getattr(torch, arguments.dtype)
-    tokenizer = load_tokenizer(folder)
-    data = prepare([corpus("strands-agents")], tokenizer, 1024)
-    steps = _steps(data.rows)
-    attention.register()
+    dtype = getattr(torch, arguments.dtype) if arguments.dtype else fastest_dtype(torch.device("cpu"))
+    steps = _steps(prepare([corpus("strands-agents")], load_tokenizer(folder), 1024).rows)
     print(machine.describe())
-    ours = Ours(folder, dtype)
-    plain = Plain(folder, dtype)
-    trl = Trl(folder, dtype)
-    speeds: dict[str, list[float]] = {"hone": [], "plain peft loop": [], "TRL SFTTrainer": []}
+    runners = {
+        "hone": Peer(Ours, folder, dtype),
+        "plain peft loop": Peer(Plain, folder, dtype),
+        "TRL SFTTrainer": Peer(Trl, folder, dtype),
+    }
+    speeds: dict[str, list[float]] = {name: [] for name in runners}
+    peaks: dict[str, int] = {}
     needed = arguments.steps + 1
     for number in range(arguments.rounds):
         rows = steps[number * needed : (number + 1) * needed]
-        for name, runner in (("hone", ours), ("plain peft loop", plain), ("TRL SFTTrainer", trl)):
-            speeds[name].append(runner.run(rows))
-            print(f"round {number + 1}  {name:<16} {speeds[name][-1]:7.1f} tok/s", flush=True)
-    print(f"\n{arguments.dtype}, median tok/s (range) over {arguments.rounds} rounds of {arguments.steps} steps")
+        for name, run in runners.items():
+            speed, peaks[name] = run(rows)
+            speeds[name].append(speed)
+            print(f"round {number + 1}  {name:<16} {speed:7.1f} tok/s", flush=True)
+    print(f"\n{dtype}, median tok/s (range) over {arguments.rounds} rounds of {arguments.steps} steps")
     for name, values in speeds.items():
-        print(f"  {name:<16} {machine.spread(values)}")
-    for peer in ("plain peft loop", "TRL SFTTrainer"):
+        print(f"  {name:<16} {machine.spread(values)}   peak memory {peaks[name]:,} MB")
+    for peer in PEERS:
         ratios = [mine / theirs for mine, theirs in zip(speeds["hone"], speeds[peer], strict=True)]
         print(
             f"  hone / {peer}: {statistics.median(ratios):.2f} (round by round {min(ratios):.2f} to {max(ratios):.2f})"
@@ -70,6 +77,10 @@ def _count(rows: list[Row]) -> int:
     return sum(len(example.tokens) for row in rows for example in row)
 
 
+def _peak_megabytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
 class Ours:
     def __init__(self, folder: Any, dtype: torch.dtype) -> None:
         from accelerate import Accelerator
@@ -77,6 +88,7 @@ class Ours:
         from tuning.model import fast, memory
         from tuning.model.packed import PackedModel
 
+        attention.register()
         model = lora.add_lora(load_base(folder, dtype, attention.NAME), 32, 64, 0)
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.accelerator = Accelerator(cpu=True)
@@ -85,7 +97,7 @@ class Ours:
         fast.speed_up(model)
         memory.keep_pages()
 
-    def run(self, steps: list[list[Row]]) -> float:
+    def __call__(self, steps: list[list[Row]]) -> tuple[float, int]:
         from tuning.train import step_on
 
         self.wrapped.train()
@@ -96,7 +108,7 @@ class Ours:
             if number:
                 spent += time.perf_counter() - start
                 tokens += counted
-        return tokens / spent
+        return tokens / spent, _peak_megabytes()
 
 
 class Plain:
@@ -106,7 +118,7 @@ class Plain:
         self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.AdamW(self.parameters, lr=1e-3, betas=(0.9, 0.95))
 
-    def run(self, steps: list[list[Row]]) -> float:
+    def __call__(self, steps: list[list[Row]]) -> tuple[float, int]:
         tokens, spent = 0, 0.0
         for number, rows in enumerate(steps):
             start = time.perf_counter()
@@ -119,14 +131,14 @@ class Plain:
             if number:
                 spent += time.perf_counter() - start
                 tokens += _count(rows)
-        return tokens / spent
+        return tokens / spent, _peak_megabytes()
 
 
 class Trl:
     def __init__(self, folder: Any, dtype: torch.dtype) -> None:
         self.folder, self.model = folder, _peft(folder, dtype)
 
-    def run(self, steps: list[list[Row]]) -> float:
+    def __call__(self, steps: list[list[Row]]) -> tuple[float, int]:
         from datasets import Dataset
         from transformers import TrainerCallback
         from trl import SFTConfig, SFTTrainer
@@ -163,10 +175,11 @@ class Trl:
                 processing_class=load_tokenizer(self.folder),
                 callbacks=[Stamp()],
             )
-            trainer.train()
+            with contextlib.redirect_stdout(sys.stderr):
+                trainer.train()
         # All rows are full within 2 %, so a step has the mean number of tokens.
         tokens = sum(map(len, documents)) / len(steps) * (len(stamps) - 1)
-        return tokens / (stamps[-1] - stamps[0])
+        return tokens / (stamps[-1] - stamps[0]), _peak_megabytes()
 
 
 def _peft(folder: Any, dtype: torch.dtype) -> Any:

@@ -22,9 +22,11 @@ from assistant.engines.base import Cancel, Chunk, Emit, InvalidRequestError, Req
 from assistant.errors import EngineError, HoneError
 from assistant.models.gguf_file import read_header
 
-# OpenMP's threads wait for each other by spinning, by default for milliseconds. When anything else wants a core, that
-# made decoding ten to seventy times slower (0.5 to 3 tokens per second against 24 to 36, on two busy cores).
-_SPIN_COUNT = "1000"
+# OpenMP's threads wait for each other by spinning this many times, then they sleep. Sleeping early is slow on a quiet
+# machine (for a while the thread that is woken shares a core with the one that woke it), spinning long is slow on a
+# busy one. Tokens per second on two cores with 1,000, 40,000 and 300,000 (OpenMP's default): 27, 62 and 62 alone; 17,
+# 11 and 9 beside three busy processes.
+_SPIN_COUNT = "40000"
 
 
 @dataclass

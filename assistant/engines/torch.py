@@ -2,6 +2,7 @@
 
 import threading
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -330,9 +331,13 @@ def _load_tokenizer(folder: Path) -> Any:
 def _load_model(folder: Path, adapters: Mapping[str, Path], threads: int | None) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
 
     if threads is not None:
         torch.set_num_threads(threads)
+    logging.disable_progress_bar()
+    # peft asks for a property that transformers has renamed; nobody here can do anything about it.
+    warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
             folder, dtype=torch.float32, local_files_only=True, use_safetensors=True, trust_remote_code=False

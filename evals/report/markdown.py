@@ -116,7 +116,7 @@ def _facts(report: Mapping[str, Any]) -> list[str]:
         "1 - Levenshtein / longer length, bootstrap over places; exact match with Wilson interval and exact McNemar p",
         f"retrieval: {retrieval['method']}, {retrieval['files']} files in {retrieval['chunks']} chunks of "
         f"{retrieval['chunk_lines']} lines, at most {budget['snippet_count']} chunks and {budget['snippets']} tokens; "
-        "the file itself and all held-out files are hidden",
+        f"the file itself and all held-out files are hidden; {_snippets_shown(report)}",
         f"seed {settings['seed']}, load average {machine['load_average'][0]} at the start and "
         f"{machine['load_average_at_end'][0]} at the end",
     ]
@@ -129,6 +129,12 @@ def _facts(report: Mapping[str, Any]) -> list[str]:
     if report["samples"]["resumed"]:
         facts.append(f"{report['samples']['resumed']} samples come from an earlier run, their latency too")
     return facts
+
+
+def _snippets_shown(report: Mapping[str, Any]) -> str:
+    lines = [model["lines"]["with_retrieval"] for model in report["models"]]
+    counts = sorted({line["places_with_snippets"] for line in lines})
+    return f"something was shown at {' or '.join(map(str, counts))} of {lines[0]['places']} places"
 
 
 def _model_facts(report: Mapping[str, Any]) -> list[str]:

@@ -64,6 +64,7 @@ def _line_figures(rows: Sequence[Mapping[str, Any]], seed: int) -> dict[str, Any
     counted = [row for row in rows if row["prompt_tokens"]]
     return {
         "places": len(rows),
+        "places_with_snippets": sum(bool(row["snippets"]) for row in rows),
         "mode": sorted({row["mode"] for row in rows}),
         "exact_match": _estimate(statistics.wilson(sum(row["exact"] for row in rows), len(rows))),
         "exact_matches": sum(row["exact"] for row in rows),

@@ -5,6 +5,7 @@ the low-rank product is added into the base's output in place, and the backward 
 read the same input (q, k and v; gate and up) are computed as one, so the input's gradient is one product too.
 """
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -92,6 +93,8 @@ def add_lora(model: Any, rank: int, alpha: int, seed: int) -> Any:
     """
     from peft import LoraConfig, TaskType, get_peft_model
 
+    # peft asks for a property that transformers has renamed; nobody here can do anything about it.
+    warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
     torch.manual_seed(seed)
     configuration = LoraConfig(
         r=rank,
