@@ -36,6 +36,11 @@ def adapters_dir() -> Path:
     return _ensured("adapters")
 
 
+def unfinished_dir() -> Path:
+    """Holds a folder for each tuning run that has not ended, with its checkpoints."""
+    return _ensured("unfinished")
+
+
 def sessions_dir() -> Path:
     return _ensured("sessions")
 

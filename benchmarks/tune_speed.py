@@ -87,12 +87,13 @@ class Ours:
 
         from tuning.model import fast, memory
         from tuning.model.packed import PackedModel
+        from tuning.train import Plan, optimizer_of
 
         attention.register()
         model = lora.add_lora(load_base(folder, dtype, attention.NAME), 32, 64, 0)
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.accelerator = Accelerator(cpu=True)
-        optimizer = torch.optim.AdamW(self.parameters, lr=1e-3, betas=(0.9, 0.95), fused=True)
+        optimizer = optimizer_of(self.parameters, Plan(steps=1))
         self.wrapped, self.optimizer = self.accelerator.prepare(PackedModel(model), optimizer)
         fast.speed_up(model)
         memory.keep_pages()

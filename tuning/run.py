@@ -17,6 +17,7 @@ from assistant.models.registry import AdapterVersion, Registry, check_name
 from assistant.models.resolve import resolve
 from assistant.models.store import BaseModel
 from assistant.models.transfer import Progress as Transfer
+from tuning import checkpoint, unfinished
 from tuning.data import Data
 from tuning.proof import Proof
 from tuning.train import Outcome, Plan, Progress
@@ -41,30 +42,68 @@ class Watcher:
     progress: Callable[[Progress], None]
     transfer: Transfer | None = None
     stopped: Callable[[], bool] = lambda: False
+    checkpoint_minutes: float = checkpoint.EVERY_MINUTES
 
 
-def tune(corpus: Sequence[Path], name: str, base_spec: str, plan: Plan, watcher: Watcher) -> Result:
+def tune(
+    corpus: Sequence[Path], name: str, base_spec: str, plan: Plan, watcher: Watcher, *, restart: bool = False
+) -> Result:
     """Tunes `base_spec` on the git repositories `corpus` and registers the adapter as a new version of `name`.
 
-    Nothing is registered, and no file is left, unless the export is proven.
+    Nothing is registered, and no adapter is left, unless the export is proven. A run that is killed leaves its
+    checkpoints, and `resume` goes on from them.
+
+    Args:
+        restart: discard what an unfinished run of this name left.
 
     Raises:
-        HoneError: bad input, another run under this name, a full disk, or an export that does not compute what was
-            trained.
+        HoneError: bad input, another run under this name, an unfinished one, a full disk, or an export that does not
+            compute what was trained.
     """
     check_new_name(name, base_spec)
     for path in corpus:
         if not path.exists():
             raise HoneError(f"{path} does not exist; name a git repository")
     with _only_run(name):
-        base = resolve(base_spec, progress=watcher.transfer).base
-        if base.gguf is None:
+        left = unfinished.position(name)
+        if left is not None and not restart:
             raise HoneError(
-                f"{base.name} has no GGUF form, so an adapter for it could not be proven and served here; "
-                "name a GGUF base"
+                f"an unfinished run of {name} stands at step {left.step} ({left.share:.0%}); "
+                f"go on with `hone tune --name {name} --resume`, or discard it with --restart"
+            )
+        base = _base(base_spec, watcher)
+        folder = store.tuning_form(base, watcher.transfer)
+        return _tune(corpus, name, base_spec, base, folder, plan, watcher)
+
+
+def resume(name: str, watcher: Watcher) -> Result:
+    """Goes on with the unfinished run of `name`, to the adapter it would have become.
+
+    Raises:
+        HoneError: there is none, its corpus or base has changed, or as for `tune`.
+    """
+    check_name(name, "an adapter's name")
+    with _only_run(name):
+        asked = unfinished.read(name)
+        base = _base(asked.base, watcher)
+        digest = base_identity(base).digest
+        if digest != asked.base_digest:
+            raise HoneError(
+                f"the unfinished run of {name} was on another {asked.base} ({asked.base_digest[:12]}, now "
+                f"{digest[:12]}); begin anew with --restart"
             )
         folder = store.tuning_form(base, watcher.transfer)
-        return _tune(corpus, name, base, folder, plan, watcher)
+        corpus = [Path(path) for path in asked.corpus]
+        return _tune(corpus, name, asked.base, base, folder, asked.plan, watcher, asked)
+
+
+def _base(spec: str, watcher: Watcher) -> BaseModel:
+    base = resolve(spec, progress=watcher.transfer).base
+    if base.gguf is None:
+        raise HoneError(
+            f"{base.name} has no GGUF form, so an adapter for it could not be proven and served here; name a GGUF base"
+        )
+    return base
 
 
 def check_new_name(name: str, base_spec: str) -> None:
@@ -92,7 +131,17 @@ def _only_run(name: str) -> Iterator[None]:
         lock.release()
 
 
-def _tune(corpus: Sequence[Path], name: str, base: BaseModel, folder: Path, plan: Plan, watcher: Watcher) -> Result:
+def _tune(
+    corpus: Sequence[Path],
+    name: str,
+    base_spec: str,
+    base: BaseModel,
+    folder: Path,
+    plan: Plan,
+    watcher: Watcher,
+    resumed: unfinished.Asked | None = None,
+) -> Result:
+    import torch
     from accelerate.state import PartialState
 
     from tuning.data import prepare
@@ -105,12 +154,35 @@ def _tune(corpus: Sequence[Path], name: str, base: BaseModel, folder: Path, plan
     tokenizer = load_tokenizer(folder)
     data = prepare(corpus, tokenizer, plan.row_length)
     watcher.note(describe(data))
+    if resumed is not None:
+        unfinished.check_corpus(name, resumed, data)
     attention.register()
-    dtype = fastest_dtype(PartialState().device)
+    dtype = fastest_dtype(PartialState().device) if resumed is None else getattr(torch, resumed.dtype)
+    dtype_name = str(dtype).removeprefix("torch.")
     model = lora.add_lora(load_base(folder, dtype, attention.NAME), plan.rank, plan.alpha, plan.seed)
     trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    watcher.note(f"training {trainable / 1e6:.1f} M LoRA parameters in {str(dtype).removeprefix('torch.')}")
-    outcome = train(model, data, plan, watcher.progress, watcher.stopped)
+    if resumed is None:
+        asked = unfinished.Asked(
+            corpus=tuple(str(path.absolute()) for path in corpus),
+            base=base_spec,
+            base_digest=base_identity(base).digest,
+            plan=plan,
+            dtype=dtype_name,
+            files=unfinished.files_of(data),
+        )
+        run_folder, start_from = unfinished.begin(name, asked), None
+        watcher.note(f"training {trainable / 1e6:.1f} M LoRA parameters in {dtype_name}")
+    else:
+        run_folder = unfinished.folder_of(name)
+        start_from = checkpoint.read(run_folder)
+        assert start_from is not None
+        watcher.note(f"going on from step {start_from.position.step} ({start_from.position.share:.0%}) in {dtype_name}")
+    keeper = checkpoint.Keeper(run_folder, watcher.note, watcher.checkpoint_minutes)
+    try:
+        outcome = train(model, data, plan, watcher.progress, watcher.stopped, keeper, start_from)
+    except KeyboardInterrupt:
+        unfinished.discard(name)
+        raise
     if outcome.steps == 0:
         raise HoneError("stopped before the first step was done; nothing was saved")
 
@@ -127,14 +199,15 @@ def _tune(corpus: Sequence[Path], name: str, base: BaseModel, folder: Path, plan
     configuration = json.loads((folder / "config.json").read_text("utf-8"))
     with _disk_errors(), _staged(name) as staging:
         _save_adapter(model, staging, configuration)
-        proof = prove(folder, _gguf(base), staging, passages, expected, str(dtype).removeprefix("torch."))
+        proof = prove(folder, _gguf(base), staging, passages, expected, dtype_name)
         if not proof.holds:
             raise HoneError(
                 "the export does not compute what was trained, so it was not saved: llama.cpp agrees with transformers "
                 f"on {proof.agreement:.1%} of {proof.positions} next tokens with the adapter and "
                 f"{proof.base_agreement:.1%} without, and the reloaded adapter differs by {proof.reload_difference:.2g}"
             )
-        version = _publish(staging, name, base, data, plan, str(dtype).removeprefix("torch."), outcome, proof)
+        version = _publish(staging, name, base, data, plan, dtype_name, outcome, proof)
+    unfinished.discard(name)
     return Result(version, data, outcome, proof)
 
 

@@ -4,11 +4,13 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
 
 from assistant.errors import HoneError
+from tuning.checkpoint import Checkpoint, Keeper, Position, capture, restore
 from tuning.data import Batch, Data, collate, step_batches
 from tuning.examples.pack import Row
 from tuning.examples.plain import IGNORED
@@ -81,7 +83,13 @@ def learning_rate_at(share: float, plan: Plan) -> float:
 
 
 def train(
-    model: Any, data: Data, plan: Plan, report: Callable[[Progress], None], stopped: Callable[[], bool] = lambda: False
+    model: Any,
+    data: Data,
+    plan: Plan,
+    report: Callable[[Progress], None],
+    stopped: Callable[[], bool] = lambda: False,
+    keeper: Keeper | None = None,
+    start_from: Checkpoint | None = None,
 ) -> Outcome:
     """Trains the adapter in place; at the end it holds the weights of the best validation.
 
@@ -89,46 +97,44 @@ def train(
         model: a peft model loaded with packed attention.
         report: called after each optimizer step.
         stopped: asked after each step; True ends the run as if its time were up.
+        keeper: keeps checkpoints; None makes none.
+        start_from: a checkpoint of the same run (same data, plan and model).
 
     Raises:
-        HoneError: nothing is supervised, or the loss is no longer a number.
+        HoneError: nothing is supervised, the loss is no longer a number, or `start_from` is of another model.
     """
     from accelerate import Accelerator
 
     accelerator = Accelerator()
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(
-        parameters, lr=plan.learning_rate, betas=(0.9, 0.95), weight_decay=plan.weight_decay, fused=True
-    )
-    wrapped, optimizer = accelerator.prepare(PackedModel(model), optimizer)
+    named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    parameters = [parameter for _, parameter in named]
+    adamw = optimizer_of(parameters, plan)
+    wrapped, optimizer = accelerator.prepare(PackedModel(model), adamw)
     fast.speed_up(model)
     memory.keep_pages()
-    steps_per_epoch = math.ceil(len(data.rows) / plan.rows_per_step)
-    total_steps = (
-        plan.steps if plan.steps is not None else math.ceil(plan.epochs * steps_per_epoch) if plan.epochs else None
-    )
-
-    before = best = validation_bits(wrapped, data.validation, accelerator.device)
-    # B starts at zero, so until a validation improves on the base the best adapter is the one that changes nothing.
-    best_weights = [parameter.detach().clone() for parameter in parameters]
-    checks = 0
-    tokens = step = 0
-    spent = 0.0
-    began = time.monotonic()
+    total_steps = _total_steps(plan, len(data.rows))
+    if start_from is None:
+        bits = validation_bits(wrapped, data.validation, accelerator.device)
+        at = Position(step=0, tokens=0, spent=0.0, elapsed=0.0, share=0.0, checks=0, before=bits, best=bits)
+    else:
+        at = start_from.position
+    # B starts at zero, so until a validation improves on the base the best adapter is one that changes nothing.
+    best_weights = _copies(parameters) if start_from is None else restore(start_from, named, adamw)
+    step, tokens, spent, checks, best = at.step, at.tokens, at.spent, at.checks, at.best
+    saved = time.monotonic()
+    began = saved - at.elapsed
     interrupted = False
     wrapped.train()
-    for epoch, rows in step_batches(data.rows, plan.rows_per_step, plan.seed):
+    for epoch, rows in islice(step_batches(data.rows, plan.rows_per_step, plan.seed), step, None):
         share = _share(step, total_steps, time.monotonic() - began, plan)
         if share >= 1:
             break
         rate = learning_rate_at(share, plan)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
+        _set_rate(optimizer, rate)
         start = time.perf_counter()
         loss, counted = step_on(accelerator, wrapped, optimizer, parameters, rows, plan.clip)
         spent += time.perf_counter() - start
-        step += 1
-        tokens += counted
+        step, tokens = step + 1, tokens + counted
         if not math.isfinite(loss):
             raise HoneError(
                 f"the loss became {loss} at step {step}; try a lower --learning-rate (now {plan.learning_rate:g})"
@@ -140,7 +146,7 @@ def train(
             checks = int(share * CHECKS)
             bits = validation_bits(wrapped, data.validation, accelerator.device)
             if bits is not None and (best is None or bits < best):
-                best, best_weights = bits, [parameter.detach().clone() for parameter in parameters]
+                best, best_weights = bits, _copies(parameters)
         elapsed = time.monotonic() - began
         report(
             Progress(
@@ -158,19 +164,49 @@ def train(
         )
         if interrupted:
             break
+        if keeper is not None and accelerator.is_main_process and time.monotonic() - saved >= keeper.every_minutes * 60:
+            position = Position(step, tokens, spent, time.monotonic() - began, share, checks, at.before, best)
+            keeper.save(capture(position, named, adamw, best_weights))
+            saved = time.monotonic()
     if best is not None:
-        with torch.no_grad():
-            for parameter, weights in zip(parameters, best_weights, strict=True):
-                parameter.copy_(weights)
+        _put(parameters, best_weights)
     return Outcome(
         steps=step,
         tokens=tokens,
         seconds=time.monotonic() - began,
         tokens_per_second=tokens / spent if spent else 0.0,
-        validation_before=before,
+        validation_before=at.before,
         validation_after=best,
         interrupted=interrupted,
     )
+
+
+def optimizer_of(parameters: Sequence[torch.nn.Parameter], plan: Plan) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(
+        parameters, lr=plan.learning_rate, betas=(0.9, 0.95), weight_decay=plan.weight_decay, fused=True
+    )
+
+
+def _set_rate(optimizer: Any, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def _copies(parameters: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    return [parameter.detach().clone() for parameter in parameters]
+
+
+def _put(parameters: Sequence[torch.Tensor], values: Sequence[torch.Tensor]) -> None:
+    with torch.no_grad():
+        for parameter, value in zip(parameters, values, strict=True):
+            parameter.copy_(value)
+
+
+def _total_steps(plan: Plan, rows: int) -> int | None:
+    """None when time ends the run."""
+    if plan.steps is not None or plan.epochs is None:
+        return plan.steps
+    return math.ceil(plan.epochs * math.ceil(rows / plan.rows_per_step))
 
 
 def _share(step: int, total_steps: int | None, elapsed: float, plan: Plan) -> float:

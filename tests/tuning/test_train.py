@@ -5,6 +5,8 @@ import torch
 
 from assistant.errors import HoneError
 from tests.tuning.tiny import SAMPLE, make_model, make_tokenizer
+from tuning import checkpoint
+from tuning.checkpoint import Keeper
 from tuning.data import prepare, shuffled
 from tuning.model import attention, lora
 from tuning.train import Plan, learning_rate_at, train
@@ -115,3 +117,70 @@ def test_secrets_are_replaced_before_tokenizing(make_repository):
     assert secret not in text
     assert "<AWS_ACCESS_KEY>" in text
     assert data.redactions["AWS Access Key"] >= 4
+
+
+def killed_at(data, plan: Plan, folder: Path, step: int) -> None:
+    """A run that keeps a checkpoint after each step and ends without a word after `step` of them."""
+    model = fresh()
+
+    class KilledError(BaseException):
+        pass
+
+    def report(progress) -> None:
+        if progress.step > step:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        train(model, data, plan, report, keeper=Keeper(folder, pytest.fail, every_minutes=0))
+
+
+@pytest.mark.parametrize("step", [1, 4, 7, 11])
+def test_a_run_that_goes_on_from_a_checkpoint_ends_in_the_same_adapter_bit_for_bit(data, tmp_path: Path, step: int):
+    # Several epochs and accumulated rows: 3 rows a step, the last step of an epoch shorter.
+    plan = Plan(epochs=3, rows_per_step=3, learning_rate=1e-2, seed=2)
+    unbroken, outcome, seen = run(data, plan)
+    assert outcome.steps > 12
+    killed_at(data, plan, tmp_path / "run", step)
+    kept = checkpoint.read(tmp_path / "run")
+    assert kept is not None
+    assert kept.position.step == step
+    model, rest = fresh(), []
+    resumed = train(model, data, plan, rest.append, start_from=kept)
+    assert [progress.step for progress in rest] == list(range(step + 1, outcome.steps + 1))
+    assert [progress.loss for progress in rest] == [progress.loss for progress in seen[step:]]
+    for a, b in zip(unbroken.parameters(), model.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert (resumed.steps, resumed.tokens) == (outcome.steps, outcome.tokens)
+    assert (resumed.validation_before, resumed.validation_after) == (
+        outcome.validation_before,
+        outcome.validation_after,
+    )
+
+
+def test_only_the_newest_whole_checkpoint_is_kept_and_read(data, tmp_path: Path):
+    folder = tmp_path / "run"
+    killed_at(data, Plan(steps=9), folder, 3)
+    assert [entry.name for entry in folder.iterdir()] == ["step-00000003"]
+    half = folder / ".step-00000004.abc.part"
+    half.mkdir()
+    (half / "tensors.safetensors").write_bytes(b"half")
+    kept = checkpoint.read(folder)
+    assert kept is not None
+    assert kept.position.step == 3
+
+
+def test_a_checkpoint_of_another_rank_is_refused(data, tmp_path: Path):
+    killed_at(data, Plan(steps=9), tmp_path / "run", 2)
+    other = lora.add_lora(make_model(attention=attention.NAME), rank=8, alpha=8, seed=0)
+    with pytest.raises(HoneError, match="another model or rank"):
+        train(other, data, Plan(steps=9), lambda _: None, start_from=checkpoint.read(tmp_path / "run"))
+
+
+def test_a_disk_that_refuses_a_checkpoint_does_not_end_the_run(data, tmp_path: Path):
+    (tmp_path / "file").write_text("not a folder")
+    notes: list[str] = []
+    model, seen = fresh(), []
+    outcome = train(model, data, Plan(steps=2), seen.append, keeper=Keeper(tmp_path / "file" / "run", notes.append, 0))
+    assert outcome.steps == 2
+    assert len(notes) == 2
+    assert "training goes on" in notes[0]

@@ -159,6 +159,56 @@ def test_ctrl_c_saves_what_was_learnt(repository: Path, tmp_path: Path, embedded
 
 
 @pytest.mark.model
+@pytest.mark.timeout(600)
+def test_a_killed_run_goes_on_and_ends_in_the_same_adapter(
+    repository: Path, tuned: dict, tmp_path: Path, embedded_store: Path
+):
+    home = home_with_models(tmp_path / "home", embedded_store)
+    copy = tmp_path / "hone"
+    shutil.copytree(repository, copy)
+    asked = ["tune", str(copy), "--name", "again", "--steps", "8", "--row-length", "512"]
+    process = subprocess.Popen(
+        [*HONE, *asked, "--checkpoint-minutes", "0"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "HONE_HOME": str(home)},
+    )
+    kept = home / "unfinished" / "again"
+    while not any(int(step.name.removeprefix("step-")) >= 3 for step in kept.glob("step-*")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+
+    assert "go on with `hone tune --name again --resume`" in refused(run(*asked, home=home))
+    assert "leave out PATH, --rank" in refused(
+        run("tune", str(copy), "--name", "again", "--resume", "--rank", "4", home=home)
+    )
+    assert "no unfinished run of other has a checkpoint to go on from; unfinished: again" in refused(
+        run("tune", "--name", "other", "--resume", home=home)
+    )
+    module = copy / "assistant" / "errors.py"
+    before = module.read_text("utf-8")
+    module.write_text(before + "\n\nCHANGED = True\n", "utf-8")
+    line = refused(run("tune", "--name", "again", "--resume", home=home))
+    assert "assistant/errors.py has changed" in line
+    module.write_text(before, "utf-8")
+
+    done = run("tune", "--name", "again", "--resume", "--json", home=home)
+    assert done.returncode == 0, done.stderr
+    assert "going on from step" in done.stderr
+    result = json.loads(done.stdout)
+    assert result["figures"]["steps"] == 8
+    dtypes = {
+        json.loads((Path(folder) / "manifest.json").read_text("utf-8"))["configuration"]["dtype"]
+        for folder in (result["folder"], tuned["result"]["folder"])
+    }
+    # The number format is measured when a run begins; where both took the same one, the bits are the same.
+    assert len(dtypes) == 2 or result["digest"] == tuned["result"]["digest"]
+    assert not kept.exists()
+
+
+@pytest.mark.model
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("mount"), reason="mounting a small tmpfs needs root")
 def test_a_full_disk_leaves_nothing_behind(repository: Path, tmp_path: Path, embedded_store: Path):
     home = home_with_models(tmp_path / "home", embedded_store)

@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 
 def tune(
-    corpus: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Git repositories, or folders in them.")],
+    context: typer.Context,
+    corpus: Annotated[
+        list[Path] | None, typer.Argument(metavar="PATH...", help="Git repositories, or folders in them.")
+    ] = None,
+    *,
     name: Annotated[str, typer.Option(help="What to call the adapter.")],
     base: Annotated[str | None, typer.Option(help="The base model; default: smollm2-135m.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Stop after this many optimizer steps.")] = None,
@@ -27,13 +31,29 @@ def tune(
     row_length: Annotated[int, typer.Option(min=64, help="Tokens per packed row.")] = 1024,
     rows_per_step: Annotated[int, typer.Option(min=1, help="Rows per optimizer step.")] = 1,
     seed: Annotated[int, typer.Option(help="Of the LoRA's start and the order of rows.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the unfinished run of this name.")] = False,
+    restart: Annotated[bool, typer.Option("--restart", help="Discard the unfinished run of this name.")] = False,
+    checkpoint_minutes: Annotated[
+        float, typer.Option(min=0.0, help="Minutes between checkpoints; 0 makes one after each step.")
+    ] = 2.0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
     """Tune a LoRA on your repositories, prove its export, and register it.
 
     Whole files are held out for validation and tests. Ctrl-C ends the training early and saves what was learnt; a
-    second one discards it.
+    second one discards it. A run that was killed goes on from its last checkpoint with --resume.
     """
+    if resume:
+        _check_alone(context)
+        from tui.progress import transfer_progress
+        from tuning.run import resume as go_on
+
+        with transfer_progress() as transfer:
+            result = go_on(name, _watcher(transfer, checkpoint_minutes))
+        _report(result, as_json)
+        return
+    if not corpus:
+        raise UsageError("name a git repository to tune on, or --resume an unfinished run")
     if sum(limit is not None for limit in (steps, minutes, epochs)) > 1:
         raise UsageError("give only one of --steps, --minutes and --epochs")
     if learning_rate <= 0:
@@ -59,11 +79,26 @@ def tune(
         seed=seed,
     )
     with transfer_progress() as transfer:
-        result = run(corpus, name, base, plan, _watcher(transfer))
+        result = run(corpus, name, base, plan, _watcher(transfer, checkpoint_minutes), restart=restart)
     _report(result, as_json)
 
 
-def _watcher(transfer: Any) -> "Watcher":
+def _check_alone(context: typer.Context) -> None:
+    """An unfinished run has its corpus and settings; others would make it another run."""
+    allowed = ("name", "resume", "checkpoint_minutes", "as_json")
+    given = [
+        parameter.opts[-1] if parameter.opts[-1].startswith("--") else "PATH"
+        for parameter in context.command.params
+        if parameter.name not in allowed
+        and parameter.name is not None
+        and (source := context.get_parameter_source(parameter.name)) is not None
+        and source.name == "COMMANDLINE"
+    ]
+    if given:
+        raise UsageError(f"--resume takes everything from the unfinished run; leave out {', '.join(given)}")
+
+
+def _watcher(transfer: Any, checkpoint_minutes: float) -> "Watcher":
     import signal
 
     from tuning.run import Watcher
@@ -87,7 +122,13 @@ def _watcher(transfer: Any) -> "Watcher":
         sys.stderr.write(text + "\n")
         sys.stderr.flush()
 
-    return Watcher(note=note, progress=line, transfer=transfer, stopped=lambda: pressed)
+    return Watcher(
+        note=note,
+        progress=line,
+        transfer=transfer,
+        stopped=lambda: pressed,
+        checkpoint_minutes=checkpoint_minutes,
+    )
 
 
 class _ProgressLine:
