@@ -24,8 +24,9 @@ from assistant.models.gguf_file import read_header
 
 # OpenMP's threads wait for each other by spinning this many times, then they sleep. Sleeping early is slow on a quiet
 # machine (for a while the thread that is woken shares a core with the one that woke it), spinning long is slow on a
-# busy one. Tokens per second on two cores, alone: with 1,000 27 and with OpenMP's default of 300,000 57 in one run; with
-# 40,000 and the default 62 in another. Beside three busy processes: 17 with 1,000, 11 with 40,000, 9 with the default.
+# busy one. Tokens per second on two cores, alone: 27 with 1,000 and 57 with OpenMP's default of 300,000 in one run; 62
+# with 40,000 and with the default in another. Beside three busy processes: 17 with 1,000, 11 with 40,000, 9 with the
+# default.
 _SPIN_COUNT = "40000"
 
 
