@@ -65,8 +65,9 @@ def tune(
         if not path.exists():
             raise HoneError(f"{path} does not exist; name a git repository")
     with _only_run(name):
-        left = unfinished.position(name)
-        if left is not None and not restart:
+        # A checkpoint that cannot be read must not stand in the way of --restart.
+        left = None if restart else unfinished.position(name)
+        if left is not None:
             raise HoneError(
                 f"an unfinished run of {name} stands at step {left.step} ({left.share:.0%}); "
                 f"go on with `hone tune --name {name} --resume`, or discard it with --restart"

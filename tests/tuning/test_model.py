@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from tests.tuning.tiny import SAMPLE, make_model, make_tokenizer
+from tests.tuning.tiny import SAMPLE, SIZES, make_model, make_tokenizer
 from tuning.data import collate
 from tuning.examples.plain import IGNORED, windows
 from tuning.model import attention, fast, lora
@@ -95,16 +95,7 @@ def make_qwen():
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     torch.manual_seed(0)
-    config = Qwen2Config(
-        vocab_size=400,
-        hidden_size=64,
-        intermediate_size=96,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=512,
-        tie_word_embeddings=True,
-    )
+    config = Qwen2Config(**SIZES)
     model = Qwen2ForCausalLM(config).float().requires_grad_(False)
     for name, parameter in model.named_parameters():
         if name.endswith("bias"):

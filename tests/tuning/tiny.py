@@ -24,6 +24,19 @@ class Box:
 '''
 
 
+SIZES = {
+    "vocab_size": 400,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+    "tie_word_embeddings": True,
+}
+"""Of the model, for configurations of any family."""
+
+
 def make_tokenizer() -> Any:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -46,14 +59,7 @@ def make_model(seed: int = 0, attention: str = "sdpa") -> Any:
 
     torch.manual_seed(seed)
     config = LlamaConfig(
-        vocab_size=400,
-        hidden_size=64,
-        intermediate_size=96,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=512,
-        tie_word_embeddings=True,
+        **SIZES,
         attn_implementation=attention,
     )
     return LlamaForCausalLM(config).float().requires_grad_(False)
