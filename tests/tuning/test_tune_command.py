@@ -136,9 +136,17 @@ def test_an_export_with_q_and_k_unpermuted_does_not_pass_the_proof(tuned: dict, 
 
 
 @pytest.mark.model
-def test_ctrl_c_saves_what_was_learnt(repository: Path, tmp_path: Path, embedded_store: Path):
+def test_restart_discards_a_damaged_run_and_ctrl_c_saves_what_was_learnt(
+    repository: Path, tmp_path: Path, embedded_store: Path
+):
     home = home_with_models(tmp_path / "home", embedded_store)
-    command = [*HONE, "tune", str(repository), "--name", "early", "--minutes", "30", "--row-length", "256", "--json"]
+    damaged = home / "unfinished" / "early" / "step-00000007"
+    damaged.mkdir(parents=True)
+    (damaged / "position.json").write_text("{", "utf-8")
+    asked = ["tune", str(repository), "--name", "early", "--minutes", "30", "--row-length", "256", "--json"]
+    assert "--restart begins anew" in refused(run(*asked, home=home))
+    assert damaged.is_dir()
+    command = [*HONE, *asked, "--restart"]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "HONE_HOME": str(home)}
     )
@@ -155,6 +163,7 @@ def test_ctrl_c_saves_what_was_learnt(repository: Path, tmp_path: Path, embedded
     result = json.loads(out)
     assert result["figures"]["interrupted"]
     assert Path(result["folder"]).is_dir()
+    assert not damaged.exists()
     assert not list((home / "adapters").glob("**/*.part"))
 
 
