@@ -52,3 +52,8 @@ _add("dart", "//", ".dart")
 def language_of(path: str) -> Language | None:
     """The language of a repository path by its ending, None when it is not source code."""
     return _BY_SUFFIX.get(PurePosixPath(path).suffix)
+
+
+def names() -> frozenset[str]:
+    """The names of all known languages."""
+    return frozenset(language.name for language in _BY_SUFFIX.values())

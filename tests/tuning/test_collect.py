@@ -1,15 +1,36 @@
+import os
+import shutil
+import subprocess
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from assistant.errors import HoneError
 from tests.conftest import git
-from tuning.corpus.collect import collect
-from tuning.corpus.split import split
+from tests.tuning.licences import MIT
+from tuning.corpus.collect import read
+from tuning.corpus.document import Document, Dropped
+from tuning.corpus.filters import Filters
+from tuning.corpus.sources import parse, resolve
+from tuning.corpus.split import SIDES, split_by_path
+from tuning.corpus.trees import PlainFolder
 
 
-def reasons(collection) -> dict[str, str]:
-    return {dropped.path: dropped.reason for dropped in collection.dropped}
+def collect(path: Path):
+    """(source, documents, reason of each dropped path) of one path."""
+    source = resolve(parse(str(path)))
+    items = list(read([source]))
+    documents = [item for item in items if isinstance(item, Document)]
+    return source, documents, {item.path: item.reason for item in items if isinstance(item, Dropped)}
+
+
+def split(path: Path) -> dict[str, str]:
+    paths = [document.path for document in collect(path)[1]]
+    return {path: SIDES[side] for path, side in zip(paths, split_by_path(paths, range(len(paths))), strict=True)}
 
 
 def test_takes_tracked_source_and_says_why_the_rest_is_left_out(make_repository):
@@ -17,7 +38,6 @@ def test_takes_tracked_source_and_says_why_the_rest_is_left_out(make_repository)
         {
             "pkg/a.py": "x = 1\n",
             "pkg/b.py": "y = 2\r\nz = 3\r\n",
-            "pkg/copy.py": "x = 1\n",
             "README.md": "# no source\n",
             "pkg/vendor/lib.py": "v = 1\n",
             "pkg/latin.py": "name = 'caf\xe9'\n".encode("latin-1"),
@@ -32,60 +52,385 @@ def test_takes_tracked_source_and_says_why_the_rest_is_left_out(make_repository)
     (repository / "untracked.py").write_text("u = 1\n")
     (repository / "pkg" / "link.py").symlink_to("a.py")
     git(repository, "add", "pkg/link.py")
-    collection = collect([repository])
-    assert [document.path for document in collection.documents] == ["pkg/a.py", "pkg/b.py", "pkg/bom.py"]
-    assert collection.documents[1].text == "y = 2\nz = 3\n"
-    assert collection.documents[2].text == "w = 4\n"
-    why = reasons(collection)
-    assert why["pkg/copy.py"] == "duplicate of pkg/a.py"
+    source, documents, why = collect(repository)
+    assert [document.path for document in documents] == ["pkg/a.py", "pkg/b.py", "pkg/bom.py"]
+    assert documents[1].text == "y = 2\nz = 3\n"
+    assert documents[2].text == "w = 4\n"
     assert why["README.md"] == "not source code"
-    assert why["pkg/vendor/lib.py"] == "vendored"
+    assert why["pkg/vendor/lib.py"] == "in a folder vendor/"
     assert why["pkg/latin.py"].startswith("not UTF-8")
     assert why["pkg/binary.py"] == "binary"
     assert why["pkg/long_line.js"] == "minified or data: a line of 100,000 characters"
-    assert why["pkg/huge.py"].startswith("too long: 5,400,000 bytes")
-    assert why["pkg/made.py"] == "generated"
+    assert why["pkg/huge.py"].startswith("5,400,000 bytes, at most 1,000,000")
+    assert why["pkg/made.py"] == "it says that it is generated"
     assert why["pkg/empty.py"] == "empty"
     assert "untracked.py" not in why
-    assert collection.sources[0].dirty
-    assert len(collection.sources[0].commit or "") == 40
+    assert source.dirty
+    assert len(source.commit or "") == 40
 
 
 def test_a_folder_in_a_repository_keeps_paths_from_the_root(make_repository):
     repository = make_repository({"src/pkg/a.py": "a = 1\n", "tests/b.py": "b = 1\n"})
-    assert [document.path for document in collect([repository / "src"]).documents] == ["src/pkg/a.py"]
+    assert [document.path for document in collect(repository / "src")[1]] == ["src/pkg/a.py"]
 
 
 def test_credentials_of_the_remote_are_not_kept(make_repository):
     repository = make_repository({"a.py": "a = 1\n"})
     git(repository, "remote", "add", "origin", "https://me:secret@example.invalid/r.git")
-    assert collect([repository]).sources[0].remote == "https://example.invalid/r.git"
+    assert collect(repository)[0].remote == "https://example.invalid/r.git"
 
 
-def test_a_folder_outside_git_is_refused_in_one_line(tmp_path: Path):
-    folder = tmp_path / "plain"
-    folder.mkdir()
-    with pytest.raises(HoneError, match="not in a git repository"):
-        collect([folder])
+def test_a_path_that_is_no_folder_is_refused_in_one_line(tmp_path: Path):
     with pytest.raises(HoneError, match="is not a folder"):
-        collect([folder / "missing"])
+        collect(tmp_path / "missing")
+
+
+def taken(source: Path | str, **options: Any) -> list[str]:
+    return [item.path for item in items(source, **options) if isinstance(item, Document)]
+
+
+def verdicts(source: Path | str, **options: Any) -> dict[str, tuple[str, str]]:
+    return {item.path: (item.verdict, item.reason) for item in items(source, **options) if isinstance(item, Dropped)}
+
+
+def items(source: Path | str, **options: Any) -> list[Document | Dropped]:
+    return list(read([resolve(parse(str(source)))], Filters(**options)))
+
+
+MARKED = {
+    ".gitattributes": "made/* linguist-generated\nlib/* linguist-vendored\nguide/* linguist-documentation\n"
+    "vendor/ours.py -linguist-vendored\nkept.py linguist-generated=false\n",
+    "made/a.py": "a = 1\n",
+    "lib/b.py": "b = 1\n",
+    "guide/c.py": "c = 1\n",
+    "vendor/ours.py": "d = 1\n",
+    "vendor/theirs.py": "e = 1\n",
+    "kept.py": "# do not edit\nf = 1\n",
+    "sub/.gitattributes": "g.py linguist-vendored\n",
+    "sub/g.py": "g = 1\n",
+}
+
+
+@pytest.mark.parametrize("at", ["", "@HEAD~1"])
+def test_marks_of_gitattributes_are_honoured_also_at_a_revision(at: str, make_repository):
+    repository = make_repository(MARKED)
+    if at:
+        git(repository, "rm", "-q", ".gitattributes", "sub/.gitattributes")
+        git(repository, "commit", "-q", "-m", "second")
+    assert taken(f"{repository}{at}") == ["kept.py", "vendor/ours.py"]
+    why = {path: verdict for path, (verdict, _) in verdicts(f"{repository}{at}").items() if path.endswith(".py")}
+    assert why == {
+        "made/a.py": "generated",
+        "lib/b.py": "vendored",
+        "guide/c.py": "not source",
+        "vendor/theirs.py": "vendored",
+        "sub/g.py": "vendored",
+    }
+
+
+IGNORING = {
+    ".honeignore": "*.sql\n/old/\n!keep.sql\n# a comment\n",
+    "pkg/.honeignore": "tables/*\n!tables/first.py\n",
+    "a.py": "a = 1\n",
+    "dump.sql": "select 1;\n",
+    "keep.sql": "select 2;\n",
+    "old/b.py": "b = 1\n",
+    "pkg/old/c.py": "c = 1\n",
+    "pkg/tables/first.py": "d = 1\n",
+    "pkg/tables/second.py": "e = 1\n",
+}
+
+
+@pytest.mark.parametrize("kind", ["working tree", "revision", "folder"])
+def test_honeignore_is_honoured_everywhere(kind: str, make_repository, tmp_path: Path):
+    repository = make_repository(IGNORING)
+    source: Path | str = repository
+    if kind == "revision":
+        git(repository, "rm", "-q", ".honeignore", "pkg/.honeignore")
+        git(repository, "commit", "-q", "-m", "second")
+        source = f"{repository}@HEAD~1"
+    if kind == "folder":
+        source = tmp_path / "plain"
+        shutil.copytree(repository, source, ignore=shutil.ignore_patterns(".git"))
+    assert taken(source) == ["a.py", "keep.sql", "pkg/old/c.py", "pkg/tables/first.py"]
+    why = verdicts(source)
+    assert why["dump.sql"] == ("not source", "left out by .honeignore")
+    assert why["pkg/tables/second.py"] == ("not source", "left out by pkg/.honeignore")
+
+
+NAMES = st.sampled_from(["a", "b", "ab", "a.py", "b.py"])
+PATTERNS = st.builds(
+    "{}{}{}{}".format,
+    st.sampled_from(["", "", "!"]),
+    st.sampled_from(["", "", "/", "**/"]),
+    st.lists(
+        st.sampled_from(
+            [
+                "a",
+                "b",
+                "ab",
+                "a.py",
+                "b.py",
+                "*",
+                "*.py",
+                "a*",
+                "?",
+                "[ab]",
+                "**",
+                "a**",
+                "[!a]*",
+                "[a-",
+                "\\a",
+                "[[:alpha:]]",
+            ]
+        ),
+        min_size=1,
+        max_size=3,
+    ).map("/".join),
+    st.sampled_from(["", "", "/", "/*", "/**"]),
+)
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@given(
+    files=st.lists(st.lists(NAMES, min_size=1, max_size=4).map("/".join), min_size=1, max_size=8),
+    rules=st.dictionaries(
+        st.lists(NAMES, max_size=2).map("/".join), st.lists(PATTERNS, min_size=1, max_size=4), min_size=1, max_size=3
+    ),
+)
+def test_ignore_files_mean_what_git_means(files: list[str], rules: dict[str, list[str]], tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ignored")
+    for path in files:
+        try:
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text("x\n")
+        except OSError:
+            continue  # a name used as a file and as a folder
+    for parent, lines in rules.items():
+        if (folder / parent).is_dir():
+            (folder / parent / ".gitignore").write_text("\n".join(lines) + "\n")
+    git(folder, "init", "-q")
+    expected = set(git(folder, "ls-files", "-z", "--others", "--exclude-per-directory=.gitignore").split("\0")) - {""}
+    shutil.rmtree(folder / ".git")
+    assert {entry.path for entry in PlainFolder(folder).entries()} == expected
+
+
+def test_a_plain_folder_is_read_without_what_its_gitignore_names(tmp_path: Path):
+    folder = tmp_path / "plain"
+    for path, text in {
+        ".gitignore": "build/\n*.tmp.py\n",
+        "a.py": "a = 1\n",
+        "a/b.py": "b = 1\n",
+        "a-c.py": "c = 1\n",
+        "build/d.py": "d = 1\n",
+        "e.tmp.py": "e = 1\n",
+        ".git/f.py": "f = 1\n",
+    }.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
+    (folder / "loop").symlink_to(folder)
+    (folder / "link.py").symlink_to(folder / "a.py")
+    os.mkfifo(folder / "pipe.py")
+    assert taken(folder) == ["a-c.py", "a.py", "a/b.py"]
+    assert set(verdicts(folder)) == {".gitignore"}
+
+
+def test_a_revision_gives_what_the_working_tree_gave(make_repository):
+    files: dict[str, str | bytes] = {
+        "pkg/a.py": "x = 1\n",
+        "pkg/line\nend.py": "y = 2\r\n",
+        "caf\xe9/b.py": "z = 3\n",
+        "pkg.py": "w = 1\n",
+        "pkg-b/c.py": "c = 1\n",
+        "bom.py": b"\xef\xbb\xbfv = 4\n",
+        "binary.py": b"\0",
+        "lfs.py": "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
+        "poetry.lock": "",
+        "huge.py": "a = 1\n" * 200_000,
+        "LICENSE": MIT,
+        "lib/LICENSE": "Apache License, Version 2.0\nTERMS AND CONDITIONS FOR USE, REPRODUCTION, AND DISTRIBUTION\n",
+        "lib/line\nend/d.py": "d = 1\n",
+    }
+    repository = make_repository(files)
+    (repository / "link.py").symlink_to("pkg.py")
+    git(repository, "add", "-A")
+    git(repository, "commit", "-q", "-m", "second")
+    here = items(repository, dates=True)
+    assert items(f"{repository}@HEAD", dates=True) == here
+    assert {item.path: item.licence for item in here if isinstance(item, Document)} == {
+        "bom.py": "MIT",
+        "caf\xe9/b.py": "MIT",
+        "lib/line\nend/d.py": "Apache-2.0",
+        "pkg-b/c.py": "MIT",
+        "pkg.py": "MIT",
+        "pkg/a.py": "MIT",
+        "pkg/line\nend.py": "MIT",
+    }
+    assert {item.verdict for item in here if isinstance(item, Dropped)} == {
+        "not source",
+        "binary",
+        "lfs",
+        "generated",
+        "too long",
+    }
+    assert [item.path.encode() for item in here] == sorted(item.path.encode() for item in here)
+    # What is on disk does not matter at a revision.
+    shutil.rmtree(repository / "pkg")
+    (repository / "pkg.py").write_text("changed = 1\n")
+    assert items(f"{repository}@HEAD", dates=True) == here
+
+
+def test_dates_are_those_of_the_last_commit_that_touched_a_file(make_repository):
+    repository = make_repository({"a.py": "a = 1\n", "b.py": "b = 1\n", "1795332137": "x\n"})
+    for time, name in ((1_000_000_000, "a"), (1_100_000_000, "sub/c"), (1_200_000_000, "a")):
+        (repository / "sub").mkdir(exist_ok=True)
+        (repository / f"{name}.py").write_text(f"t = {time}\n")
+        git(repository, "add", "-A")
+        # Committer dates come from the environment only.
+        git(repository, "-c", "core.commitGraph=false", "commit", "-q", "-m", name, "--date", f"@{time} +0000")
+        commit_at(repository, time)
+    (repository / "new.py").write_text("n = 1\n")
+    git(repository, "add", "new.py")
+    times = {item.path: item.committed for item in items(repository, dates=True) if isinstance(item, Document)}
+    assert times["a.py"] == 1_200_000_000
+    assert times["sub/c.py"] == 1_100_000_000
+    assert times["b.py"] is not None
+    assert times["new.py"] is None
+    below = {
+        item.path: item.committed for item in items(f"{repository}/sub@HEAD", dates=True) if isinstance(item, Document)
+    }
+    assert below == {"sub/c.py": 1_100_000_000}
+    assert all(item.committed is None for item in items(repository) if isinstance(item, Document))
+
+
+def commit_at(repository: Path, time: int) -> None:
+    """Gives the last commit a committer date."""
+    raw = git(repository, "cat-file", "commit", "HEAD")
+    lines = [
+        f"{line.rsplit(' ', 2)[0]} {time} +0000" if line.startswith("committer ") else line for line in raw.split("\n")
+    ]
+    file = repository / ".git/commit"
+    file.write_text("\n".join(lines))
+    git(repository, "reset", "-q", "--soft", git(repository, "hash-object", "-t", "commit", "-w", str(file)).strip())
+
+
+def test_filters_give_their_reasons(make_repository):
+    repository = make_repository(
+        {
+            "a.py": "a = 1\n" * 20,
+            "b.js": "let b = 1\n" * 20,
+            "small.py": "x\n",
+            "large.py": "abc = 1\n" * 200,
+            "wide.py": "x = '" + "y" * 200 + "'\n",
+            "skip/c.py": "c = 1\n" * 20,
+            "lib.min.js": "let d = 1\n" * 20,
+            "packed.js": ("function f(){return 1};" * 6 + "\n") * 10,
+            "data.py": ("x = [" + "1, " * 80 + "]\n") * 10,
+            "yarn.lock": "y\n",
+            "deep.go": "// Licence\n" * 12 + "// Code generated by a tool. DO NOT EDIT.\npackage a\n",
+        }
+    )
+    options = {
+        "languages": frozenset({"python", "go"}),
+        "min_bytes": 10,
+        "max_bytes": 1_500,
+        "max_line": 150,
+        "exclude": ("skip/",),
+    }
+    assert taken(repository, **options) == ["a.py"]
+    assert verdicts(repository, **options) == {
+        "b.js": ("wrong language", "javascript; wanted are go, python"),
+        "data.py": ("too long", "2,470 bytes, at most 1,500 are taken"),
+        "deep.go": ("generated", "it says that it is generated"),
+        "large.py": ("too long", "1,600 bytes, at most 1,500 are taken"),
+        "lib.min.js": ("wrong language", "javascript; wanted are go, python"),
+        "packed.js": ("wrong language", "javascript; wanted are go, python"),
+        "skip/c.py": ("not source", "excluded by skip/"),
+        "small.py": ("too short", "2 bytes, at least 10 are wanted"),
+        "wide.py": ("minified", "minified or data: a line of 206 characters"),
+        "yarn.lock": ("generated", "a lock file"),
+    }
+    plain = verdicts(repository)
+    assert plain["lib.min.js"] == ("minified", "minified by its name")
+    assert plain["packed.js"] == ("minified", "minified or data: 139 characters a line on average")
+    assert plain["data.py"] == ("minified", "minified or data: 247 characters a line on average")
+    only = taken(repository, include=("skip/", "*.js"))
+    assert only == ["b.js", "skip/c.py"]
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"languages": frozenset({"pyton"})}, "pyton is no language that Hone knows"),
+        ({"languages": frozenset()}, "list of languages is empty"),
+        ({"licences": frozenset({"Apache2"})}, "Apache2 is no SPDX licence identifier"),
+        ({"excluded_licences": frozenset({"MIT OR ISC"})}, "is no SPDX licence identifier"),
+        ({"exclude": ("# a",)}, "'# a' matches nothing"),
+        ({"min_bytes": 10, "max_bytes": 5}, "no file can have"),
+    ],
+)
+def test_filters_that_make_no_sense_are_refused(options: dict[str, Any], line: str):
+    with pytest.raises(HoneError, match=line):
+        Filters(**options)
+
+
+def test_a_file_that_is_gone_or_replaced_is_unreadable(make_repository):
+    repository = make_repository({"a.py": "a = 1\n", "b.py": "b = 1\n", "c.py": "c = 1\n"})
+    (repository / "a.py").unlink()
+    (repository / "b.py").unlink()
+    (repository / "b.py").symlink_to("c.py")
+    assert taken(repository) == ["c.py"]
+    assert verdicts(repository) == {
+        "a.py": ("unreadable", "cannot be read: No such file or directory"),
+        "b.py": ("unreadable", "cannot be read: on disk it is not a regular file any more"),
+    }
+
+
+def test_a_file_in_conflict_is_read_once(make_repository):
+    repository = make_repository({"a.py": "a = 1\n"})
+    git(repository, "checkout", "-q", "-b", "other")
+    for branch, text in (("other", "a = 2\n"), ("main", "a = 3\n")):
+        git(repository, "checkout", "-q", branch)
+        (repository / "a.py").write_text(text)
+        git(repository, "commit", "-q", "-a", "-m", branch)
+    with pytest.raises(subprocess.CalledProcessError):
+        git(repository, "merge", "-q", "other")
+    assert taken(repository) == ["a.py"]
+
+
+def test_several_sources_come_in_order_with_their_number(make_repository, tmp_path: Path):
+    one, two = make_repository({"a.py": "a = 1\n"}, "one"), make_repository({"a.py": "a = 2\n"}, "two")
+    (tmp_path / "r.jsonl").write_text('{"text": "hello"}\n')
+    sources = [parse(str(two)), parse(str(tmp_path / "r.jsonl")), parse(str(one))]
+    documents = [item for item in read(sources) if isinstance(item, Document)]
+    assert [document.key for document in documents] == ["0/a.py", "1/r.jsonl:1", "2/a.py"]
+
+
+def test_a_reader_that_is_closed_early_leaves_no_git_behind(make_repository):
+    repository = make_repository({f"m{number}.py": f"x = {number}\n" for number in range(50)})
+    reading = read([parse(f"{repository}@HEAD")])
+    next(reading)
+    started = [child for child in psutil.Process().children() if child.name() == "git"]
+    assert started
+    reading.close()
+    assert not any(child.is_running() for child in started)
 
 
 def test_the_split_is_by_path_alone_and_stays_when_files_come(make_repository):
     first = {f"pkg/module_{number}.py": f"value = {number}\n" for number in range(60)}
-    small = split(collect([make_repository(first, "one")]).documents)
+    small = split(make_repository(first, "one"))
     more = {f"pkg/new_{number}.py": f"other = {number}\n" for number in range(60)}
-    large = split(collect([make_repository({**first, **more}, "two")]).documents)
+    large = split(make_repository({**first, **more}, "two"))
     assert set(small.values()) == {"train", "validation", "test"}
     assert all(large[path] == side for path, side in small.items())
 
 
 def test_too_small_a_corpus_is_refused(make_repository):
     with pytest.raises(HoneError, match="only 2 usable source files"):
-        split(collect([make_repository({"a.py": "a = 1\n", "b.py": "b = 2\n"})]).documents)
+        split(make_repository({"a.py": "a = 1\n", "b.py": "b = 2\n"}))
 
 
 def test_small_corpora_still_get_every_side(make_repository):
     files = {f"m{number}.py": f"v = {number}\n" for number in range(5)}
-    sides = split(collect([make_repository(files)]).documents)
+    sides = split(make_repository(files))
     assert set(sides.values()) == {"train", "validation", "test"}
