@@ -1,47 +1,75 @@
-"""Replaces secrets by typed placeholders before anything is tokenized.
+"""Replaces secrets and personal data by typed placeholders before anything is tokenized or cached."""
 
-The patterns are detect-secrets'. Whole matches are replaced: its own scanner returns only the first group of a match,
-which for a GitHub token is the letters `ghp`. Its entropy, keyword and IP detectors are left out, since they fire on
-ordinary code (hashes in lock data, `password = input()`).
-"""
+from dataclasses import replace
 
-import re
-from functools import cache
-from typing import Any
-
-_LEFT_OUT = frozenset(
-    {"Base64HighEntropyString", "HexHighEntropyString", "KeywordDetector", "IPPublicDetector", "PrivateKeyDetector"}
-)
-_PRIVATE_KEY = re.compile(r"-----BEGIN ([A-Z0-9 ]*PRIVATE KEY[A-Z ]*)-----.*?(?:-----END \1-----|\Z)", re.DOTALL)
-
-
-@cache
-def _patterns() -> tuple[tuple[str, re.Pattern[str]], ...]:
-    from detect_secrets.core.plugins.util import get_mapping_from_secret_type_to_class
-
-    plugins: dict[str, Any] = get_mapping_from_secret_type_to_class()
-    found = []
-    for kind, plugin in plugins.items():
-        if plugin.__name__ not in _LEFT_OUT:
-            found += [(kind, pattern) for pattern in plugin().denylist]
-    return tuple(found)
+from assistant.errors import HoneError
+from tuning.corpus import personal, secrets
+from tuning.corpus.document import Document
+from tuning.corpus.secrets import Found
+from tuning.corpus.shape import Shape
 
 
 def redact(text: str) -> tuple[str, list[str]]:
-    """The text with each secret replaced by `<KIND>`, and the kinds that were found, one per replacement."""
+    """The text with each secret and each piece of personal data as `<KIND>`, and the kinds in order of the text.
+
+    Raises:
+        HoneError: the detector is missing or fails; nothing may be tokenized then.
+    """
+    shape = Shape(text)
+    try:
+        found = [*secrets.find(shape), *personal.find(shape)]
+    except HoneError:
+        raise
+    except Exception as error:
+        # Whatever happens inside a detector, an undetected secret must not get further.
+        raise HoneError(
+            f"the secret detector failed ({type(error).__name__}: {error}), so nothing was tokenized"
+        ) from error
+    if not found:
+        return text, []
+    pieces: list[str] = []
     kinds: list[str] = []
-    for kind, pattern in (("Private Key", _PRIVATE_KEY), *_patterns()):
-        text = _replace(pattern, kind, text, kinds)
-    return text, kinds
+    position = 0
+    for span in _merged(found):
+        pieces += (text[position : span.start], placeholder(span.kind))
+        kinds.append(span.kind)
+        position = span.end
+    return "".join([*pieces, text[position:]]), kinds
 
 
-def _replace(pattern: re.Pattern[str], kind: str, text: str, kinds: list[str]) -> str:
-    placeholder = f"<{kind.upper().replace(' ', '_')}>"
+def redact_document(document: Document) -> tuple[Document, list[str]]:
+    """The document with its text, or each of its turns, redacted.
 
-    def placed(match: re.Match[str]) -> str:
-        if not match.group(0).strip():
-            return match.group(0)
-        kinds.append(kind)
-        return placeholder
+    Raises:
+        HoneError: as `redact`.
+    """
+    if not document.turns:
+        text, kinds = redact(document.text)
+        return (replace(document, text=text) if kinds else document), kinds
+    turns = []
+    kinds = []
+    for turn in document.turns:
+        content, found = redact(turn.content)
+        turns.append(replace(turn, content=content))
+        kinds += found
+    if not kinds:
+        return document, kinds
+    return replace(document, text="\n".join(turn.content for turn in turns), turns=tuple(turns)), kinds
 
-    return pattern.sub(placed, text)
+
+def placeholder(kind: str) -> str:
+    return f"<{kind.upper().replace(' ', '_')}>"
+
+
+def _merged(found: list[Found]) -> list[Found]:
+    """Spans in order, overlapping ones as one of the kind that was found first."""
+    ranked = sorted(enumerate(found), key=lambda entry: (entry[1].start, entry[0]))
+    merged: list[tuple[int, Found]] = []
+    for rank, span in ranked:
+        if merged and span.start < merged[-1][1].end:
+            best, before = merged[-1]
+            kind = before.kind if best <= rank else span.kind
+            merged[-1] = (min(best, rank), Found(before.start, max(before.end, span.end), kind))
+        else:
+            merged.append((rank, span))
+    return [span for _, span in merged]
