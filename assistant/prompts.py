@@ -5,6 +5,7 @@ Three formats: a source document (`document`, and `completion` for a point insid
 chat (`chat`, by the model's own template).
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,6 +14,9 @@ from assistant.errors import HoneError
 from assistant.languages import language_of
 
 CompletionMode = Literal["fim", "prefix"]
+
+FimOrder = Literal["psm", "spm"]
+"""Prefix-suffix-middle, which completion asks; and suffix-prefix-middle, which training shows beside it."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,9 @@ FIM_FAMILIES = (
     FimTokens("[PREFIX]", "[SUFFIX]", "[MIDDLE]", suffix_first=True),  # Codestral
 )
 
+TAUGHT_FIM = FimTokens("<PRE>", "<SUF>", "<MID>")
+"""Sentinels in plain text, for teaching infilling to a base without tokens of its own."""
+
 
 def find_fim_tokens(vocabulary: Mapping[str, int]) -> FimTokens | None:
     """The fill-in-the-middle tokens that a vocabulary has, None when the model completes left to right."""
@@ -81,15 +88,29 @@ def find_fim_tokens(vocabulary: Mapping[str, int]) -> FimTokens | None:
     return None
 
 
-def fim(path: str, prefix: str, suffix: str, tokens: FimTokens, retrieved: Sequence[Snippet] = ()) -> str:
-    """Fill-in-the-middle in prefix-suffix-middle order; snippets and the path go in front of the prefix."""
-    return infill(completion(path, prefix, retrieved), suffix, tokens)
+def fim(
+    path: str,
+    prefix: str,
+    suffix: str,
+    tokens: FimTokens,
+    retrieved: Sequence[Snippet] = (),
+    order: FimOrder = "psm",
+) -> str:
+    """Fill-in-the-middle; snippets and the path go in front of the prefix."""
+    return infill(completion(path, prefix, retrieved), suffix, tokens, order)
 
 
-def infill(before: str, suffix: str, tokens: FimTokens) -> str:
-    """Fill-in-the-middle between two texts, in the order of the model's family."""
+def infill(before: str, suffix: str, tokens: FimTokens, order: FimOrder = "psm") -> str:
+    """Fill-in-the-middle between two texts; the middle follows directly.
+
+    A family that writes the suffix first has one order only, its own. The suffix-prefix-middle form of the others is
+    the one that StarCoder was trained on (variant 2 of Bavarian et al., 2022, appendix D): the middle continues the
+    prefix with no token in between.
+    """
     if tokens.suffix_first:
         return f"{tokens.suffix}{suffix}{tokens.prefix}{before}"
+    if order == "spm":
+        return f"{tokens.prefix}{tokens.suffix}{suffix}{tokens.middle}{before}"
     return f"{tokens.prefix}{before}{tokens.suffix}{suffix}{tokens.middle}"
 
 
@@ -126,6 +147,22 @@ def chat(
         HoneError: the template is broken or refuses these messages.
     """
     import jinja2
+
+    values: dict[str, Any] = {
+        **special_tokens,
+        "messages": list(messages),
+        "add_generation_prompt": add_generation_prompt,
+    }
+    try:
+        return str(_compiled(template).render(**values))
+    except (jinja2.TemplateError, TypeError, ValueError) as error:
+        raise HoneError(f"the model's chat template cannot render this conversation: {error}") from error
+
+
+@functools.lru_cache(maxsize=8)
+def _compiled(template: str) -> Any:
+    """Compiling takes many times as long as rendering, and training renders every beginning of every conversation."""
+    import jinja2
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     def raise_exception(message: str) -> None:
@@ -134,13 +171,5 @@ def chat(
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
     )
-    values: dict[str, Any] = {
-        **special_tokens,
-        "messages": list(messages),
-        "add_generation_prompt": add_generation_prompt,
-    }
     environment.globals["raise_exception"] = raise_exception
-    try:
-        return environment.from_string(template).render(**values)
-    except (jinja2.TemplateError, TypeError, ValueError) as error:
-        raise HoneError(f"the model's chat template cannot render this conversation: {error}") from error
+    return environment.from_string(template)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from assistant import prompts
 from evals.errors import HarnessError
 from evals.tasks.heldout import HeldOutFile
+from tuning.examples import encode
 from tuning.examples.plain import Example, windows
 
 VERSION = "bits-per-byte@1"
@@ -65,7 +66,8 @@ def file_bits(text: Text, scorer: Scorer, tokenizer: Any, end_token: int) -> Fil
     size = len(text.text.encode())
     if sum(part.text_bytes for part in parts) != size:
         raise HarnessError(f"the windows of {text.path} do not hold each of its {size} bytes once; nothing was scored")
-    header = tokenizer(prompts.header(text.path), add_special_tokens=False, split_special_tokens=True).input_ids
+    (named,) = encode.plain(tokenizer, [prompts.header(text.path)])
+    header = [*encode.opening(tokenizer), *named]
     scored = [
         _window_bits(part, len(header), list(part.tokens[: len(header)]) == header, scorer, end_token) for part in parts
     ]
@@ -87,7 +89,7 @@ def _window_bits(part: Example, header: int, apart: bool, scorer: Scorer, end_to
     """Bits and tokens of one window's own text.
 
     Args:
-        header: tokens of the path header alone.
+        header: tokens of the beginning and of the path header alone.
         apart: those tokens open the window. Otherwise the header's newline shares a token with the indentation that
             follows it; that token holds bytes of the text, so it is counted whole.
     """

@@ -1,10 +1,12 @@
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assistant import prompts
 from tests.tuning.tiny import SAMPLE, make_tokenizer
-from tuning.examples.pack import pack
+from tuning.examples import encode
+from tuning.examples.pack import pack, pack_lengths
 from tuning.examples.plain import IGNORED, Example, windows
 
 TOKENIZER = make_tokenizer()
@@ -45,9 +47,10 @@ def test_windows_end_at_line_ends_and_mask_the_header():
     assert len(examples) > 3
     assert all(decoded(example).endswith("\n") for example in examples)
     first = examples[0]
-    assert first.labels[: first.supervised_from] == (IGNORED,) * first.supervised_from
-    head = TOKENIZER.decode(first.tokens[: first.supervised_from])
-    assert head == "# pkg/a.py\n"
+    ((start, end),) = first.supervised
+    assert end == len(first.tokens)
+    assert first.labels == (IGNORED,) * start + first.tokens[start:]
+    assert TOKENIZER.decode(first.tokens[:start]) == "# pkg/a.py\n"
 
 
 def test_a_line_longer_than_a_row_is_cut_inside():
@@ -58,7 +61,7 @@ def test_a_line_longer_than_a_row_is_cut_inside():
 
 @given(lengths=st.lists(st.integers(1, 50), max_size=60))
 def test_packing_loses_and_cuts_nothing(lengths: list[int]):
-    examples = [Example((number,) * length, 0) for number, length in enumerate(lengths)]
+    examples = [Example((number,) * length, ()) for number, length in enumerate(lengths)]
     rows = pack(examples, 50)
     assert sorted(example.tokens for row in rows for example in row) == sorted(example.tokens for example in examples)
     assert all(sum(len(example.tokens) for example in row) <= 50 for row in rows)
@@ -67,6 +70,60 @@ def test_packing_loses_and_cuts_nothing(lengths: list[int]):
     assert len(fills) < 2 or fills[0] + fills[1] > 50
 
 
+@given(lengths=st.lists(st.integers(1, 50), max_size=60))
+def test_packing_lengths_is_best_fit_decreasing(lengths: list[int]):
+    rows = pack_lengths(np.array(lengths, dtype=np.int32), 50)
+    assert sorted(index for row in rows for index in row) == list(range(len(lengths)))
+    assert all(sum(lengths[index] for index in row) <= 50 for row in rows)
+    # The same by the definition: the longest first, each into a fullest row with room for it.
+    free: list[int] = []
+    for length in sorted(lengths, reverse=True):
+        fitting = [room for room in free if room >= length]
+        if fitting:
+            free.remove(min(fitting))
+        free.append((min(fitting) if fitting else 50) - length)
+    assert sorted(50 - sum(lengths[index] for index in row) for row in rows) == sorted(free)
+    assert rows == pack_lengths(np.array(lengths, dtype=np.int64), 50)
+
+
+def test_labels_are_the_tokens_of_the_supervised_spans():
+    example = Example((4, 5, 6, 7, 8), ((1, 2), (3, 5)))
+    assert example.labels == (IGNORED, 5, IGNORED, 7, 8)
+
+
+def test_a_beginning_token_that_the_tokenizer_writes_opens_every_window():
+    from tokenizers.processors import TemplateProcessing
+
+    begun = make_tokenizer()
+    begun.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", END)]
+    )
+    first, *_ = examples = windows("a.py", SAMPLE * 3, begun, 100, 5)
+    assert all(example.tokens[0] == END for example in examples)
+    assert [example.tokens[1:] for example in examples] == [
+        example.tokens for example in windows("a.py", SAMPLE * 3, TOKENIZER, 99, 5)
+    ]
+    # As the engines read a prompt.
+    prompt = prompts.completion("a.py", SAMPLE * 3)
+    read = begun(prompt, add_special_tokens=True, split_special_tokens=True).input_ids
+    assert first.tokens[:50] == tuple(read[:50])
+    assert first.supervised[0][0] == 1 + len(TOKENIZER(prompts.header("a.py")).input_ids)
+
+
+def test_control_tokens_that_are_not_called_special_stay_text_in_a_file():
+    from tokenizers import AddedToken
+
+    tokenizer = make_tokenizer()
+    tokenizer.add_tokens([AddedToken("<|fim_middle|>", normalized=False), AddedToken("    ", normalized=False)])
+    numbers = tokenizer.get_vocab()
+    encode.protect(tokenizer.backend_tokenizer)
+    (ids,) = encode.plain(tokenizer, ['x = "<|fim_middle|>"\n    y'])
+    assert numbers["<|fim_middle|>"] not in ids
+    assert numbers["    "] in ids
+    assert tokenizer.decode(ids) == 'x = "<|fim_middle|>"\n    y'
+    assert tokenizer("<|fim_middle|>").input_ids == [numbers["<|fim_middle|>"]]
+
+
 def test_an_example_longer_than_a_row_is_an_error():
     with pytest.raises(ValueError, match="does not fit"):
-        pack([Example((1,) * 9, 0)], 8)
+        pack([Example((1,) * 9, ())], 8)

@@ -1,10 +1,11 @@
 """Plain examples: a document in windows that begin at line starts, each under its path header, as completion asks."""
 
 import bisect
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from assistant import prompts
+from tuning.examples import encode
 
 IGNORED = -100
 """Label of a token that is shown but not learnt, as torch's cross entropy names it."""
@@ -13,59 +14,83 @@ IGNORED = -100
 @dataclass(frozen=True)
 class Example:
     tokens: tuple[int, ...]
-    supervised_from: int
-    """Tokens before this index are context only (the path header)."""
+    supervised: tuple[tuple[int, int], ...]
+    """Half-open spans of `tokens` that are learnt, in order; the rest is context."""
     text_bytes: int = 0
     """UTF-8 bytes of the supervised text, the end token not counted."""
 
     @property
     def labels(self) -> tuple[int, ...]:
-        return (IGNORED,) * self.supervised_from + self.tokens[self.supervised_from :]
+        """One per token, not shifted: the token where it is learnt, else `IGNORED`."""
+        labels = [IGNORED] * len(self.tokens)
+        for start, end in self.supervised:
+            labels[start:end] = self.tokens[start:end]
+        return tuple(labels)
+
+
+@dataclass(frozen=True)
+class Window:
+    start: int
+    """Character of the document."""
+    text: str
+    example: Example
 
 
 def windows(path: str, text: str, tokenizer: Any, row_length: int, end_token: int) -> list[Example]:
+    """The examples of `cut`."""
+    return [window.example for window in cut(path, text, tokenizer, row_length, end_token)]
+
+
+def cut(path: str, text: str, tokenizer: Any, row_length: int, end_token: int) -> list[Window]:
     """Cuts a document into examples of at most `row_length` tokens; the last ends with `end_token`.
 
     Every character of the text is in exactly one window. Windows end at line ends; only a line longer than a whole
     window is cut inside. A file whose path alone fills half a row gives none.
     """
-    (head,) = _encode(tokenizer, [prompts.header(path)])
-    if len(head) >= row_length // 2:
+    opening = encode.opening(tokenizer)
+    (named,) = encode.plain(tokenizer, [prompts.header(path)])
+    head = len(opening) + len(named)
+    if head >= row_length // 2:
         return []
-    pieces = _cut(text, _token_ends(tokenizer, text), row_length - 1 - len(head))
-    encoded = _encode(tokenizer, [prompts.document(path, piece) for piece in pieces])
-    examples = []
+    pieces = _cut(text, _token_ends(tokenizer, text), row_length - 1 - head)
+    encoded = encode.plain(tokenizer, [prompts.document(path, piece) for piece in pieces])
+    found: list[Window] = []
+    start = 0
     for index, (piece, tokens) in enumerate(zip(pieces, encoded, strict=True)):
         last = index == len(pieces) - 1
-        if len(tokens) > row_length - 1:
+        if len(opening) + len(tokens) > row_length - 1:
             # Under its header a window can tokenize a little longer than it did inside its document.
-            halves = _halves(piece)
-            again = [windows(path, half, tokenizer, row_length, end_token) for half in halves]
-            inner = [example for part in again for example in part]
-            examples += [*(_without_end(example, end_token) for example in inner[:-1]), inner[-1]]
-            if not last:
-                examples[-1] = _without_end(examples[-1], end_token)
+            for half in _halves(piece):
+                for inner in cut(path, half, tokenizer, row_length, end_token):
+                    found.append(replace(_open(inner, end_token), start=start + inner.start))
+                start += len(half)
+            if last:
+                found[-1] = _closed(found[-1], end_token)
             continue
-        examples.append(Example(tuple([*tokens, end_token] if last else tokens), len(head), len(piece.encode())))
-    return examples
+        ids = (*opening, *tokens, end_token) if last else (*opening, *tokens)
+        found.append(Window(start, piece, Example(ids, ((head, len(ids)),), len(piece.encode()))))
+        start += len(piece)
+    return found
 
 
-def _without_end(example: Example, end_token: int) -> Example:
-    if example.tokens[-1] != end_token:
-        return example
-    return Example(example.tokens[:-1], example.supervised_from, example.text_bytes)
+def _open(window: Window, end_token: int) -> Window:
+    """Without the end token, which the last window of every cut ends with."""
+    example = window.example
+    return replace(window, example=_of(example.tokens[:-1], example)) if example.tokens[-1] == end_token else window
+
+
+def _closed(window: Window, end_token: int) -> Window:
+    return replace(window, example=_of((*window.example.tokens, end_token), window.example))
+
+
+def _of(tokens: tuple[int, ...], example: Example) -> Example:
+    return Example(tokens, ((example.supervised[0][0], len(tokens)),), example.text_bytes)
 
 
 def _halves(piece: str) -> tuple[str, str]:
     middle = len(piece) // 2
-    cut = piece.rfind("\n", 0, middle) + 1 or middle
-    return piece[:cut], piece[cut:]
-
-
-def _encode(tokenizer: Any, texts: list[str]) -> list[list[int]]:
-    """Token ids of source texts; special tokens that a file happens to spell are plain text in it."""
-    ids: list[list[int]] = tokenizer(texts, add_special_tokens=False, split_special_tokens=True).input_ids
-    return ids
+    at = piece.rfind("\n", 0, middle) + 1 or middle
+    return piece[:at], piece[at:]
 
 
 def _token_ends(tokenizer: Any, text: str) -> list[int]:
@@ -81,11 +106,11 @@ def _cut(text: str, token_ends: list[int], budget: int) -> list[str]:
     while start < len(text):
         last = first + budget
         if last >= len(token_ends):
-            cut = len(text)
+            at = len(text)
         else:
             furthest = token_ends[last - 1]
-            cut = text.rfind("\n", start, furthest) + 1 or max(furthest, start + 1)
-        pieces.append(text[start:cut])
-        start = cut
-        first = bisect.bisect_right(token_ends, cut)
+            at = text.rfind("\n", start, furthest) + 1 or max(furthest, start + 1)
+        pieces.append(text[start:at])
+        start = at
+        first = bisect.bisect_right(token_ends, at)
     return pieces
