@@ -1,0 +1,191 @@
+"""Review pairs: a change to a function with one seeded bug among its changed lines, or the same kind of change clean.
+
+Every kind of change is made for both labels from the same draw of function and bug, so that neither the presence of a
+diff, nor its kind, its length or the function it is in tells whether it is wrong.
+"""
+
+import itertools
+import random
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from assistant import review_context, review_prompt
+from assistant.review_prompt import Finding, Hunk
+from tuning.examples import encode
+from tuning.examples.change import block, changes, difference, renamed
+from tuning.examples.mutate import OPERATORS, FunctionSpan, Program, draw, known_operators
+from tuning.examples.mutate_edit import Mutation
+from tuning.examples.plain import Example
+
+Form = Literal["findings", "verdicts"]
+Kind = Literal["added function", "added block", "edit", "rename", "commit"]
+
+_KINDS: tuple[tuple[Kind, int], ...] = (("added function", 3), ("added block", 3), ("edit", 2), ("rename", 2))
+MIN_LINES = 4
+"""A shorter function gives no room for a bug that its name does not tell."""
+
+
+@dataclass(frozen=True)
+class Review:
+    """One change with what is wrong with it: nothing when `findings` is empty."""
+
+    hunk: Hunk
+    wrong: tuple[int, ...]
+    """Indices in `hunk.lines` of the wrong lines."""
+    findings: tuple[Finding, ...]
+    kind: Kind
+    operator: str = ""
+    """What seeded the bug; empty for clean changes and for those from a history."""
+
+    @property
+    def is_clean(self) -> bool:
+        return not self.findings
+
+
+@dataclass(frozen=True)
+class Written:
+    """A text and the half-open character spans of it that are learnt."""
+
+    text: str
+    supervised: tuple[tuple[int, int], ...]
+
+
+def reviews(
+    path: str,
+    text: str,
+    language: str,
+    generator: random.Random,
+    operators: Collection[str] | None = None,
+    most: int = 4,
+    clean_share: float = 0.5,
+    most_lines: int = review_context.MAX_LINES,
+) -> Iterator[Review]:
+    """Up to `most` reviews from one file, each of another function; the same generator state gives the same ones.
+
+    Args:
+        operators: names of `mutate.OPERATORS` that seed; all by default.
+        clean_share: probability that a change is clean.
+
+    Raises:
+        ValueError: an operator is unknown.
+    """
+    wanted = known_operators(operators)
+    try:
+        program = Program(text, language)
+    except ValueError:
+        return
+    order = [index for index, span in enumerate(program.functions) if span.last - span.first + 1 >= MIN_LINES]
+    generator.shuffle(order)
+    made = 0
+    for index in order:
+        if made == most:
+            return
+        mutation = draw(program, index, program.sites(index, wanted), generator)
+        if mutation is None:
+            continue
+        review = _review(path, mutation, program.functions[index], generator, clean_share, most_lines)
+        if review is not None:
+            made += 1
+            yield review
+
+
+def _review(
+    path: str, mutation: Mutation, span: FunctionSpan, generator: random.Random, clean_share: float, most_lines: int
+) -> Review | None:
+    # Drawn before anything depends on the label.
+    clean = generator.random() < clean_share
+    kinds, weights = zip(*_KINDS, strict=True)
+    (kind,) = generator.choices(kinds, weights)
+    good, bad = mutation.before.split("\n"), mutation.after.split("\n")
+    new, other = (good, bad) if clean else (bad, good)
+    first, last = mutation.original_lines if clean else (mutation.start_line, mutation.end_line)
+    end, bad_last = span.last + len(new) - len(good), span.last + len(bad) - len(good)
+    markers = {marker for marker, _ in difference(good[span.top - 1 : span.last], bad[span.top - 1 : bad_last])}
+    rewritten = {"+", "-"} <= markers
+    if kind in ("edit", "rename") and not rewritten:
+        # Lines were only removed: that the change removes a guard would be all there is to see.
+        kind = "added block"
+    removed: dict[int, list[str]] = {}
+    if kind == "added function":
+        added = set(range(span.top, end + 1))
+    elif kind == "added block":
+        added = set(range(*block(new, first, last, (span.body, end), generator)))
+    else:
+        base = other if kind == "edit" else generator.choice([good, bad])
+        old_end = span.last + len(base) - len(good)
+        old = base[span.top - 1 : old_end]
+        if kind == "rename":
+            former = renamed(old, generator)
+            if former is None and base is new:
+                return None
+            old = former or old
+        added, removed = changes(old, new[span.top - 1 : end], span.top)
+    if not added:
+        return None
+    hunk = review_context.build(path, new, added, removed, most_lines)
+    wrong = tuple(i for i, line in enumerate(hunk.lines) if line.number == first and line.marker != "-")
+    if not wrong or hunk.lines[wrong[0]].marker != "+" or not hunk.lines[wrong[0]].text.strip():
+        # The place is cut off, blank or not part of the change: dropped for either label.
+        return None
+    if clean:
+        return Review(hunk, (), (), kind)
+    low, high = mutation.original_lines
+    bug_class = OPERATORS[mutation.operator].bug_class
+    finding = Finding(first, last, bug_class, mutation.description, tuple(good[low - 1 : high]))
+    return Review(hunk, wrong, (finding,), kind, mutation.operator)
+
+
+def written(review: Review, form: Form) -> Written:
+    """The text of a review in one of the two forms, with what is learnt: the whole answer, or each verdict."""
+    if form == "verdicts":
+        text, spans = review_prompt.verdicts(review.hunk, review.wrong)
+        return Written(text, spans)
+    prompt = review_prompt.findings_prompt(review.hunk)
+    answer = review_prompt.findings_answer(review.findings)
+    return Written(prompt + answer, ((len(prompt), len(prompt) + len(answer)),))
+
+
+def tokenized(piece: Written, tokenizer: Any, end_token: int) -> Example:
+    """Token ids with the learnt spans; the end token follows and is learnt too.
+
+    The text is tokenized piece by piece, cut at the spans' bounds, so that no token crosses one.
+    """
+    bounds = [0, *(bound for span in piece.supervised for bound in span), len(piece.text)]
+    tokens = encode.opening(tokenizer)
+    supervised: list[tuple[int, int]] = []
+    text_bytes = 0
+    for index, (start, end) in enumerate(itertools.pairwise(bounds)):
+        text = piece.text[start:end]
+        if not text:
+            continue
+        ids = encode.plain(tokenizer, [text])[0] if index == 0 else encode.continuation(tokenizer, text)
+        if index % 2:
+            supervised.append((len(tokens), len(tokens) + len(ids)))
+            text_bytes += len(text.encode())
+        tokens += ids
+    if supervised and supervised[-1][1] == len(tokens):
+        supervised[-1] = (supervised[-1][0], len(tokens) + 1)
+    else:
+        supervised.append((len(tokens), len(tokens) + 1))
+    return Example((*tokens, end_token), tuple(supervised), text_bytes)
+
+
+def example(review: Review, form: Form, tokenizer: Any, end_token: int, row_length: int) -> Example | None:
+    """The example of a review in at most `row_length` tokens: context goes first, then lines at the end of the change;
+    None where the wrong line would have to go."""
+    hunk, marked = review.hunk, [review.hunk.lines[index] for index in review.wrong]
+    most = len(hunk.lines)
+    while True:
+        wrong = tuple(index for index, line in enumerate(hunk.lines) if any(line is other for other in marked))
+        if len(wrong) < len(marked) or not hunk.changed:
+            return None
+        short = Review(hunk, wrong, review.findings, review.kind, review.operator)
+        found = tokenized(written(short, form), tokenizer, end_token)
+        if len(found.tokens) <= row_length:
+            return found
+        # Tokens grow with lines, so the excess says about how many must go.
+        most = min(most - 1, most * row_length // len(found.tokens))
+        if most < 1:
+            return None
+        hunk = review_context.shortened(hunk, most)
