@@ -13,6 +13,8 @@ from assistant.errors import HoneError
 REPOSITORY_FILE = "hone.toml"
 _NOT_FROM_A_REPOSITORY = frozenset({"host", "port"})
 """A cloned repository must not decide what this machine exposes."""
+_TABLES = frozenset({"tune"})
+"""Tables of the files that are no settings of this floor; who reads one checks it."""
 
 
 class Settings(BaseSettings):
@@ -83,13 +85,21 @@ def _files() -> list[Path]:
     return [file for file in (repository_file(), own if own.is_file() else None) if file]
 
 
+def tables(name: str) -> list[tuple[Path, dict[str, Any]]]:
+    """The table `name` of each configuration file that has it, weakest first; its keys are not checked here.
+
+    Raises:
+        HoneError: a file that is not TOML, or `name` is no table in it.
+    """
+    found = [(file, loaded[name]) for file in _files() if name in (loaded := _load(file))]
+    wrong = next((file for file, content in found if not isinstance(content, dict)), None)
+    if wrong is not None:
+        raise HoneError(f"{wrong}: {name!r} must be a table, [{name}]")
+    return found
+
+
 def _read(file: Path) -> dict[str, Any]:
-    try:
-        loaded = tomllib.loads(file.read_text("utf-8"))
-    except OSError as error:
-        raise HoneError(f"cannot read {file}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise HoneError(f"{file} is not valid TOML: {error}") from error
+    loaded = {key: value for key, value in _load(file).items() if key not in _TABLES}
     for key in loaded:
         if key not in Settings.model_fields:
             near = difflib.get_close_matches(key, Settings.model_fields, n=1, cutoff=0)
@@ -97,6 +107,15 @@ def _read(file: Path) -> dict[str, Any]:
         if file.name == REPOSITORY_FILE and key in _NOT_FROM_A_REPOSITORY:
             raise HoneError(f"{file}: {key!r} cannot be set by a repository; set it in {user_file()} or by a flag")
     return loaded
+
+
+def _load(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text("utf-8"))
+    except OSError as error:
+        raise HoneError(f"cannot read {file}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise HoneError(f"{file} is not valid TOML: {error}") from error
 
 
 def _origin(key: str, flags: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ import typer
 
 from assistant.errors import HoneError
 from tui.commands import chat, complete, doctor, evaluate, models, serve, tune
+from tui.commands.panels import PanelCommand
 
 app = typer.Typer(
     name="hone",
@@ -17,7 +18,7 @@ app = typer.Typer(
 )
 app.command("chat")(chat.chat)
 app.command("complete")(complete.complete)
-app.command("tune")(tune.tune)
+app.command("tune", cls=PanelCommand)(tune.tune)
 app.command("eval")(evaluate.evaluate)
 app.command("serve")(serve.serve)
 app.command("doctor")(doctor.doctor)

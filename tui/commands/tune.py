@@ -1,44 +1,233 @@
 """`hone tune`."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from assistant.errors import UsageError
+from tui.commands import tune_progress
 
 if TYPE_CHECKING:
-    from tuning.run import Result, Watcher
-    from tuning.train import Progress
+    from tuning.config import Configuration
+
+DEFAULT_CHECKPOINT_MINUTES = 2.0
+
+_LENGTH = "How long"
+_CORPUS = "Corpus"
+_EXAMPLES = "Examples"
+_LORA = "LoRA"
+_TRAINING = "Training"
+
+FLAGS = {
+    "corpus": "corpus.sources",
+    "task": "examples.task",
+    "steps": "steps",
+    "minutes": "minutes",
+    "epochs": "epochs",
+    "patience": "patience",
+    "checkpoint_minutes": "checkpoint_minutes",
+    "weights": "corpus.weights",
+    "languages": "corpus.languages",
+    "licences": "corpus.licences",
+    "excluded_licences": "corpus.excluded_licences",
+    "include": "corpus.include",
+    "exclude": "corpus.exclude",
+    "split_by": "corpus.split_by",
+    "max_surprise": "corpus.max_surprise",
+    "replay": "corpus.replay",
+    "replay_source": "corpus.replay_source",
+    "fim_rate": "examples.fim_rate",
+    "teach_fim": "examples.teach_fim",
+    "instruct_rate": "examples.instruct_rate",
+    "review_rate": "examples.review_rate",
+    "rank": "lora.rank",
+    "alpha": "lora.alpha",
+    "dropout": "lora.dropout",
+    "target_modules": "lora.target_modules",
+    "dora": "lora.use_dora",
+    "rslora": "lora.use_rslora",
+    "init": "lora.init",
+    "learning_rate": "learning_rate",
+    "row_length": "row_length",
+    "rows_per_step": "rows_per_step",
+    "seed": "seed",
+    "dtype": "dtype",
+    "quantize": "quantize",
+    "activation_checkpointing": "activation_checkpointing",
+    "tracker": "tracker",
+}
+"""Parameter of the command -> key of the configuration."""
+
+_COMMA_SEPARATED = frozenset({"weights", "languages", "licences", "excluded_licences", "target_modules"})
 
 
 def tune(
     context: typer.Context,
     corpus: Annotated[
-        list[Path] | None, typer.Argument(metavar="PATH...", help="Git repositories, or folders in them.")
+        list[str] | None,
+        typer.Argument(metavar="CORPUS..."),
     ] = None,
     *,
-    name: Annotated[str, typer.Option(help="What to call the adapter.")],
+    name: Annotated[str | None, typer.Option(help="What to call the adapter.")] = None,
     base: Annotated[str | None, typer.Option(help="The base model; default: smollm2-135m.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Stop after this many optimizer steps.")] = None,
-    minutes: Annotated[float | None, typer.Option(min=0.01, help="Stop after this long.")] = None,
-    epochs: Annotated[float | None, typer.Option(min=0.01, help="Passes over the corpus; default: 2.")] = None,
-    rank: Annotated[int, typer.Option(min=1, help="LoRA rank; alpha is twice it.")] = 32,
-    learning_rate: Annotated[
-        float, typer.Option(min=0.0, help="Peak of the cosine schedule; about 2e-4 for billions.")
-    ] = 1e-3,
-    row_length: Annotated[int, typer.Option(min=64, help="Tokens per packed row.")] = 1024,
-    rows_per_step: Annotated[int, typer.Option(min=1, help="Rows per optimizer step.")] = 1,
-    seed: Annotated[int, typer.Option(help="Of the LoRA's start and the order of rows.")] = 0,
+    task: Annotated[str | None, typer.Option(help="What to learn: code (default), review or chat.")] = None,
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="A configuration file; flags win.")] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting, as --print-config names it.")
+    ] = None,
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="Print the settings and where each came from; train nothing.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Report on corpus, examples, time and memory; train nothing.")
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the unfinished run of this name.")] = False,
     restart: Annotated[bool, typer.Option("--restart", help="Discard the unfinished run of this name.")] = False,
-    checkpoint_minutes: Annotated[
-        float, typer.Option(min=0.0, help="Minutes between checkpoints; 0 makes one after each step.")
-    ] = 2.0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+    steps: Annotated[
+        int | None, typer.Option(help="Stop after this many optimizer steps.", rich_help_panel=_LENGTH)
+    ] = None,
+    minutes: Annotated[float | None, typer.Option(help="Stop after this long.", rich_help_panel=_LENGTH)] = None,
+    epochs: Annotated[
+        float | None, typer.Option(help="Passes over the corpus; default: 2.", rich_help_panel=_LENGTH)
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(help="Stop after so many validations without improvement.", rich_help_panel=_LENGTH),
+    ] = None,
+    checkpoint_minutes: Annotated[
+        float | None,
+        typer.Option(help="Between checkpoints; default: 2; 0 makes one each step.", rich_help_panel=_LENGTH),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(metavar="W,W...", help="How often each source is seen in an epoch.", rich_help_panel=_CORPUS),
+    ] = None,
+    languages: Annotated[
+        str | None, typer.Option(metavar="L,L...", help="Take only these languages.", rich_help_panel=_CORPUS)
+    ] = None,
+    licences: Annotated[
+        str | None,
+        typer.Option(metavar="ID,ID...", help="Take only these licences (SPDX, unknown).", rich_help_panel=_CORPUS),
+    ] = None,
+    excluded_licences: Annotated[
+        str | None, typer.Option(metavar="ID,ID...", help="Leave these licences out.", rich_help_panel=_CORPUS)
+    ] = None,
+    include: Annotated[
+        list[str] | None,
+        typer.Option(metavar="GLOB", help="Take only such paths; repeat it.", rich_help_panel=_CORPUS),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(metavar="GLOB", help="Leave such paths out; repeat it.", rich_help_panel=_CORPUS),
+    ] = None,
+    split_by: Annotated[
+        str | None,
+        typer.Option(
+            help="Hold out by near-duplicate cluster (default) or the latest by commit date.",
+            metavar="[cluster|date]",
+            rich_help_panel=_CORPUS,
+        ),
+    ] = None,
+    max_surprise: Annotated[
+        float | None,
+        typer.Option(help="Leave out files of more bits per byte by the base.", rich_help_panel=_CORPUS),
+    ] = None,
+    replay: Annotated[
+        float | None, typer.Option(help="Share of general code mixed in; default: 0.", rich_help_panel=_CORPUS)
+    ] = None,
+    replay_source: Annotated[
+        str | None, typer.Option(metavar="CORPUS", help="Where that comes from.", rich_help_panel=_CORPUS)
+    ] = None,
+    fim_rate: Annotated[
+        float | None,
+        typer.Option(help="Share taught as fill-in-the-middle; default: 0.5.", rich_help_panel=_EXAMPLES),
+    ] = None,
+    teach_fim: Annotated[
+        bool | None,
+        typer.Option(
+            "--teach-fim/--no-teach-fim",
+            help="Infilling for a base without it; experimental.",
+            rich_help_panel=_EXAMPLES,
+        ),
+    ] = None,
+    instruct_rate: Annotated[
+        float | None,
+        typer.Option(help="Share also taught as instructions; default: 0.", rich_help_panel=_EXAMPLES),
+    ] = None,
+    review_rate: Annotated[
+        float | None, typer.Option(help="Share also taught as reviews; default: 0.", rich_help_panel=_EXAMPLES)
+    ] = None,
+    rank: Annotated[int | None, typer.Option(help="Default: 32.", rich_help_panel=_LORA)] = None,
+    alpha: Annotated[float | None, typer.Option(help="Default: twice the rank.", rich_help_panel=_LORA)] = None,
+    dropout: Annotated[float | None, typer.Option(help="Default: 0; more is slower.", rich_help_panel=_LORA)] = None,
+    target_modules: Annotated[
+        str | None,
+        typer.Option(metavar="M,M...", help="Default: all-linear, all but the head.", rich_help_panel=_LORA),
+    ] = None,
+    dora: Annotated[
+        bool | None, typer.Option("--dora/--no-dora", help="Weight-decomposed LoRA.", rich_help_panel=_LORA)
+    ] = None,
+    rslora: Annotated[
+        bool | None, typer.Option("--rslora/--no-rslora", help="Rank-stabilized scaling.", rich_help_panel=_LORA)
+    ] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(help="gaussian, orthogonal, olora, pissa or pissa_niter_N.", rich_help_panel=_LORA),
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(
+            "--learning-rate",
+            "--lr",
+            help="Peak of the cosine; default: 1e-3; about 2e-4 for billions.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    row_length: Annotated[
+        int | None, typer.Option(help="Tokens per packed row; default: 1024.", rich_help_panel=_TRAINING)
+    ] = None,
+    rows_per_step: Annotated[
+        int | None, typer.Option(help="Rows per optimizer step; default: 1.", rich_help_panel=_TRAINING)
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of the LoRA's start and the order of rows.", rich_help_panel=_TRAINING)
+    ] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[auto|float32|bfloat16]", help="Default: auto, what is fastest here.", rich_help_panel=_TRAINING
+        ),
+    ] = None,
+    quantize: Annotated[
+        str | None,
+        typer.Option(metavar="[none|4bit|8bit]", help="Of the frozen base, QLoRA.", rich_help_panel=_TRAINING),
+    ] = None,
+    activation_checkpointing: Annotated[
+        bool | None,
+        typer.Option(
+            "--activation-checkpointing/--no-activation-checkpointing",
+            help="Less memory, a third slower.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    tracker: Annotated[
+        str | None,
+        typer.Option(metavar="[tensorboard|trackio|mlflow]", help="Default: none.", rich_help_panel=_TRAINING),
+    ] = None,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=V,V...",
+            help="Short trials, then the run with the best; several keys make a grid.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
 ) -> None:
-    """Tune a LoRA on your repositories, prove its export, and register it.
+    """Tune a LoRA on your code, prove its export, and register it.
+
+    CORPUS is PATH, PATH@REV, FILE.jsonl or hf:NAME[:CONFIG][@SPLIT]; several are mixed.
 
     Whole files are held out for validation and tests. Ctrl-C ends the training early and saves what was learnt; a
     second one discards it. A run that was killed goes on from its last checkpoint with --resume.
@@ -49,45 +238,97 @@ def tune(
         from tuning.run import resume as go_on
 
         with transfer_progress() as transfer:
-            result = go_on(name, _watcher(transfer, checkpoint_minutes))
-        _report(result, as_json)
+            minutes_between = DEFAULT_CHECKPOINT_MINUTES if checkpoint_minutes is None else checkpoint_minutes
+            result = go_on(_required(name), tune_progress.watcher(transfer, minutes_between))
+        if result is not None:
+            tune_progress.report(result, as_json)
         return
-    if not corpus:
+    configuration = _configuration(context, config, assignments or [], sweep or [])
+    base = base or "smollm2-135m"
+    if print_config:
+        from tuning.plan_checks import check_known_base
+
+        check_known_base(configuration.plan, configuration.given, base)
+        _print(configuration, as_json)
+        return
+    plan = configuration.plan
+    if not plan.corpus.sources:
         raise UsageError("name a git repository to tune on, or --resume an unfinished run")
-    if sum(limit is not None for limit in (steps, minutes, epochs)) > 1:
-        raise UsageError("give only one of --steps, --minutes and --epochs")
-    if learning_rate <= 0:
-        raise UsageError("--learning-rate 0 would learn nothing; 1e-3 suits small models, 2e-4 large ones")
+    name = _required(name)
     from tui.progress import transfer_progress
+    from tuning.plan_checks import check_known_base
     from tuning.run import check_new_name
     from tuning.run import tune as run
-    from tuning.train import Plan
 
-    base = base or "smollm2-135m"
     check_new_name(name, base)
-    if steps is None and minutes is None and epochs is None:
-        epochs = 2.0
-    plan = Plan(
-        steps=steps,
-        minutes=minutes,
-        epochs=epochs,
-        rank=rank,
-        alpha=2 * rank,
-        learning_rate=learning_rate,
-        row_length=row_length,
-        rows_per_step=rows_per_step,
-        seed=seed,
-    )
+    check_known_base(plan, configuration.given, base)
     with transfer_progress() as transfer:
-        result = run(corpus, name, base, plan, _watcher(transfer, checkpoint_minutes), restart=restart)
-    _report(result, as_json)
+        watcher = tune_progress.watcher(transfer, plan.checkpoint_minutes)
+        if dry_run:
+            from tuning.run import dry_run as report_only
+
+            tune_progress.report_dry_run(report_only(plan, name, base, watcher), as_json)
+            return
+        result = run(name, base, plan, watcher, restart=restart)
+    if result is not None:
+        tune_progress.report(result, as_json)
+
+
+def _required(name: str | None) -> str:
+    if not name:
+        raise UsageError("what shall the adapter be called? Give it a --name")
+    return name
+
+
+def _configuration(
+    context: typer.Context, config: Path | None, assignments: list[str], sweep: list[str]
+) -> "Configuration":
+    from tuning.config import assigned, configure, own_files, read_file, swept
+
+    layers = own_files()
+    if config is not None:
+        layers.append(read_file(config))
+    flags = _flags(context)
+    # A setting given twice on one command line: the flag that has its own name is the clearer wish.
+    return configure([*layers, {**assigned(assignments), **swept(sweep), **flags}])
+
+
+def _flags(context: typer.Context) -> "dict[str, Any]":
+    """The layer of the flags that were given."""
+    from tuning.config import Setting, toml_value
+
+    layer = {}
+    for parameter in context.command.params:
+        value = context.params.get(parameter.name or "")
+        if parameter.name not in FLAGS or value is None or value in ([], ()):
+            continue
+        if parameter.name in _COMMA_SEPARATED and value != "all-linear":
+            parts = [part.strip() for part in value.split(",")]
+            value = [toml_value(part) for part in parts] if parameter.name == "weights" else parts
+        elif isinstance(value, tuple):
+            value = list(value)
+        spellings = parameter.secondary_opts if value is False else parameter.opts
+        flag = "CORPUS" if parameter.name == "corpus" else max(spellings, key=len)
+        layer[FLAGS[parameter.name]] = Setting(value, flag)
+    return layer
+
+
+def _print(configuration: "Configuration", as_json: bool) -> None:
+    from tui.tables import print_json
+    from tuning.config import to_toml
+    from tuning.plan import to_json
+
+    if as_json:
+        print_json({"configuration": to_json(configuration.plan), "origins": dict(configuration.origins)})
+    else:
+        typer.echo(to_toml(configuration), nl=False)
 
 
 def _check_alone(context: typer.Context) -> None:
     """An unfinished run has its corpus and settings; others would make it another run."""
     allowed = ("name", "resume", "checkpoint_minutes", "as_json")
     given = [
-        parameter.opts[-1] if parameter.opts[-1].startswith("--") else "PATH"
+        max(parameter.opts, key=len) if parameter.opts[0].startswith("--") else "CORPUS"
         for parameter in context.command.params
         if parameter.name not in allowed
         and parameter.name is not None
@@ -96,119 +337,3 @@ def _check_alone(context: typer.Context) -> None:
     ]
     if given:
         raise UsageError(f"--resume takes everything from the unfinished run; leave out {', '.join(given)}")
-
-
-def _watcher(transfer: Any, checkpoint_minutes: float) -> "Watcher":
-    import signal
-
-    from tuning.run import Watcher
-
-    pressed = False
-
-    def press(*_: Any) -> None:
-        nonlocal pressed
-        if pressed:
-            raise KeyboardInterrupt
-        pressed = True
-        sys.stderr.write("\nstopping after this step; Ctrl-C again discards the run\n")
-
-    def began_training() -> None:
-        signal.signal(signal.SIGINT, press)
-
-    line = _ProgressLine(began_training)
-
-    def note(text: str) -> None:
-        line.end()
-        sys.stderr.write(text + "\n")
-        sys.stderr.flush()
-
-    return Watcher(
-        note=note,
-        progress=line,
-        transfer=transfer,
-        stopped=lambda: pressed,
-        checkpoint_minutes=checkpoint_minutes,
-    )
-
-
-class _ProgressLine:
-    """One line that is written over on a terminal, and a line now and then elsewhere."""
-
-    def __init__(self, began: Any) -> None:
-        self._terminal = sys.stderr.isatty()
-        self._next = 0.0
-        self._began: Any = began
-        self._open = False
-
-    def __call__(self, progress: "Progress") -> None:
-        if self._began is not None:
-            self._began()
-            self._began = None
-        text = describe(progress)
-        if self._terminal:
-            sys.stderr.write(f"\r\x1b[2K{text}")
-            self._open = True
-            if progress.validation is not None:
-                self.end()
-        elif progress.seconds >= self._next or progress.validation is not None:
-            self._next = progress.seconds + 15
-            sys.stderr.write(text + "\n")
-        sys.stderr.flush()
-
-    def end(self) -> None:
-        if self._open:
-            sys.stderr.write("\n")
-            self._open = False
-
-
-def describe(progress: "Progress") -> str:
-    """One line on where a run is."""
-    parts = [
-        f"{progress.share:4.0%}",
-        f"step {progress.step}",
-        f"loss {progress.loss:.3f}",
-        f"{progress.tokens_per_second:,.0f} tok/s",
-    ]
-    if progress.eta_seconds is not None:
-        minutes, seconds = divmod(round(progress.eta_seconds), 60)
-        parts.append(f"ETA {minutes}:{seconds:02d}")
-    if progress.validation is not None:
-        parts.append(f"validation {progress.validation:.3f} bits per byte")
-    return "  ".join(parts)
-
-
-def _report(result: "Result", as_json: bool) -> None:
-    from dataclasses import asdict
-
-    from tui.tables import print_fields, print_json
-
-    outcome, proof, version = result.outcome, result.proof, result.version
-    if as_json:
-        print_json(
-            {
-                "adapter": version.id,
-                "name": version.name,
-                "digest": version.digest,
-                "base": version.base_name,
-                "folder": str(version.folder),
-                "figures": asdict(outcome),
-                "proof": asdict(proof),
-            }
-        )
-        return
-    fields = {
-        "adapter": version.id,
-        "trained": f"{outcome.steps} steps, {outcome.tokens:,} tokens, {outcome.seconds / 60:.1f} min, "
-        f"{outcome.tokens_per_second:,.0f} tok/s" + (" (stopped early)" if outcome.interrupted else ""),
-        "proof": f"llama.cpp picks transformers' next token at {proof.agreement:.1%} of {proof.positions} places "
-        f"(bare base {proof.base_agreement:.1%}); reloaded adapter differs by {proof.reload_difference:.1g}",
-        "next": f"hone eval repo --repo {result.data.collection.sources[0].path} --model {version.base_name} "
-        f"--model {version.name}",
-    }
-    if outcome.validation_before is not None and outcome.validation_after is not None:
-        change = outcome.validation_after / outcome.validation_before - 1
-        fields["validation"] = (
-            f"{outcome.validation_before:.3f} -> {outcome.validation_after:.3f} bits per byte ({change:+.1%})"
-        )
-    order = ("adapter", "trained", "validation", "proof", "next")
-    print_fields({key: fields[key] for key in order if key in fields})

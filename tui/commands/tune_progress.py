@@ -1,0 +1,138 @@
+"""What `hone tune` shows: progress while it runs, and its report."""
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tuning.ground import Watcher
+    from tuning.run import Result
+    from tuning.train import Progress
+
+
+def watcher(transfer: Any, checkpoint_minutes: float) -> "Watcher":
+    """Tells on standard error; the first Ctrl-C while training ends it early, the second discards the run."""
+    import signal
+
+    from tuning.ground import Watcher
+
+    pressed = False
+
+    def press(*_: Any) -> None:
+        nonlocal pressed
+        if pressed:
+            raise KeyboardInterrupt
+        pressed = True
+        sys.stderr.write("\nstopping after this step; Ctrl-C again discards the run\n")
+
+    def began_training() -> None:
+        signal.signal(signal.SIGINT, press)
+
+    line = _ProgressLine(began_training)
+
+    def note(text: str) -> None:
+        line.end()
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+
+    return Watcher(
+        note=note,
+        progress=line,
+        transfer=transfer,
+        stopped=lambda: pressed,
+        checkpoint_minutes=checkpoint_minutes,
+    )
+
+
+class _ProgressLine:
+    """One line that is written over on a terminal, and a line now and then elsewhere."""
+
+    def __init__(self, began: Any) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._next = 0.0
+        self._began: Any = began
+        self._open = False
+
+    def __call__(self, progress: "Progress") -> None:
+        if self._began is not None:
+            self._began()
+            self._began = None
+        text = describe(progress)
+        if self._terminal:
+            sys.stderr.write(f"\r\x1b[2K{text}")
+            self._open = True
+            if progress.validation is not None:
+                self.end()
+        elif progress.seconds >= self._next or progress.validation is not None:
+            self._next = progress.seconds + 15
+            sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+
+    def end(self) -> None:
+        if self._open:
+            sys.stderr.write("\n")
+            self._open = False
+
+
+def describe(progress: "Progress") -> str:
+    """One line on where a run is."""
+    parts = [
+        f"{progress.share:4.0%}",
+        f"step {progress.step}",
+        f"loss {progress.loss:.3f}",
+        f"{progress.tokens_per_second:,.0f} tok/s",
+    ]
+    if progress.eta_seconds is not None:
+        minutes, seconds = divmod(round(progress.eta_seconds), 60)
+        parts.append(f"ETA {minutes}:{seconds:02d}")
+    if progress.validation is not None:
+        parts.append(f"validation {progress.validation:.3f} bits per byte")
+    return "  ".join(parts)
+
+
+def report(result: "Result", as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from tui.tables import print_fields, print_json
+
+    outcome, proof, version = result.outcome, result.proof, result.version
+    if as_json:
+        print_json(
+            {
+                "adapter": version.id,
+                "name": version.name,
+                "digest": version.digest,
+                "base": version.base_name,
+                "folder": str(version.folder),
+                "figures": asdict(outcome),
+                "proof": asdict(proof),
+            }
+        )
+        return
+    fields = {
+        "adapter": version.id,
+        "trained": f"{outcome.steps} steps, {outcome.tokens:,} tokens, {outcome.seconds / 60:.1f} min, "
+        f"{outcome.tokens_per_second:,.0f} tok/s" + (" (stopped early)" if outcome.interrupted else ""),
+        "proof": f"llama.cpp picks transformers' next token at {proof.agreement:.1%} of {proof.positions} places "
+        f"(bare base {proof.base_agreement:.1%}); reloaded adapter differs by {proof.reload_difference:.1g}",
+        "next": f"hone eval repo --repo {result.data.corpus.sources[0].path} --model {version.base_name} "
+        f"--model {version.name}",
+    }
+    if outcome.validation_before is not None and outcome.validation_after is not None:
+        change = outcome.validation_after / outcome.validation_before - 1
+        fields["validation"] = (
+            f"{outcome.validation_before:.3f} -> {outcome.validation_after:.3f} bits per byte ({change:+.1%})"
+        )
+    order = ("adapter", "trained", "validation", "proof", "next")
+    print_fields({key: fields[key] for key in order if key in fields})
+
+
+def report_dry_run(found: Any, as_json: bool) -> None:
+    """What a run would be made of: `found.text()` for people, its fields for machines."""
+    from dataclasses import asdict
+
+    from tui.tables import print_json
+
+    if as_json:
+        print_json(asdict(found))
+    else:
+        sys.stdout.write(found.text().rstrip("\n") + "\n")
