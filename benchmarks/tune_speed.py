@@ -28,6 +28,7 @@ from tuning.data import collate, prepare
 from tuning.examples.pack import Row
 from tuning.model import attention, lora
 from tuning.model.load import fastest_dtype, load_base, load_tokenizer
+from tuning.plan import Plan
 
 ROWS_PER_STEP = 2
 PEERS = ("plain peft loop", "TRL SFTTrainer")
@@ -41,7 +42,7 @@ def main() -> None:
     arguments = parser.parse_args()
     folder = store.tuning_form(store.fetch("smollm2-135m"))
     dtype = getattr(torch, arguments.dtype) if arguments.dtype else fastest_dtype(torch.device("cpu"))
-    steps = _steps(prepare([corpus("strands-agents")], load_tokenizer(folder), 1024).rows)
+    steps = _steps(prepare([corpus("strands-agents")], load_tokenizer(folder), Plan(steps=1)).rows)
     print(machine.describe())
     runners = {
         "hone": Peer(Ours, folder, dtype),
@@ -83,29 +84,22 @@ def _peak_megabytes() -> int:
 
 class Ours:
     def __init__(self, folder: Any, dtype: torch.dtype) -> None:
-        from accelerate import Accelerator
-
-        from tuning.model import fast, memory
-        from tuning.model.packed import PackedModel
-        from tuning.train import Plan, optimizer_of
+        from tuning.plan import LoraOptions
+        from tuning.ready import make_ready
 
         attention.register()
-        model = lora.add_lora(load_base(folder, dtype, attention.NAME), 32, 64, 0)
-        self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self.accelerator = Accelerator(cpu=True)
-        optimizer = optimizer_of(self.parameters, Plan(steps=1))
-        self.wrapped, self.optimizer = self.accelerator.prepare(PackedModel(model), optimizer)
-        fast.speed_up(model)
-        memory.keep_pages()
+        model = lora.add_lora(load_base(folder, dtype, attention.NAME), LoraOptions(), 0)
+        self.ready = make_ready(model, Plan(steps=1))
 
     def __call__(self, steps: list[list[Row]]) -> tuple[float, int]:
         from tuning.train import step_on
 
-        self.wrapped.train()
+        ready = self.ready
+        ready.wrapped.train()
         tokens, spent = 0, 0.0
         for number, rows in enumerate(steps):
             start = time.perf_counter()
-            _, counted = step_on(self.accelerator, self.wrapped, self.optimizer, self.parameters, rows, 1.0)
+            _, counted = step_on(ready.accelerator, ready.wrapped, ready.optimizer, ready.parameters, rows, 1.0)
             if number:
                 spent += time.perf_counter() - start
                 tokens += counted

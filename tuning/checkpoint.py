@@ -1,11 +1,13 @@
 """Checkpoints of a training run: what a killed run needs to end in the same adapter, bit for bit, as an unbroken one.
 
 A checkpoint is a folder that appears whole or not at all (`assistant.atomic.new_folder`); a half-written one has
-another name and is never read. The newest one stays, older ones go.
+another name and is never read. The newest two stay: should the disk have damaged the newest, the one before it is
+taken. Older ones go.
 """
 
 import json
 import shutil
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +17,9 @@ import torch
 
 from assistant import atomic
 from assistant.errors import HoneError
+from tuning.distributed import full, is_first, like
+
+KEPT = 2
 
 EVERY_MINUTES = 2.0
 """A checkpoint of rank 32 on the 135M model is 160 MB and takes about a second."""
@@ -37,6 +42,12 @@ class Position:
     before: float | None
     best: float | None
     """Bits per byte of validation before training and at best."""
+    stale: int = 0
+    """Validations in a row that were no better than the best."""
+
+
+class Damaged(HoneError):
+    """A checkpoint that is not what was written."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +63,11 @@ class Keeper:
     folder: Path
     note: Callable[[str], None]
     every_minutes: float = EVERY_MINUTES
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object per step; `tuning.trackers.MetricsFile`."""
+        return self.folder / "metrics.jsonl"
 
     def save(self, checkpoint: Checkpoint) -> None:
         """A disk that refuses is noted; the training goes on and the earlier checkpoint stays."""
@@ -69,41 +85,87 @@ def write(folder: Path, checkpoint: Checkpoint) -> None:
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
+    # What kills left behind; a run's folder has one writer.
+    for half in folder.glob(".step-*.part"):
+        shutil.rmtree(half, ignore_errors=True)
     target = folder / f"step-{checkpoint.position.step:08d}"
     if target.exists():
         return
     with atomic.new_folder(target) as staging:
+        file = staging / "tensors.safetensors"
         try:
-            save_file(checkpoint.tensors, staging / "tensors.safetensors")
+            save_file(checkpoint.tensors, file)
         except SafetensorError as error:
             raise OSError(28, str(error)) from error
-        (staging / "position.json").write_text(json.dumps(asdict(checkpoint.position)), "utf-8")
-    for older in _steps(folder)[:-1]:
+        content = {**asdict(checkpoint.position), "crc32": _crc32(file)}
+        (staging / "position.json").write_text(json.dumps(content), "utf-8")
+    for older in _steps(folder)[:-KEPT]:
         shutil.rmtree(older, ignore_errors=True)
 
 
 def newest(folder: Path) -> Position | None:
-    """Where the newest checkpoint stands; None without one."""
-    steps = _steps(folder)
-    return _position(steps[-1]) if steps else None
-
-
-def read(folder: Path) -> Checkpoint | None:
-    """The newest checkpoint; None without one.
+    """Where the newest checkpoint whose position can be read stands; None without any checkpoint.
 
     Raises:
-        HoneError: it cannot be read.
+        HoneError: there are checkpoints, and none can be read.
     """
+    damaged: Damaged | None = None
+    for step in reversed(_steps(folder)):
+        try:
+            return _position(step)
+        except Damaged as error:
+            damaged = damaged or error
+    if damaged is not None:
+        raise HoneError(f"{damaged}; --restart begins anew")
+    return None
+
+
+def read(folder: Path, note: Callable[[str], None] = lambda _: None) -> Checkpoint | None:
+    """The newest checkpoint; None without one.
+
+    One that is damaged is removed, with a note, once an earlier one was read in its place.
+
+    Raises:
+        HoneError: none can be read.
+    """
+    damaged: list[tuple[Path, Damaged]] = []
+    for step in reversed(_steps(folder)):
+        try:
+            checkpoint = _read(step)
+        except Damaged as error:
+            damaged.append((step, error))
+            continue
+        for bad, reason in damaged if is_first() else ():
+            note(f"{reason}; going on from the one before it, {step.name}")
+            shutil.rmtree(bad, ignore_errors=True)
+        return checkpoint
+    if damaged:
+        raise HoneError(f"{damaged[0][1]}; --restart begins anew")
+    return None
+
+
+def _read(folder: Path) -> Checkpoint:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    steps = _steps(folder)
-    if not steps:
-        return None
+    position, file = _position(folder), folder / "tensors.safetensors"
     try:
-        return Checkpoint(_position(steps[-1]), load_file(steps[-1] / "tensors.safetensors"))
+        tensors = load_file(file)
+        expected = json.loads((folder / "position.json").read_text("utf-8")).get("crc32")
+        # Checkpoints of before the check sum have none.
+        if expected is not None and expected != _crc32(file):
+            raise Damaged(f"the checkpoint {folder} is damaged: its tensors are not what was written")
     except (OSError, SafetensorError) as error:
-        raise HoneError(f"cannot read the checkpoint {steps[-1]}: {error}; --restart begins anew") from error
+        raise Damaged(f"the checkpoint {folder} is damaged: {error}") from error
+    return Checkpoint(position, tensors)
+
+
+def _crc32(file: Path) -> int:
+    checksum = 0
+    with file.open("rb") as opened:
+        while block := opened.read(1 << 20):
+            checksum = zlib.crc32(block, checksum)
+    return checksum
 
 
 def _steps(folder: Path) -> list[Path]:
@@ -112,9 +174,11 @@ def _steps(folder: Path) -> list[Path]:
 
 def _position(folder: Path) -> Position:
     try:
-        return Position(**json.loads((folder / "position.json").read_text("utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise HoneError(f"cannot read the checkpoint {folder}: {error}; --restart begins anew") from error
+        content = json.loads((folder / "position.json").read_text("utf-8"))
+        content.pop("crc32", None)
+        return Position(**content)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise Damaged(f"the checkpoint {folder} is damaged: {error}") from error
 
 
 def capture(
@@ -123,18 +187,22 @@ def capture(
     optimizer: torch.optim.Optimizer,
     best: Sequence[torch.Tensor],
 ) -> Checkpoint:
-    """The adapter, its best weights so far and the optimizer's state, as they are now.
+    """The adapter, its best weights so far and the optimizer's state, as they are now, whole and on the CPU.
+
+    Where they are sharded, every process must capture.
 
     Args:
         named: the trained parameters with their names; `best` is in the same order.
     """
     tensors: dict[str, torch.Tensor] = {"random": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        tensors["random_cuda"] = torch.cuda.get_rng_state()
     for (name, parameter), weights in zip(named, best, strict=True):
         tensors[f"weight/{name}"] = parameter.detach()
         tensors[f"best/{name}"] = weights
         for key, value in optimizer.state[parameter].items():
             tensors[f"{key}/{name}"] = value
-    return Checkpoint(position, {name: tensor.contiguous().cpu() for name, tensor in tensors.items()})
+    return Checkpoint(position, {name: full(tensor).contiguous().cpu() for name, tensor in tensors.items()})
 
 
 def restore(
@@ -149,7 +217,7 @@ def restore(
     states: dict[str, dict[str, Any]] = {name: {} for name, _ in named}
     for key in tensors:
         kind, _, name = key.partition("/")
-        if kind not in ("weight", "best", "random"):
+        if kind not in ("weight", "best", "random", "random_cuda"):
             states.setdefault(name, {})[kind] = tensors[key]
     if {f"weight/{name}" for name, _ in named} != {key for key in tensors if key.startswith("weight/")} or any(
         tensors[f"weight/{name}"].shape != parameter.shape for name, parameter in named
@@ -157,11 +225,13 @@ def restore(
         raise HoneError("the checkpoint is of another model or rank; --restart begins anew")
     with torch.no_grad():
         for name, parameter in named:
-            parameter.copy_(tensors[f"weight/{name}"])
+            parameter.copy_(like(tensors[f"weight/{name}"], parameter))
             # The count of steps stays on the CPU, as the optimizer keeps it.
             optimizer.state[parameter] = {
-                key: value.clone() if value.dim() == 0 else value.to(parameter.device, copy=True)
+                key: value.clone() if value.dim() == 0 else like(value, parameter)
                 for key, value in states[name].items()
             }
     torch.set_rng_state(tensors["random"])
-    return [tensors[f"best/{name}"].to(parameter.device, copy=True) for name, parameter in named]
+    if "random_cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["random_cuda"])
+    return [like(tensors[f"best/{name}"], parameter) for name, parameter in named]

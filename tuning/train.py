@@ -2,9 +2,9 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -12,37 +12,15 @@ import torch
 from assistant.errors import HoneError
 from tuning.checkpoint import Checkpoint, Keeper, Position, capture, restore
 from tuning.data import Batch, Data, collate, step_batches
+from tuning.distributed import agreed, is_first
 from tuning.examples.pack import Row
 from tuning.examples.plain import IGNORED
-from tuning.model import fast, memory
-from tuning.model.packed import PackedModel
+from tuning.plan import Plan
+from tuning.ready import Ready
+from tuning.trackers import Metrics
 
-CHECKS = 3
-"""Validations in a run, after the one before it; each costs as much as a few steps."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What one run is asked to do. Exactly one of steps, minutes and epochs ends it.
-
-    Defaults: rank and alpha after Biderman et al. 2024 (alpha = 2 rank, all linear layers); learning rate swept on the
-    135M model (2e-4 suits billions); AdamW betas, weight decay, clip and warm-up as in the LoRA recipes of axolotl and
-    torchtune.
-    """
-
-    steps: int | None = None
-    minutes: float | None = None
-    epochs: float | None = None
-    rank: int = 32
-    alpha: int = 64
-    learning_rate: float = 1e-3
-    warmup: float = 0.05
-    """Share of the run in which the learning rate rises."""
-    weight_decay: float = 0.01
-    clip: float = 1.0
-    row_length: int = 1024
-    rows_per_step: int = 1
-    seed: int = 0
+VALIDATION_ROWS = 12
+"""At most, the same ones each time."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +39,8 @@ class Progress:
     eta_seconds: float | None
     validation: float | None = None
     """Bits per byte of the validation files, where measured at this step."""
+    memory: int = 0
+    """Bytes held by this process; on a GPU, of the GPU."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +52,8 @@ class Outcome:
     validation_before: float | None
     validation_after: float | None
     interrupted: bool
+    stopped_early: bool = False
+    """Ended by `Plan.patience`."""
 
 
 def learning_rate_at(share: float, plan: Plan) -> float:
@@ -83,7 +65,7 @@ def learning_rate_at(share: float, plan: Plan) -> float:
 
 
 def train(
-    model: Any,
+    ready: Ready,
     data: Data,
     plan: Plan,
     report: Callable[[Progress], None],
@@ -93,63 +75,55 @@ def train(
 ) -> Outcome:
     """Trains the adapter in place; at the end it holds the weights of the best validation.
 
+    With several processes each of them calls this with the same arguments. The first one's clock, `stopped` and
+    `keeper` count, and it alone reports.
+
     Args:
-        model: a peft model loaded with packed attention.
         report: called after each optimizer step.
         stopped: asked after each step; True ends the run as if its time were up.
-        keeper: keeps checkpoints; None makes none.
+        keeper: keeps checkpoints and the figures of each step; None keeps nothing.
         start_from: a checkpoint of the same run (same data, plan and model).
 
     Raises:
-        HoneError: nothing is supervised, the loss is no longer a number, or `start_from` is of another model.
+        HoneError: nothing is supervised, the loss is no longer a number, `start_from` is of another model, or the
+            plan's tracker refuses.
     """
-    from accelerate import Accelerator
-
-    accelerator = Accelerator()
-    named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-    parameters = [parameter for _, parameter in named]
-    adamw = optimizer_of(parameters, plan)
-    wrapped, optimizer = accelerator.prepare(PackedModel(model), adamw)
-    fast.speed_up(model)
-    memory.keep_pages()
-    total_steps = _total_steps(plan, len(data.rows))
-    if start_from is None:
-        bits = validation_bits(wrapped, data.validation, accelerator.device)
-        at = Position(step=0, tokens=0, spent=0.0, elapsed=0.0, share=0.0, checks=0, before=bits, best=bits)
-    else:
-        at = start_from.position
-    # B starts at zero, so until a validation improves on the base the best adapter is one that changes nothing.
-    best_weights = _copies(parameters) if start_from is None else restore(start_from, named, adamw)
-    step, tokens, spent, checks, best = at.step, at.tokens, at.spent, at.checks, at.best
+    accelerator, wrapped, parameters = ready.accelerator, ready.wrapped, ready.parameters
+    keeper, tell = (keeper, report) if is_first() else (None, _say_nothing)
+    planned = total_steps(plan, len(data.rows))
+    at, best = _begin(ready, data, start_from)
+    step, tokens, spent, checks = at.step, at.tokens, at.spent, at.checks
     saved = time.monotonic()
     began = saved - at.elapsed
-    interrupted = False
+    interrupted = stopped_early = False
     wrapped.train()
-    for epoch, rows in islice(step_batches(data.rows, plan.rows_per_step, plan.seed), step, None):
-        share = _share(step, total_steps, time.monotonic() - began, plan)
-        if share >= 1:
-            break
-        rate = learning_rate_at(share, plan)
-        _set_rate(optimizer, rate)
-        start = time.perf_counter()
-        loss, counted = step_on(accelerator, wrapped, optimizer, parameters, rows, plan.clip)
-        spent += time.perf_counter() - start
-        step, tokens = step + 1, tokens + counted
-        if not math.isfinite(loss):
-            raise HoneError(
-                f"the loss became {loss} at step {step}; try a lower --learning-rate (now {plan.learning_rate:g})"
+    with _open_metrics(accelerator, plan, keeper, at.step) as metrics:
+        for epoch, rows in step_batches(data.rows, plan.rows_per_step, plan.seed, step):
+            (share,) = agreed(accelerator, _share(step, planned, time.monotonic() - began, plan))
+            if share >= 1:
+                break
+            rate = learning_rate_at(share, plan)
+            _set_rate(ready.optimizer, rate)
+            start = time.perf_counter()
+            loss, counted = step_on(accelerator, wrapped, ready.optimizer, parameters, rows, plan.clip)
+            spent += time.perf_counter() - start
+            step, tokens = step + 1, tokens + counted
+            if not math.isfinite(loss):
+                raise HoneError(
+                    f"the loss became {loss} at step {step}; try a lower --learning-rate (now {plan.learning_rate:g})"
+                )
+            share, pressed = agreed(
+                accelerator, _share(step, planned, time.monotonic() - began, plan), float(stopped())
             )
-        share = _share(step, total_steps, time.monotonic() - began, plan)
-        interrupted = stopped()
-        bits = None
-        if share >= 1 or interrupted or share >= (checks + 1) / CHECKS:
-            checks = int(share * CHECKS)
-            bits = validation_bits(wrapped, data.validation, accelerator.device)
-            if bits is not None and (best is None or bits < best):
-                best, best_weights = bits, _copies(parameters)
-        elapsed = time.monotonic() - began
-        report(
-            Progress(
+            interrupted = bool(pressed)
+            bits = None
+            if share >= 1 or interrupted or (plan.checks and share >= (checks + 1) / plan.checks):
+                checks = int(share * plan.checks)
+                bits = validation_bits(accelerator, wrapped, data.validation)
+                best.offer(bits, parameters)
+                stopped_early = share < 1 and not interrupted and best.stale >= (plan.patience or math.inf)
+            elapsed = time.monotonic() - began
+            progress = Progress(
                 step=step,
                 epoch=epoch,
                 share=share,
@@ -160,31 +134,85 @@ def train(
                 tokens_per_second=tokens / spent,
                 eta_seconds=elapsed * (1 - share) / share if share else None,
                 validation=bits,
+                memory=held_memory(accelerator.device),
             )
-        )
-        if interrupted:
-            break
-        if keeper is not None and accelerator.is_main_process and time.monotonic() - saved >= keeper.every_minutes * 60:
-            position = Position(step, tokens, spent, time.monotonic() - began, share, checks, at.before, best)
-            keeper.save(capture(position, named, adamw, best_weights))
-            saved = time.monotonic()
-    if best is not None:
-        _put(parameters, best_weights)
+            metrics.log({name: value for name, value in asdict(progress).items() if name != "eta_seconds"})
+            tell(progress)
+            if interrupted or stopped_early:
+                break
+            due = keeper is not None and time.monotonic() - saved >= keeper.every_minutes * 60
+            if agreed(accelerator, float(due))[0]:
+                elapsed = time.monotonic() - began
+                position = Position(step, tokens, spent, elapsed, share, checks, at.before, best.bits, best.stale)
+                # Every process takes part, since each may hold a shard; the first one writes.
+                captured = capture(position, ready.named, ready.adamw, best.weights)
+                if keeper is not None:
+                    metrics.sync()
+                    keeper.save(captured)
+                saved = time.monotonic()
+    if best.bits is not None:
+        _put(parameters, best.weights)
     return Outcome(
         steps=step,
         tokens=tokens,
         seconds=time.monotonic() - began,
         tokens_per_second=tokens / spent if spent else 0.0,
         validation_before=at.before,
-        validation_after=best,
+        validation_after=best.bits,
         interrupted=interrupted,
+        stopped_early=stopped_early,
     )
 
 
-def optimizer_of(parameters: Sequence[torch.nn.Parameter], plan: Plan) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(
-        parameters, lr=plan.learning_rate, betas=(0.9, 0.95), weight_decay=plan.weight_decay, fused=True
-    )
+def _begin(ready: Ready, data: Data, start_from: Checkpoint | None) -> tuple[Position, "_Best"]:
+    """Where a run stands before its next step, and its best weights so far."""
+    if start_from is not None:
+        at = start_from.position
+        return at, _Best(at.best, restore(start_from, ready.named, ready.adamw), at.stale)
+    bits = validation_bits(ready.accelerator, ready.wrapped, data.validation)
+    at = Position(step=0, tokens=0, spent=0.0, elapsed=0.0, share=0.0, checks=0, before=bits, best=bits)
+    # B starts at zero, so until a validation improves on the base the best adapter is one that changes nothing.
+    return at, _Best(bits, _copies(ready.parameters), 0)
+
+
+@dataclass
+class _Best:
+    """The best validation so far, what it was measured on, and how many since were no better."""
+
+    bits: float | None
+    weights: list[torch.Tensor]
+    stale: int
+
+    def offer(self, bits: float | None, parameters: Sequence[torch.Tensor]) -> None:
+        if bits is None:
+            return
+        if self.bits is None or bits < self.bits:
+            self.bits, self.weights, self.stale = bits, _copies(parameters), 0
+        else:
+            self.stale += 1
+
+
+def _say_nothing(_: Progress) -> None:
+    """The report of every process but the first."""
+
+
+@contextmanager
+def _open_metrics(accelerator: Any, plan: Plan, keeper: Keeper | None, after_step: int) -> Iterator[Metrics]:
+    path, note = (None, lambda _: None) if keeper is None else (keeper.metrics, keeper.note)
+    metrics = Metrics(accelerator, plan, path, after_step, note)
+    try:
+        yield metrics
+    finally:
+        metrics.close()
+
+
+def held_memory(device: torch.device) -> int:
+    """Bytes held by this process now; on a GPU, of the GPU."""
+    if device.type == "cuda":
+        return torch.cuda.memory_reserved(device)
+    import psutil
+
+    return int(psutil.Process().memory_info().rss)
 
 
 def _set_rate(optimizer: Any, rate: float) -> None:
@@ -202,16 +230,16 @@ def _put(parameters: Sequence[torch.Tensor], values: Sequence[torch.Tensor]) -> 
             parameter.copy_(value)
 
 
-def _total_steps(plan: Plan, rows: int) -> int | None:
-    """None when time ends the run."""
+def total_steps(plan: Plan, rows: int) -> int | None:
+    """Optimizer steps of a run over `rows` rows; None when time ends it."""
     if plan.steps is not None or plan.epochs is None:
         return plan.steps
     return math.ceil(plan.epochs * math.ceil(rows / plan.rows_per_step))
 
 
-def _share(step: int, total_steps: int | None, elapsed: float, plan: Plan) -> float:
-    if total_steps is not None:
-        return min(1.0, step / total_steps)
+def _share(step: int, planned: int | None, elapsed: float, plan: Plan) -> float:
+    if planned is not None:
+        return min(1.0, step / planned)
     if plan.minutes is None:
         raise HoneError("a run needs one of --steps, --minutes and --epochs")
     return min(1.0, elapsed / (plan.minutes * 60))
@@ -221,46 +249,70 @@ def step_on(
     accelerator: Any, wrapped: Any, optimizer: Any, parameters: Sequence[torch.Tensor], rows: Sequence[Row], clip: float
 ) -> tuple[float, int]:
     """One optimizer step over `rows`, shared among the processes; returns (mean loss per label, tokens)."""
-    mine = rows[accelerator.process_index :: accelerator.num_processes]
-    batches = [_to(collate([row]), accelerator.device) for row in mine]
-    labels = sum(int((batch.labels != IGNORED).sum()) for batch in batches)
-    if accelerator.num_processes > 1:
-        counts = torch.tensor([labels], device=accelerator.device)
-        labels = int(accelerator.reduce(counts, "sum").item())
+    batches, counted = _share_out(accelerator, rows)
+    labels = sum(int((batch.labels != IGNORED).sum()) for batch in batches[:counted])
+    labels = int(_sum(accelerator, float(labels)))
     if not labels:
         raise HoneError("a training step has no supervised token; the row length is too short for these files")
     summed = torch.zeros((), device=accelerator.device)
     for index, batch in enumerate(batches):
         last = index == len(batches) - 1
         with accelerator.no_sync(wrapped) if not last else accelerator.accumulate():
-            loss = wrapped(batch)
-            # DistributedDataParallel averages gradients over processes; the loss is a mean over all labels of the step.
+            loss = wrapped(batch) * float(index < counted)
+            # Gradients are averaged over the processes; the loss is a mean over all labels of the step.
             accelerator.backward(loss * (accelerator.num_processes / labels))
             summed += loss.detach()
-    torch.nn.utils.clip_grad_norm_(parameters, clip)
+    accelerator.clip_grad_norm_(parameters, clip)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return accelerator.reduce(summed, "sum").item() / labels, sum(len(e.tokens) for row in rows for e in row)
+    return _sum(accelerator, summed.item()) / labels, sum(len(e.tokens) for row in rows for e in row)
 
 
-def validation_bits(wrapped: Any, rows: Sequence[Row], device: torch.device, most: int = 12) -> float | None:
+def _share_out(accelerator: Any, rows: Sequence[Row]) -> tuple[list[Batch], int]:
+    """This process's rows as batches, one a row, and how many of them count.
+
+    Every process has as many, since they meet in each pass; one with a row less fills up with a row that counts for
+    nothing.
+    """
+    mine = list(rows[accelerator.process_index :: accelerator.num_processes])
+    counted, passes = len(mine), math.ceil(len(rows) / accelerator.num_processes)
+    mine += [rows[0]] * (passes - counted)
+    return [to_device(collate([row]), accelerator.device) for row in mine], counted
+
+
+def _sum(accelerator: Any, value: float) -> float:
+    """Over the processes; the same float in each of them."""
+    if accelerator.num_processes == 1:
+        return value
+    total = torch.tensor([value], dtype=torch.float64, device=accelerator.device)
+    return float(accelerator.reduce(total, "sum").item())
+
+
+def validation_bits(accelerator: Any, wrapped: Any, rows: Sequence[Row], most: int = VALIDATION_ROWS) -> float | None:
     """Bits per byte over at most `most` validation rows (the same ones each time); None without rows.
 
-    End tokens count as bits but not as bytes.
+    End tokens count as bits but not as bytes. Logits are held for a few hundred tokens at a time and not kept.
     """
     if not rows:
         return None
-    chosen = rows[:: max(1, len(rows) // most)][:most]
+    chosen = evenly(rows, most)
+    batches, counted = _share_out(accelerator, chosen)
     was_training = wrapped.training
     wrapped.eval()
     with torch.no_grad():
-        batches = [_to(collate([row]), device) for row in chosen]
-        nats = sum(wrapped(batch).item() for batch in batches)
+        nats = [wrapped(batch).item() for batch in batches][:counted]
     wrapped.train(was_training)
-    return nats / math.log(2) / sum(batch.text_bytes for batch in batches)
+    text_bytes = _sum(accelerator, sum(batch.text_bytes for batch in batches[:counted]))
+    return _sum(accelerator, sum(nats)) / math.log(2) / text_bytes if text_bytes else None
 
 
-def _to(batch: Batch, device: torch.device) -> Batch:
+def evenly(rows: Sequence[Row], most: int) -> list[Row]:
+    """At most `most` of the rows, from the first on and as far apart as each other."""
+    apart = max(1, len(rows) // most)
+    return [rows[index] for index in range(0, len(rows), apart)][:most]
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
     return Batch(
         batch.tokens.to(device),
         batch.positions.to(device),

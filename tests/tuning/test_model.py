@@ -13,6 +13,7 @@ from tuning.model.norm import rms_norm
 from tuning.model.packed import PackedModel
 from tuning.model.rotary import rotate
 from tuning.model.swiglu import swiglu
+from tuning.plan import LoraOptions
 
 
 @pytest.fixture(scope="module")
@@ -106,8 +107,8 @@ def make_qwen():
 @pytest.mark.parametrize("make", [make_model, make_qwen])
 def test_the_fast_model_equals_peft_on_each_document_forward_and_gradients(make, examples):
     attention.register()
-    slow = lora.add_lora(make(), rank=8, alpha=16, seed=3)
-    fast_model = lora.add_lora(make(), rank=8, alpha=16, seed=3)
+    slow = lora.add_lora(make(), LoraOptions(rank=8, alpha=16), seed=3)
+    fast_model = lora.add_lora(make(), LoraOptions(rank=8, alpha=16), seed=3)
     randomize(slow)
     randomize(fast_model)
     fast_model.get_base_model().config._attn_implementation = attention.NAME
@@ -133,7 +134,7 @@ def test_the_fast_model_equals_peft_on_each_document_forward_and_gradients(make,
 
 def test_speed_up_does_not_change_what_the_base_weights_are():
     before = make_model().state_dict()
-    tuned = lora.add_lora(make_model(), rank=4, alpha=8, seed=0)
+    tuned = lora.add_lora(make_model(), LoraOptions(rank=4, alpha=8), seed=0)
     fast.speed_up(tuned)
     after = tuned.unload().state_dict()
     assert before.keys() == after.keys()

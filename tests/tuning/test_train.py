@@ -1,31 +1,34 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from assistant.errors import HoneError
-from tests.tuning.tiny import SAMPLE, make_model, make_tokenizer
-from tuning import checkpoint
-from tuning.checkpoint import Keeper
-from tuning.data import prepare, shuffled
+from tests.tuning.processes import make_rows
+from tests.tuning.tiny import make_model, make_tokenizer
+from tuning.data import collate, order, prepare, step_batches
+from tuning.examples.plain import IGNORED
 from tuning.model import attention, lora
-from tuning.train import Plan, learning_rate_at, train
+from tuning.model.packed import PackedModel
+from tuning.plan import LoraOptions, Plan
+from tuning.ready import make_ready
+from tuning.train import learning_rate_at, step_on, train, validation_bits
 
 
 @pytest.fixture
-def data(make_repository):
-    files = {f"pkg/m{number}.py": SAMPLE.replace("Box", f"Box{number}") * 3 for number in range(12)}
-    return prepare([make_repository(files)], make_tokenizer(), 128)
+def data():
+    return make_rows(files=10, held_out=2, row_length=128)
 
 
 def fresh():
     attention.register()
-    return lora.add_lora(make_model(attention=attention.NAME), rank=4, alpha=8, seed=0)
+    return lora.add_lora(make_model(attention=attention.NAME), LoraOptions(rank=4, alpha=8), seed=0)
 
 
 def run(data, plan: Plan, **options):
     model, seen = fresh(), []
-    outcome = train(model, data, plan, seen.append, **options)
+    outcome = train(make_ready(model, plan), data, plan, seen.append, **options)
     return model, outcome, seen
 
 
@@ -46,16 +49,112 @@ def test_the_same_seed_gives_the_same_adapter_bit_for_bit(data):
         assert torch.equal(a, b)
 
 
-def test_accumulated_rows_equal_one_large_batch(data):
-    # The loss of a step is a mean over all its labels, however its rows are spread over passes.
-    _, _, seen = run(data, Plan(steps=1, rows_per_step=4))
-    from tuning.data import collate
-    from tuning.model.packed import PackedModel
+class Grads:
+    """An optimizer that only looks."""
 
-    rows = shuffled(data.rows, 0, 0)[:4]
-    batch = collate(rows)
-    expected = PackedModel(fresh())(batch).item() / int((batch.labels != -100).sum())
-    assert seen[0].loss == pytest.approx(expected, rel=1e-5)
+    def __init__(self, parameters) -> None:
+        self.parameters = parameters
+
+    def step(self) -> None:
+        self.seen = [parameter.grad.clone() for parameter in self.parameters]
+
+    def zero_grad(self, set_to_none: bool) -> None:
+        for parameter in self.parameters:
+            parameter.grad = None
+
+
+def test_accumulated_rows_have_the_gradient_of_one_large_batch_in_short_steps_too(data):
+    plan = Plan(epochs=1, rows_per_step=4)
+    steps = [
+        rows
+        for (epoch, rows), _ in zip(step_batches(data.rows, 4, 0), range(len(data.rows)), strict=False)
+        if not epoch
+    ]
+    assert sum(map(len, steps)) == len(data.rows)
+    assert 0 < len(steps[-1]) < 4
+    model = fresh()
+    ready, plain = make_ready(model, plan), PackedModel(fresh())
+    # B starts at zero, and so does the gradient of A.
+    with torch.no_grad():
+        for one, two in zip(ready.parameters, (p for p in plain.parameters() if p.requires_grad), strict=True):
+            one.normal_(std=0.1, generator=torch.Generator().manual_seed(one.numel()))
+            two.copy_(one)
+    for rows in (steps[0], steps[-1]):
+        grads = Grads(ready.parameters)
+        loss, tokens = step_on(ready.accelerator, ready.wrapped, grads, ready.parameters, rows, clip=1e9)
+        batch = collate(rows)
+        expected = plain(batch) / int((batch.labels != IGNORED).sum())
+        wanted = torch.autograd.grad(expected, [p for p in plain.parameters() if p.requires_grad])
+        assert loss == pytest.approx(expected.item(), rel=1e-5)
+        assert tokens == batch.tokens.numel()
+        for found, want in zip(grads.seen, wanted, strict=True):
+            torch.testing.assert_close(found, want, rtol=1e-4, atol=1e-6)
+
+
+def test_validation_never_asks_for_logits(data):
+    ready = make_ready(fresh(), Plan(steps=1))
+    head = ready.model.get_output_embeddings()
+    head.forward = lambda *_: pytest.fail("the logits of a whole row were computed")
+    bits = validation_bits(ready.accelerator, ready.wrapped, data.validation)
+    assert bits is not None
+    assert 0 < bits < 10
+
+
+def test_rows_are_read_one_step_at_a_time(data):
+    class Lazy:
+        """Rows on a disk."""
+
+        def __init__(self) -> None:
+            self.read: list[int] = []
+
+        def __len__(self) -> int:
+            return 10
+
+        def __getitem__(self, index: int) -> str:
+            self.read.append(index)
+            return f"row {index}"
+
+    lazy = Lazy()
+    steps = step_batches(lazy, 4, seed=3, done=4)  # type: ignore[arg-type]
+    assert lazy.read == []
+    indices = order(10, 3, 1)
+    assert next(steps) == (1, [f"row {index}" for index in indices[4:8]])
+    assert lazy.read == indices[4:8]
+    assert next(steps) == (1, [f"row {index}" for index in indices[8:]])
+    assert next(steps) == (2, [f"row {index}" for index in order(10, 3, 2)[:4]])
+
+
+@pytest.mark.parametrize("done", range(8))
+def test_steps_that_are_done_are_left_out(data, done: int):
+    rows = data.rows[:7]
+    every = [batch for batch, _ in zip(step_batches(rows, 3, 1), range(12), strict=False)]
+    rest = [batch for batch, _ in zip(step_batches(rows, 3, 1, done), range(12 - done), strict=False)]
+    assert rest == every[done:]
+
+
+def test_a_run_that_stops_improving_ends_early_with_the_best_adapter(data):
+    plan = Plan(steps=60, learning_rate=0.05, checks=20, patience=2)
+    model, outcome, seen = run(data, plan)
+    measured = [progress.validation for progress in seen if progress.validation is not None]
+    assert outcome.stopped_early
+    assert not outcome.interrupted
+    assert outcome.steps < 60
+    # The last two were no better than the best, which came before them and is better than the base.
+    assert outcome.validation_after == min(measured) == measured[-3]
+    assert outcome.validation_after < outcome.validation_before
+    ready = make_ready(model, plan)
+    bits = validation_bits(ready.accelerator, ready.wrapped, data.validation)
+    assert bits == pytest.approx(outcome.validation_after, rel=1e-6)
+    # Without patience the same run goes on to its end.
+    _, patient, _ = run(data, replace(plan, patience=None))
+    assert (patient.steps, patient.stopped_early) == (60, False)
+
+
+@pytest.mark.parametrize("checks", [0, 1, 5])
+def test_the_plan_says_how_often_is_validated(data, checks: int):
+    _, _, seen = run(data, Plan(steps=10, checks=checks))
+    assert sum(progress.validation is not None for progress in seen) == max(1, checks)
+    assert seen[-1].validation is not None
 
 
 def test_epochs_steps_and_minutes_end_the_run(data):
@@ -87,7 +186,7 @@ def test_a_diverged_run_is_refused(data):
     with torch.no_grad():
         next(p for p in model.parameters() if p.requires_grad).fill_(float("nan"))
     with pytest.raises(HoneError, match="the loss became nan at step 1"):
-        train(model, data, Plan(steps=2), lambda _: None)
+        train(make_ready(model, Plan(steps=2)), data, Plan(steps=2), lambda _: None)
 
 
 def test_the_schedule_warms_up_and_ends_at_zero():
@@ -101,86 +200,8 @@ def test_the_schedule_warms_up_and_ends_at_zero():
     assert rates[peak:] == sorted(rates[peak:], reverse=True)
 
 
-def test_nothing_usable_is_one_line(make_repository, tmp_path: Path):
+def test_nothing_usable_is_one_line(hone_home, make_repository, tmp_path: Path):
     with pytest.raises(HoneError, match="no tracked files"):
-        prepare([make_repository({}, "empty")], make_tokenizer(), 128)
-    with pytest.raises(HoneError, match="none of them usable source code"):
-        prepare([make_repository({"a.txt": "hello"}, "texts")], make_tokenizer(), 128)
-
-
-def test_secrets_are_replaced_before_tokenizing(make_repository):
-    secret = "AKIA" + "IOSFODNN7EXAMPL2"
-    files = {f"m{number}.py": f"value_{number} = {number}\nkey = '{secret}'\n" for number in range(8)}
-    tokenizer = make_tokenizer()
-    data = prepare([make_repository(files)], tokenizer, 128)
-    text = "".join(tokenizer.decode(example.tokens) for row in data.rows for example in row)
-    assert secret not in text
-    assert "<AWS_ACCESS_KEY>" in text
-    assert data.redactions["AWS Access Key"] >= 4
-
-
-def killed_at(data, plan: Plan, folder: Path, step: int) -> None:
-    """A run that keeps a checkpoint after each step and ends without a word after `step` of them."""
-    model = fresh()
-
-    class KilledError(BaseException):
-        pass
-
-    def report(progress) -> None:
-        if progress.step > step:
-            raise KilledError
-
-    with pytest.raises(KilledError):
-        train(model, data, plan, report, keeper=Keeper(folder, pytest.fail, every_minutes=0))
-
-
-@pytest.mark.parametrize("step", [1, 4, 7, 11])
-def test_a_run_that_goes_on_from_a_checkpoint_ends_in_the_same_adapter_bit_for_bit(data, tmp_path: Path, step: int):
-    # Several epochs and accumulated rows: 3 rows a step, the last step of an epoch shorter.
-    plan = Plan(epochs=3, rows_per_step=3, learning_rate=1e-2, seed=2)
-    unbroken, outcome, seen = run(data, plan)
-    assert outcome.steps > 12
-    killed_at(data, plan, tmp_path / "run", step)
-    kept = checkpoint.read(tmp_path / "run")
-    assert kept is not None
-    assert kept.position.step == step
-    model, rest = fresh(), []
-    resumed = train(model, data, plan, rest.append, start_from=kept)
-    assert [progress.step for progress in rest] == list(range(step + 1, outcome.steps + 1))
-    assert [progress.loss for progress in rest] == [progress.loss for progress in seen[step:]]
-    for a, b in zip(unbroken.parameters(), model.parameters(), strict=True):
-        assert torch.equal(a, b)
-    assert (resumed.steps, resumed.tokens) == (outcome.steps, outcome.tokens)
-    assert (resumed.validation_before, resumed.validation_after) == (
-        outcome.validation_before,
-        outcome.validation_after,
-    )
-
-
-def test_only_the_newest_whole_checkpoint_is_kept_and_read(data, tmp_path: Path):
-    folder = tmp_path / "run"
-    killed_at(data, Plan(steps=9), folder, 3)
-    assert [entry.name for entry in folder.iterdir()] == ["step-00000003"]
-    half = folder / ".step-00000004.abc.part"
-    half.mkdir()
-    (half / "tensors.safetensors").write_bytes(b"half")
-    kept = checkpoint.read(folder)
-    assert kept is not None
-    assert kept.position.step == 3
-
-
-def test_a_checkpoint_of_another_rank_is_refused(data, tmp_path: Path):
-    killed_at(data, Plan(steps=9), tmp_path / "run", 2)
-    other = lora.add_lora(make_model(attention=attention.NAME), rank=8, alpha=8, seed=0)
-    with pytest.raises(HoneError, match="another model or rank"):
-        train(other, data, Plan(steps=9), lambda _: None, start_from=checkpoint.read(tmp_path / "run"))
-
-
-def test_a_disk_that_refuses_a_checkpoint_does_not_end_the_run(data, tmp_path: Path):
-    (tmp_path / "file").write_text("not a folder")
-    notes: list[str] = []
-    model, seen = fresh(), []
-    outcome = train(model, data, Plan(steps=2), seen.append, keeper=Keeper(tmp_path / "file" / "run", notes.append, 0))
-    assert outcome.steps == 2
-    assert len(notes) == 2
-    assert "training goes on" in notes[0]
+        prepare([make_repository({}, "empty")], make_tokenizer(), Plan(steps=1))
+    with pytest.raises(HoneError, match="none of 1 files is usable source code"):
+        prepare([make_repository({"a.txt": "hello"}, "texts")], make_tokenizer(), Plan(steps=1))

@@ -5,8 +5,10 @@ the low-rank product is added into the base's output in place, and the backward 
 read the same input (q, k and v; gate and up) are computed as one, so the input's gradient is one product too.
 """
 
+import copy
+import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +16,8 @@ import torch
 from torch.nn import functional
 
 from assistant.errors import HoneError
+from tuning.plan import LoraOptions
+from tuning.plan_checks import BASE_CHANGING
 
 
 class _LoraLinears(torch.autograd.Function):
@@ -85,29 +89,147 @@ def lora_linears(
     return _LoraLinears.apply(x, weight, bias, scaling, *pairs)
 
 
-def add_lora(model: Any, rank: int, alpha: int, seed: int) -> Any:
-    """A peft model with LoRA on every linear layer but the head, fp32 parameters.
+_SETTLED = (
+    # peft asks for a property that transformers has renamed; nobody here can do anything about it.
+    "`is_gradient_checkpointing` is deprecated",
+    # These are refused below, in one line.
+    "The following (rank|alpha)_pattern keys did not match",
+    "Model has `tie_word_embeddings=True` and a tied layer is part of the adapter",
+    # `as_plain` can.
+    "Using Rank-Stabilized LoRA with rank_pattern/alpha_pattern and post-training conversion",
+)
+"""Beginnings of warnings of peft's that the user need not see."""
+
+
+def add_lora(model: Any, options: LoraOptions, seed: int) -> Any:
+    """A peft model with LoRA on linear layers, fp32 parameters; the head is never adapted.
 
     Raises:
-        HoneError: the model has no linear layer that LoRA can reach.
+        HoneError: the model has no such layers, a pattern matches none of them, or the start that was asked for cannot
+            be undone exactly at the export.
     """
     from peft import LoraConfig, TaskType, get_peft_model
 
-    # peft asks for a property that transformers has renamed; nobody here can do anything about it.
-    warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+    for message in _SETTLED:
+        warnings.filterwarnings("ignore", message)
     torch.manual_seed(seed)
+    alpha = options.effective_alpha
+    targets = options.target_modules
     configuration = LoraConfig(
-        r=rank,
-        lora_alpha=alpha,
-        lora_dropout=0.0,
+        r=options.rank,
+        # peft declares an int, divides by it, and writes it to a file in which 64 is usual and 64.0 is not.
+        lora_alpha=int(alpha) if alpha == int(alpha) else alpha,  # type: ignore[arg-type]
+        lora_dropout=options.dropout,
         bias="none",
-        target_modules="all-linear",
+        target_modules=targets if isinstance(targets, str) else list(targets),
+        rank_pattern=dict(options.rank_pattern),
+        alpha_pattern=dict(options.alpha_pattern),
+        use_dora=options.use_dora,
+        use_rslora=options.use_rslora,
+        init_lora_weights=True if options.init == "default" else options.init,  # type: ignore[arg-type]
         task_type=TaskType.CAUSAL_LM,
     )
-    tuned = get_peft_model(model, configuration, autocast_adapter_dtype=True)
+    linear = sorted({name.rpartition(".")[2] for name, module in model.named_modules() if _is_linear(module)})
+    try:
+        tuned = get_peft_model(model, configuration, autocast_adapter_dtype=True)
+    except ValueError as error:
+        if isinstance(targets, str) or "not found in the base model" not in str(error):
+            raise HoneError(f"LoRA cannot be added with these options: {' '.join(str(error).split())}") from error
+        raise HoneError(
+            f"lora.target_modules: this model has no {' or '.join(targets)}; its linear layers are {', '.join(linear)}"
+        ) from error
     if not any(parameter.requires_grad for parameter in tuned.parameters()):
         raise HoneError("LoRA found no linear layer to adapt in this model; choose another base")
+    _check_targets(tuned, options)
     return tuned
+
+
+def _is_linear(module: Any) -> bool:
+    # The quantized layers of bitsandbytes are subclasses.
+    return isinstance(module, torch.nn.Linear)
+
+
+def _check_targets(tuned: Any, options: LoraOptions) -> None:
+    """
+    Raises:
+        HoneError: peft took options that this model gives no meaning to, or ones that training here cannot follow.
+    """
+    from peft.tuners.lora import Embedding, LoraLayer
+    from peft.utils.other import get_pattern_key
+
+    layers: dict[str, Any] = {name: module for name, module in tuned.named_modules() if isinstance(module, LoraLayer)}
+    head = tuned.get_output_embeddings()
+    for name, layer in layers.items():
+        if layer is head or isinstance(layer, Embedding):
+            raise HoneError(
+                f"lora.target_modules: {name.rpartition('.')[2]} is the embedding or the head, which stays as it is; "
+                "name linear layers of the blocks"
+            )
+    names = list(tuned.base_model.targeted_module_names)
+    targets = () if isinstance(options.target_modules, str) else options.target_modules
+    for target in targets:
+        if not any(name == target or name.endswith(f".{target}") for name in names):
+            raise HoneError(f"lora.target_modules: this model has no {target}")
+    for option, pattern in (("rank_pattern", options.rank_pattern), ("alpha_pattern", options.alpha_pattern)):
+        for key in pattern:
+            if not any(get_pattern_key([key], name) == key for name in names):
+                raise HoneError(f"lora.{option}: {key!r} matches no layer that is adapted, like {names[0]}")
+    if BASE_CHANGING.fullmatch(options.init):
+        for name, layer in layers.items():
+            dtype = layer.get_base_layer().weight.dtype
+            if dtype != torch.float32:
+                raise HoneError(
+                    f"{options.init} changes the base's weights, which {str(dtype).removeprefix('torch.')} cannot hold "
+                    'exactly; use dtype "float32" without quantize, or another lora.init'
+                )
+            (adapter,) = layer.active_adapters
+            if layer.lora_A[adapter].weight.shape[0] != layer.r[adapter]:
+                raise HoneError(
+                    f"{options.init} of rank {layer.r[adapter]} is more than {name.rpartition('.')[2]} has "
+                    f"({min(layer.in_features, layer.out_features)}); choose a lower lora.rank"
+                )
+
+
+def start_of(tuned: Any) -> dict[str, torch.Tensor] | None:
+    """The weights of an adapter that `add_lora` has just made, where its start was taken out of the base's weights
+    (PiSSA, OLoRA); None where the base is what it was. `as_plain` needs it after the training."""
+    from peft import get_peft_model_state_dict
+
+    if not BASE_CHANGING.fullmatch(str(tuned.peft_config["default"].init_lora_weights)):
+        return None
+    return {name: tensor.detach().clone() for name, tensor in get_peft_model_state_dict(tuned).items()}
+
+
+def as_plain(tuned: Any, start: Mapping[str, torch.Tensor], base: Any) -> Any:
+    """The same function as a LoRA of twice the rank on weights that nothing was taken out of.
+
+    W_rest + s B A = W - s B0 A0 + s B A = W + s [B, -B0] [A; A0], as in peft's `subtract_mutated_init`, which needs
+    the start on disk and refuses patterns with rank-stabilized scaling. So the adapter is served from the base as it
+    is, and everything that scales, merges or exports a LoRA holds for it.
+
+    Args:
+        tuned: what was trained; it is not changed.
+        start: of `start_of`, from before the training.
+        base: the untouched base model, loaded again.
+    """
+    from peft import get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+
+    configuration = copy.deepcopy(tuned.peft_config["default"])
+    # The scaling stays: alpha / rank, or alpha / sqrt(rank).
+    more = math.sqrt(2) if configuration.use_rslora else 2
+    configuration.r *= 2
+    configuration.lora_alpha *= more
+    configuration.rank_pattern = {key: 2 * rank for key, rank in configuration.rank_pattern.items()}
+    configuration.alpha_pattern = {key: alpha * more for key, alpha in configuration.alpha_pattern.items()}
+    configuration.init_lora_weights = True
+    configuration.inference_mode = False
+    plain = get_peft_model(base, configuration, autocast_adapter_dtype=True)
+    joint = {
+        name: torch.cat([weight, start[name]]) if "lora_A" in name else torch.cat([weight, -start[name]], dim=1)
+        for name, weight in get_peft_model_state_dict(tuned).items()
+    }
+    set_peft_model_state_dict(plain, joint)
+    return plain
 
 
 @dataclass(frozen=True)
@@ -123,13 +245,17 @@ class PlainLora:
 def plain_lora(layer: Any) -> PlainLora | None:
     """What a layer consists of, or None if it is no LoRA layer or one that only peft computes.
 
-    Those with dropout, a trainable bias, another variant (DoRA and the like) or a quantized base are left to peft.
+    Those with dropout, a trainable bias, another variant (DoRA and the like), a quantized base, or an adapter that is
+    merged or switched off are left to peft. Ranks, alphas and rank-stabilized scaling only change what is read here;
+    PiSSA and OLoRA only change the base's weights.
     """
     from peft.tuners.lora import Linear
 
     if type(layer) is not Linear or type(layer.base_layer) is not torch.nn.Linear:
         return None
     names = layer.active_adapters
+    if layer.merged or layer.disable_adapters:
+        return None
     if len(names) != 1 or layer.lora_variant or not isinstance(layer.lora_dropout[names[0]], torch.nn.Identity):
         return None
     (name,) = names

@@ -14,10 +14,16 @@ class PackedModel(torch.nn.Module):
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
+        # What FSDP keeps as one unit; accelerate looks for it under this name.
+        self._no_split_modules = _base(model)._no_split_modules
+
+    def tie_weights(self) -> None:
+        """Asked for by accelerate, which shards the embedding and a head that shares its weight one by one."""
+        _base(self.model).tie_weights()
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """The summed negative log-likelihood of the batch's labels, in nats (fp32 scalar)."""
-        base = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
+        base = _base(self.model)
         decoder = getattr(base, base.base_model_prefix)
         hidden = decoder(
             input_ids=batch.tokens,
@@ -26,3 +32,7 @@ class PackedModel(torch.nn.Module):
             document_lengths=batch.document_lengths,
         ).last_hidden_state
         return summed_cross_entropy(hidden[0], base.get_output_embeddings().weight, batch.labels)
+
+
+def _base(model: Any) -> Any:
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
