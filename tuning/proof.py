@@ -1,27 +1,35 @@
-"""The proof of an export, run in a fresh process: what was saved is loaded again and must compute what was trained.
+"""The proof of a tuning run's export, run in a fresh process: what was saved is loaded again and must compute what was
+trained.
 
 `python -m tuning.proof` reads one JSON request on standard input and prints one JSON object.
 """
 
-import json
-import subprocess
-import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from assistant.errors import HoneError
+from tuning.formats.proof import TOLERANCE, answer_one_request, in_fresh_process
+from tuning.scoring import (
+    LlamaCpp,
+    agreement,
+    bits,
+    greatest_difference,
+    picks_and_scores,
+    text_bytes,
+)
 
-POSITIONS = 500
-"""Teacher-forced positions compared. At 95 % agreement their standard error is about one point."""
-CONTEXT = 32
-"""Tokens of each passage that are context only."""
-TOLERANCE = 0.02
-"""How far the adapter's agreement may lie below the bare base's, two standard errors."""
+if TYPE_CHECKING:
+    from tuning.formats.merged_gguf import Kind
+
+__all__ = ["Proof", "picks_and_scores", "prove"]
+
 RELOAD_TOLERANCE = 1e-2
 """Greatest difference in log-probability between the trained and the reloaded adapter; the same kernels on the same
 machine give zero."""
+MERGE_TOLERANCE = 1e-2
+"""The same between the merged and the unmerged adapter: a merge rounds each weight once in fp32."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +44,29 @@ class Proof:
     the number format of the training."""
     changed: float
     """Share of positions at which the adapter changes the pick: shows that it is applied at all."""
+    merged_difference: float = 0.0
+    """Greatest absolute difference of log-probabilities, adapter merged into the weights against unmerged, fp32."""
+    quantized_type: str | None = None
+    """The type in which a merged GGUF was tried: the base's own where it can be written, else Q8_0."""
+    quantized_bits_per_byte: float | None = None
+    """Of that file, by llama.cpp."""
+    unmerged_bits_per_byte: float | None = None
+    """Of the unmerged adapter at the same positions, by transformers."""
 
     @property
     def holds(self) -> bool:
-        return self.agreement >= self.base_agreement - TOLERANCE and self.reload_difference <= RELOAD_TOLERANCE
+        return (
+            self.agreement >= self.base_agreement - TOLERANCE
+            and self.reload_difference <= RELOAD_TOLERANCE
+            and self.merged_difference <= MERGE_TOLERANCE
+        )
+
+    @property
+    def quantized_difference(self) -> float | None:
+        """Relative change of the bits per byte by merging and rounding; positive is worse."""
+        if self.quantized_bits_per_byte is None or self.unmerged_bits_per_byte is None:
+            return None
+        return self.quantized_bits_per_byte / self.unmerged_bits_per_byte - 1
 
 
 def prove(
@@ -53,7 +80,7 @@ def prove(
     """Compares in a fresh process.
 
     Args:
-        adapter: a folder with the PEFT adapter and `adapter.gguf`.
+        adapter: a folder with the PEFT adapter and `adapter.gguf`; a merged GGUF is tried in it and removed again.
         passages: token ids of held-out text.
         expected: per passage, the log-probability of each token but the first, from the trained model in memory.
         dtype: the number format that `expected` was computed in, `float32` or `bfloat16`.
@@ -69,35 +96,37 @@ def prove(
         "expected": [list(values) for values in expected],
         "dtype": dtype,
     }
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "tuning.proof"],
-        input=json.dumps(request),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
-        raise HoneError(f"the proof of the export failed to run: {last}")
-    return Proof(**json.loads(done.stdout.splitlines()[-1]))
+    return Proof(**in_fresh_process("tuning.proof", request))
 
 
-def _compare(request: dict[str, Any]) -> Proof:
+def _compare(request: dict[str, Any]) -> dict[str, Any]:
+    with (
+        tempfile.TemporaryDirectory(prefix="hone-proof-") as sockets,
+        tempfile.TemporaryDirectory(dir=request["adapter"], prefix=".proof-", suffix=".part") as scratch,
+    ):
+        return asdict(_measure(request, Path(sockets), Path(scratch)))
+
+
+def _measure(request: dict[str, Any], sockets: Path, scratch: Path) -> Proof:
     import torch
     from peft import PeftModel
 
+    from tuning.formats.merged_gguf import pairs_by_tensor, write_merged
     from tuning.model import attention, fast
     from tuning.model.load import load_base, load_tokenizer
 
-    base_folder, adapter = Path(request["base_folder"]), Path(request["adapter"])
+    base_folder, base_gguf, adapter = (Path(request[key]) for key in ("base_folder", "base_gguf", "adapter"))
     passages: list[list[int]] = request["passages"]
-    ends = frozenset(load_tokenizer(base_folder).all_special_ids)
+    tokenizer = load_tokenizer(base_folder)
+    ends = frozenset(tokenizer.all_special_ids)
 
     # peft's own forward in fp32: independent of the fast path that trained the adapter.
     model = load_base(base_folder, torch.float32).eval()
     base_picks, _ = picks_and_scores(model, passages, ends)
-    picks, _ = picks_and_scores(PeftModel.from_pretrained(model, adapter).eval(), passages, ends)
-    del model
+    tuned = PeftModel.from_pretrained(model, adapter).eval()
+    picks, unmerged = picks_and_scores(tuned, passages, ends)
+    _, merged = picks_and_scores(tuned.merge_and_unload(safe_merge=True), passages, ends)
+    del model, tuned
 
     attention.register()
     again = load_base(base_folder, getattr(torch, request["dtype"]), attention.NAME)
@@ -106,99 +135,43 @@ def _compare(request: dict[str, Any]) -> Proof:
     _, scores = picks_and_scores(reloaded, passages, ends)
     del again, reloaded
 
-    base_gguf_picks, gguf_picks = _llamacpp(Path(request["base_gguf"]), adapter / "adapter.gguf", passages, ends)
-    compared = sorted(gguf_picks)
-    count = len(compared)
+    (sockets / "lora").mkdir()
+    served = LlamaCpp(base_gguf, adapter / "adapter.gguf", passages, sockets / "lora")
+    # One adapter setting after the other: a change of scale throws the prompt cache away.
+    base_gguf_picks, gguf_picks = served.read(ends, scale=0.0).picks, served.read(ends, scale=1.0).picks
+    at = sorted(gguf_picks)
+
+    kind = _kind_of(base_gguf)
+    layout, pairs = pairs_by_tensor(adapter, base_folder)
+    write_merged(base_gguf, pairs, layout, kind, scratch / "merged.gguf", "merged")
+    (sockets / "merged").mkdir()
+    quantized = LlamaCpp(scratch / "merged.gguf", None, passages, sockets / "merged").read(ends)
+    size = text_bytes(passages, at, tokenizer)
     return Proof(
-        positions=count,
-        agreement=sum(picks[at] == gguf_picks[at] for at in compared) / count,
-        base_agreement=sum(base_picks[at] == base_gguf_picks[at] for at in compared) / count,
-        reload_difference=max(
-            abs(a - b)
-            for mine, theirs in zip(scores, request["expected"], strict=True)
-            for a, b in zip(mine, theirs, strict=True)
-        ),
-        changed=sum(picks[at] != base_picks[at] for at in compared) / count,
+        positions=len(at),
+        agreement=agreement(picks, gguf_picks, at),
+        base_agreement=agreement(base_picks, base_gguf_picks, at),
+        reload_difference=greatest_difference(scores, request["expected"]),
+        changed=1 - agreement(picks, base_picks, at),
+        merged_difference=greatest_difference(unmerged, merged),
+        quantized_type=kind,
+        quantized_bits_per_byte=bits(quantized.scores, at) / size,
+        unmerged_bits_per_byte=bits(unmerged, at) / size,
     )
 
 
-Picks = dict[tuple[int, int], int]
-"""The greedy token for (passage, position); `END` for any token that ends a text."""
+def _kind_of(base_gguf: Path) -> "Kind":
+    """The type of most of a base's weights, where a merged GGUF can be written in it; else Q8_0."""
+    from collections import Counter
 
-END = -1
+    from tuning.formats.merged_gguf import stored_types
 
-
-def picks_and_scores(
-    model: Any, passages: Sequence[Sequence[int]], ends: frozenset[int]
-) -> tuple[Picks, list[list[float]]]:
-    """Greedy picks, and the log-probability of each token but the first, by transformers."""
-    import torch
-
-    picks: Picks = {}
-    scores = []
-    for index, passage in enumerate(passages):
-        tokens = torch.tensor([list(passage)])
-        with torch.no_grad():
-            logits = model(input_ids=tokens, document_lengths=(len(passage),), use_cache=False).logits[0, :-1].float()
-        for at, pick in enumerate(logits.argmax(-1).tolist(), start=1):
-            picks[index, at] = END if pick in ends else pick
-        scores.append(torch.log_softmax(logits, -1).gather(1, tokens[0, 1:, None])[:, 0].tolist())
-    return picks, scores
-
-
-def _llamacpp(gguf: Path, lora: Path, passages: Sequence[Sequence[int]], ends: frozenset[int]) -> tuple[Picks, Picks]:
-    """Greedy picks of the bare base, and of base and adapter, by llama.cpp."""
-    import secrets
-    import tempfile
-
-    import psutil
-    import xllamacpp
-
-    params = xllamacpp.CommonParams()
-    params.model.path = str(gguf)
-    params.n_parallel = 1
-    params.n_ctx = max(map(len, passages)) + 16
-    threads = psutil.cpu_count(logical=False) or 1
-    params.cpuparams.n_threads = threads
-    params.cpuparams_batch.n_threads = threads
-    params.cache_ram_mib = 0
-    params.verbosity = -1
-    # Its listener cannot be switched off, so it listens where nobody else can reach it.
-    params.hostnames = [str(Path(tempfile.mkdtemp()) / "proof.sock")]
-    params.api_keys = [secrets.token_urlsafe(24)]
-    params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(lora), 0.0)]
-    server = xllamacpp.Server(params)
-
-    def pick(prompt: Sequence[int], scale: float) -> int:
-        answer = server.handle_completions(
-            {
-                "prompt": list(prompt),
-                "n_predict": 1,
-                "temperature": 0,
-                "n_probs": 1,
-                "cache_prompt": True,
-                "lora": [{"id": 0, "scale": scale}],
-            }
-        )
-        content = answer["choices"][0]["logprobs"]["content"]
-        return END if not content or content[0]["id"] in ends else int(content[0]["id"])
-
-    places = [(index, at) for index, passage in enumerate(passages) for at in range(CONTEXT, len(passage))][:POSITIONS]
-    # One adapter setting after the other: a change of scale throws the prompt cache away.
-    first, second = ({(index, at): pick(passages[index][:at], scale) for index, at in places} for scale in (0.0, 1.0))
-    return first, second
+    types = Counter(kind for name, kind in stored_types(base_gguf).items() if name.startswith("blk."))
+    return "Q4_1" if types["Q4_1"] > types["Q8_0"] else "Q8_0"
 
 
 def main() -> None:
-    import os
-    from contextlib import redirect_stdout
-
-    with redirect_stdout(sys.stderr):
-        proof = _compare(json.load(sys.stdin))
-    sys.stdout.write(json.dumps(asdict(proof)) + "\n")
-    sys.stdout.flush()
-    # llama.cpp's threads can delay an orderly exit, and nothing is left to do.
-    os._exit(0)
+    answer_one_request(_compare)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from assistant.errors import HoneError, UsageError
+from tui.commands import adapters
 
 if TYPE_CHECKING:
     from assistant.models.registry import AdapterVersion, Event
@@ -18,6 +19,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.command()(adapters.export)
+app.command()(adapters.merge)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 _EVIDENCE_LIMIT = 1 << 20
