@@ -41,6 +41,16 @@ def unfinished_dir() -> Path:
     return _ensured("unfinished")
 
 
+def tracked_dir() -> Path:
+    """Holds what trackers that write files (TensorBoard) are told, a folder for each run's name."""
+    return _ensured("tracked")
+
+
+def cache_dir() -> Path:
+    """What can be made again; it may be removed while nothing runs."""
+    return _ensured("cache")
+
+
 def sessions_dir() -> Path:
     return _ensured("sessions")
 

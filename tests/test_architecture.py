@@ -29,7 +29,19 @@ HEAVY = {
     "bm25s",
     "detect_secrets",
 }
-COMMANDS = [[], ["chat"], ["complete"], ["tune"], ["eval"], ["serve"], ["doctor"], ["models"], ["models", "promote"]]
+COMMANDS = [
+    [],
+    ["chat"],
+    ["complete"],
+    ["tune"],
+    ["eval"],
+    ["serve"],
+    ["doctor"],
+    ["models"],
+    ["models", "promote"],
+    ["models", "export"],
+    ["models", "merge"],
+]
 
 PROBE = """
 import json, sys

@@ -1,8 +1,10 @@
-"""Corpus to packed rows, in one readable pass."""
+"""Corpus to packed rows: read, redact, deduplicate, split (`corpus`), turn into examples, pack (`rows`)."""
 
+import os
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -10,27 +12,34 @@ import torch
 
 from assistant import prompts
 from assistant.errors import HoneError
-from tuning.corpus.collect import Collection, collect
-from tuning.corpus.redact import redact
-from tuning.corpus.split import Split, split
-from tuning.examples.pack import Row, pack
-from tuning.examples.plain import IGNORED, Example, windows
+from tuning import cache
+from tuning.corpus import state
+from tuning.corpus.assemble import Corpus, Note, Surprise, assemble, open_corpus
+from tuning.corpus.document import Document
+from tuning.corpus.sources import Source, parse, resolve
+from tuning.examples.make import Maker
+from tuning.examples.pack import Row
+from tuning.examples.plain import IGNORED, Example
+from tuning.plan import CorpusOptions, Plan
+from tuning.rows import Rows, RowsWriter
+
+FORMAT = 1
+"""Of cached corpora and rows: another number makes them anew."""
 
 
 @dataclass(frozen=True)
 class Data:
-    collection: Collection
-    sides: dict[str, Split]
-    redactions: dict[str, int]
-    """How many secrets of each kind were replaced before tokenizing."""
-    rows: tuple[Row, ...]
-    """Training rows."""
-    validation: tuple[Row, ...]
+    corpus: Corpus
+    rows: Sequence[Row]
+    """Training rows, read from disk one at a time."""
+    validation: Sequence[Row]
+    counts: dict[str, int]
+    """Training examples of each kind."""
+    train_tokens: int
+    """Of one epoch."""
+    supervised_tokens: int
+    """Those of them that are learnt."""
     end_token: int
-
-    @property
-    def train_tokens(self) -> int:
-        return sum(len(example.tokens) for row in self.rows for example in row)
 
 
 @dataclass(frozen=True)
@@ -47,43 +56,142 @@ class Batch:
     text_bytes: int
 
 
-def prepare(paths: Sequence[Path], tokenizer: Any, row_length: int) -> Data:
-    """Reads, redacts, splits, tokenizes and packs.
+def prepare(specs: Sequence[str | Path], tokenizer: Any, plan: Plan) -> Data:
+    """Everything from sources, as they are named on the command line, to rows.
 
     Raises:
-        HoneError: nothing usable, or too little to hold files out.
+        HoneError: a bad source, nothing usable, or too little to hold files out.
     """
-    collection = collect(paths)
-    if not collection.documents:
-        found = (
-            f"{len(collection.dropped)} tracked files, none of them usable source code"
-            if collection.dropped
-            else "no tracked files"
-        )
-        raise HoneError(f"{' '.join(map(str, paths))}: {found}; commit some source files first")
-    sides = dict(split(collection.documents))
+    return make_rows(read_corpus(resolve_sources(specs, plan.corpus), plan.corpus), tokenizer, plan)
+
+
+def read_corpus(
+    sources: Sequence[Source],
+    options: CorpusOptions,
+    note: Note = lambda files, size: None,
+    surprise: Surprise | None = None,
+) -> Corpus:
+    """What resolved sources hold. What an earlier run read of the same state with the same settings is taken as it is.
+
+    Raises:
+        HoneError: a source that cannot be read, nothing usable, or too little to hold files out.
+    """
+    kept = asdict(replace(options, sources=(), weights=()))
+
+    def make(folder: Path) -> None:
+        assemble(sources, options, folder, note, surprise, processes=len(os.sched_getaffinity(0)))
+
+    now = state.state_of(sources)
+    key = cache.key_of(
+        FORMAT,
+        version("detect-secrets"),
+        # What cannot be told to be unchanged is read anew.
+        now if now is not None else os.urandom(16).hex(),
+        kept,
+        surprise.base if surprise else None,
+    )
+    folder = cache.folder_for("corpora", key, make)
+    corpus = open_corpus(folder)
+    if corpus is None:
+        raise HoneError(f"the corpus kept in {folder} cannot be read; remove that folder")
+    return corpus
+
+
+def resolve_sources(specs: Sequence[str | Path], options: CorpusOptions) -> list[Source]:
+    """The sources of a run, absolute and pinned, with their weights; what is replayed comes last."""
+    weights = options.weights or (1.0,) * len(specs)
+    if len(weights) != len(specs):
+        raise HoneError(f"{len(weights)} weights were given for {len(specs)} sources; give one for each")
+    named = [(str(spec), weight) for spec, weight in zip(specs, weights, strict=True)]
+    if options.replay and options.replay_source:
+        named.append((options.replay_source, 1.0))
+    return [resolve(parse(spec, weight)) for spec, weight in named]
+
+
+def make_rows(corpus: Corpus, tokenizer: Any, plan: Plan) -> Data:
+    """Tokenizes and packs the training and validation files of a corpus, cached by contents and settings.
+
+    Raises:
+        HoneError: no training example comes of it.
+    """
     vocabulary = tokenizer.get_vocab()
     end_token = vocabulary[prompts.document_end(vocabulary, tokenizer.eos_token)]
-    redactions: dict[str, int] = {}
-    examples: dict[Split, list[Example]] = {"train": [], "validation": [], "test": []}
-    for document in collection.documents:
-        side = sides[document.path]
-        if side == "test":
-            continue
-        clean, found_secrets = redact(document.text)
-        for kind in found_secrets:
-            redactions[kind] = redactions.get(kind, 0) + 1
-        examples[side] += windows(document.path, clean, tokenizer, row_length, end_token)
-    if not examples["train"]:
+    weights = _weights(corpus, plan.corpus)
+    replayed = len(corpus.sources) - 1 if plan.corpus.replay else None
+    key = cache.key_of(
+        FORMAT,
+        corpus.summary.digest,
+        weights,
+        replayed,
+        tokenizer.backend_tokenizer.to_str(),
+        tokenizer.chat_template,
+        asdict(plan.examples),
+        plan.row_length,
+        plan.seed,
+    )
+    folder = cache.folder_for(
+        "rows", key, lambda staging: _write_rows(corpus, Maker(tokenizer, plan, end_token), plan, weights, staging)
+    )
+    rows, validation = Rows(folder / "train"), Rows(folder / "validation")
+    if not len(rows):
         raise HoneError("no file is left to train on after the split; name a larger repository")
     return Data(
-        collection=collection,
-        sides=sides,
-        redactions=redactions,
-        rows=tuple(pack(examples["train"], row_length)),
-        validation=tuple(pack(examples["validation"], row_length)),
+        corpus=corpus,
+        rows=rows,
+        validation=validation,
+        counts=rows.kinds,
+        train_tokens=rows.tokens,
+        supervised_tokens=rows.supervised,
         end_token=end_token,
     )
+
+
+def _write_rows(corpus: Corpus, maker: Maker, plan: Plan, weights: Sequence[float], folder: Path) -> None:
+    with RowsWriter(folder / "train") as train, RowsWriter(folder / "validation") as validation:
+        for document in corpus.documents("train"):
+            times = _times(document, weights[document.source])
+            for kind, example in maker.examples(document) if times else ():
+                train.add(example, kind, times)
+        for document in corpus.documents("validation"):
+            if not (plan.corpus.replay and document.source == len(weights) - 1):
+                for kind, example in maker.examples(document):
+                    validation.add(example, kind)
+        if plan.examples.review_rate:
+            for example in _history(corpus, maker, plan):
+                train.add(example, "fix")
+        for writer in (train, validation):
+            writer.pack(plan.row_length)
+
+
+def _history(corpus: Corpus, maker: Maker, plan: Plan) -> Iterator[Example]:
+    own = corpus.sources[: -1 if plan.corpus.replay else None]
+    for number, source in enumerate(own):
+        if source.kind == "git" and source.root and source.commit:
+            files = [file for file in corpus.files() if file.source == number]
+            taken = {file.path for file in files if file.split == "train"}
+            held_out = {file.path for file in files if file.split != "train"}
+            yield from maker.fixes(Path(source.root), source.commit, taken, held_out)
+
+
+def _weights(corpus: Corpus, options: CorpusOptions) -> list[float]:
+    """Of each source; that of replayed code is such that it makes `options.replay` of what is trained on, by bytes."""
+    weights = [source.weight for source in corpus.sources]
+    if not options.replay:
+        return weights
+    sizes = [0] * len(weights)
+    for file in corpus.files():
+        if file.split == "train":
+            sizes[file.source] += file.bytes
+    own = sum(size * weight for size, weight in zip(sizes[:-1], weights[:-1], strict=True))
+    if not sizes[-1]:
+        raise HoneError(f"{options.replay_source} has no file to replay; name another source of general code")
+    return [*weights[:-1], options.replay / (1 - options.replay) * own / sizes[-1]]
+
+
+def _times(document: Document, weight: float) -> int:
+    """How often a document is seen in an epoch: the weight, its fraction drawn by the document's name."""
+    whole, fraction = divmod(weight, 1)
+    return int(whole) + (random.Random(document.key).random() < fraction)
 
 
 def collate(rows: Sequence[Row]) -> Batch:
@@ -103,18 +211,24 @@ def collate(rows: Sequence[Row]) -> Batch:
     )
 
 
-def shuffled(rows: Sequence[Row], seed: int, epoch: int) -> list[Row]:
-    """The rows in the order of one epoch: a function of seed and epoch alone."""
-    order = list(rows)
-    random.Random(f"{seed}/{epoch}").shuffle(order)
-    return order
+def order(count: int, seed: int, epoch: int) -> list[int]:
+    """The indices of `count` rows in the order of one epoch: a function of seed and epoch alone."""
+    indices = list(range(count))
+    random.Random(f"{seed}/{epoch}").shuffle(indices)
+    return indices
 
 
-def step_batches(rows: Sequence[Row], rows_per_step: int, seed: int) -> Iterator[tuple[int, list[Row]]]:
-    """(epoch, rows of one optimizer step), without end; the last step of an epoch may be short."""
-    epoch = 0
+def step_batches(rows: Sequence[Row], rows_per_step: int, seed: int, done: int = 0) -> Iterator[tuple[int, list[Row]]]:
+    """(epoch, rows of one optimizer step), without end; the last step of an epoch may be short.
+
+    Args:
+        rows: only the rows of a step are read, when it is its turn.
+        done: steps to leave out at the beginning.
+    """
+    steps = -(-len(rows) // rows_per_step)
+    epoch, first = divmod(done, steps)
     while True:
-        order = shuffled(rows, seed, epoch)
-        for start in range(0, len(order), rows_per_step):
-            yield epoch, order[start : start + rows_per_step]
-        epoch += 1
+        indices = order(len(rows), seed, epoch)
+        for start in range(first * rows_per_step, len(rows), rows_per_step):
+            yield epoch, [rows[index] for index in indices[start : start + rows_per_step]]
+        epoch, first = epoch + 1, 0

@@ -1,29 +1,31 @@
-"""A whole tuning run: data, training, export, proof, card, registry."""
+"""A whole tuning run: data, pre-flight, training, export, proof, card, registry."""
 
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from assistant import atomic, paths
-from assistant.errors import HoneError, UsageError, WrongBase
-from assistant.models import store
+from assistant import paths
+from assistant.errors import HoneError, UsageError
 from assistant.models.catalogue import CATALOGUE
-from assistant.models.identity import adapter_digest, base_identity
+from assistant.models.identity import base_identity
 from assistant.models.registry import AdapterVersion, Registry, check_name
-from assistant.models.resolve import resolve
-from assistant.models.store import BaseModel
-from assistant.models.transfer import Progress as Transfer
 from tuning import checkpoint, unfinished
-from tuning.data import Data
+from tuning.corpus.assemble import Corpus
+from tuning.corpus.sources import Source
+from tuning.data import Data, resolve_sources
+from tuning.distributed import is_first, whole
+from tuning.ground import Ground, Watcher, adapted_model, base_model, data_of, dtype_of, name_of, stand
+from tuning.plan import Plan
 from tuning.proof import Proof
-from tuning.train import Outcome, Plan, Progress
+from tuning.train import Outcome
 
-PASSAGE_TOKENS = 160
-PASSAGES = 6
+if TYPE_CHECKING:
+    import torch
+
+    from tuning.dryrun import DryRun
+    from tuning.sweep import Sweep
 
 
 @dataclass(frozen=True)
@@ -32,38 +34,29 @@ class Result:
     data: Data
     outcome: Outcome
     proof: Proof
+    scale: float
+    """Of the adapter, picked by validation; part of its weights."""
+    sweep: "Sweep | None"
 
 
-@dataclass(frozen=True)
-class Watcher:
-    """Where a run tells what it does."""
-
-    note: Callable[[str], None]
-    progress: Callable[[Progress], None]
-    transfer: Transfer | None = None
-    stopped: Callable[[], bool] = lambda: False
-    checkpoint_minutes: float = checkpoint.EVERY_MINUTES
-
-
-def tune(
-    corpus: Sequence[Path], name: str, base_spec: str, plan: Plan, watcher: Watcher, *, restart: bool = False
-) -> Result:
-    """Tunes `base_spec` on the git repositories `corpus` and registers the adapter as a new version of `name`.
+def tune(name: str, base_spec: str, plan: Plan, watcher: Watcher, *, restart: bool = False) -> Result | None:
+    """Tunes `base_spec` on `plan.corpus.sources` and registers the adapter as a new version of `name`.
 
     Nothing is registered, and no adapter is left, unless the export is proven. A run that is killed leaves its
-    checkpoints, and `resume` goes on from them.
+    checkpoints, and `resume` goes on from them. Under `accelerate launch` every process calls this.
 
     Args:
         restart: discard what an unfinished run of this name left.
+
+    Returns:
+        None in every process but the first.
 
     Raises:
         HoneError: bad input, another run under this name, an unfinished one, a full disk, or an export that does not
             compute what was trained.
     """
     check_new_name(name, base_spec)
-    for path in corpus:
-        if not path.exists():
-            raise HoneError(f"{path} does not exist; name a git repository")
+    sources = resolve_sources(plan.corpus.sources, plan.corpus)
     with _only_run(name):
         # A checkpoint that cannot be read must not stand in the way of --restart.
         left = None if restart else unfinished.position(name)
@@ -72,12 +65,11 @@ def tune(
                 f"an unfinished run of {name} stands at step {left.step} ({left.share:.0%}); "
                 f"go on with `hone tune --name {name} --resume`, or discard it with --restart"
             )
-        base = _base(base_spec, watcher)
-        folder = store.tuning_form(base, watcher.transfer)
-        return _tune(corpus, name, base_spec, base, folder, plan, watcher)
+        ground = stand(name, base_spec, plan, watcher)
+        return _tune(ground, sources, plan)
 
 
-def resume(name: str, watcher: Watcher) -> Result:
+def resume(name: str, watcher: Watcher) -> Result | None:
     """Goes on with the unfinished run of `name`, to the adapter it would have become.
 
     Raises:
@@ -86,25 +78,34 @@ def resume(name: str, watcher: Watcher) -> Result:
     check_name(name, "an adapter's name")
     with _only_run(name):
         asked = unfinished.read(name)
-        base = _base(asked.base, watcher)
-        digest = base_identity(base).digest
+        ground = stand(name, asked.base, asked.plan, watcher)
+        digest = base_identity(ground.base).digest
         if digest != asked.base_digest:
             raise HoneError(
                 f"the unfinished run of {name} was on another {asked.base} ({asked.base_digest[:12]}, now "
                 f"{digest[:12]}); begin anew with --restart"
             )
-        folder = store.tuning_form(base, watcher.transfer)
-        corpus = [Path(path) for path in asked.corpus]
-        return _tune(corpus, name, asked.base, base, folder, asked.plan, watcher, asked)
+        return _tune(ground, asked.sources, asked.plan, asked)
 
 
-def _base(spec: str, watcher: Watcher) -> BaseModel:
-    base = resolve(spec, progress=watcher.transfer).base
-    if base.gguf is None:
-        raise HoneError(
-            f"{base.name} has no GGUF form, so an adapter for it could not be proven and served here; name a GGUF base"
-        )
-    return base
+def dry_run(plan: Plan, name: str, base_spec: str, watcher: Watcher) -> "DryRun":
+    """What a run would be made of, and what it would take; nothing is trained.
+
+    Raises:
+        HoneError: as `tune` would before its first step.
+    """
+    from tuning.dryrun import DryRun
+    from tuning.model.load import load_tokenizer
+    from tuning.preflight import check_data, measure
+    from tuning.ready import make_ready
+
+    sources = resolve_sources(plan.corpus.sources, plan.corpus)
+    ground = stand(name, base_spec, replace(plan, tracker="none"), watcher)
+    data = data_of(ground, sources, plan)
+    check_data(data, plan)
+    model = adapted_model(ground, plan, dtype_of(ground, plan))
+    found = measure(make_ready(model, plan, ground.accelerator), data, plan, load_tokenizer(ground.folder))
+    return DryRun.of(name, base_spec, data, found)
 
 
 def check_new_name(name: str, base_spec: str) -> None:
@@ -121,6 +122,9 @@ def check_new_name(name: str, base_spec: str) -> None:
 def _only_run(name: str) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
+    if not is_first():
+        yield
+        return
     lock = FileLock(paths.adapters_dir() / f".{name}.lock")
     try:
         lock.acquire(timeout=0)
@@ -133,164 +137,175 @@ def _only_run(name: str) -> Iterator[None]:
 
 
 def _tune(
-    corpus: Sequence[Path],
-    name: str,
-    base_spec: str,
-    base: BaseModel,
-    folder: Path,
-    plan: Plan,
-    watcher: Watcher,
-    resumed: unfinished.Asked | None = None,
-) -> Result:
-    import torch
-    from accelerate.state import PartialState
-
-    from tuning.data import prepare
-    from tuning.examples.plain import windows
-    from tuning.model import attention, lora
-    from tuning.model.load import fastest_dtype, load_base, load_tokenizer
-    from tuning.proof import picks_and_scores, prove
+    ground: Ground, sources: Sequence[Source], plan: Plan, resumed: unfinished.Asked | None = None
+) -> Result | None:
+    from tuning.model import lora
+    from tuning.model.load import load_tokenizer
+    from tuning.preflight import check_data, measure
+    from tuning.ready import make_ready
     from tuning.train import train
 
-    tokenizer = load_tokenizer(folder)
-    data = prepare(corpus, tokenizer, plan.row_length)
-    watcher.note(describe(data))
+    name, note = ground.name, ground.watcher.note
+    data = data_of(ground, sources, plan)
     if resumed is not None:
-        unfinished.check_corpus(name, resumed, data)
-    attention.register()
-    dtype = fastest_dtype(PartialState().device) if resumed is None else getattr(torch, resumed.dtype)
-    dtype_name = str(dtype).removeprefix("torch.")
-    model = lora.add_lora(load_base(folder, dtype, attention.NAME), plan.rank, plan.alpha, plan.seed)
-    trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    if resumed is None:
-        asked = unfinished.Asked(
-            corpus=tuple(str(path.absolute()) for path in corpus),
-            base=base_spec,
-            base_digest=base_identity(base).digest,
-            plan=plan,
-            dtype=dtype_name,
-            files=unfinished.files_of(data),
-        )
-        run_folder, start_from = unfinished.begin(name, asked), None
-        watcher.note(f"training {trainable / 1e6:.1f} M LoRA parameters in {dtype_name}")
-    else:
-        run_folder = unfinished.folder_of(name)
-        start_from = checkpoint.read(run_folder)
-        assert start_from is not None
-        watcher.note(f"going on from step {start_from.position.step} ({start_from.position.share:.0%}) in {dtype_name}")
-    keeper = checkpoint.Keeper(run_folder, watcher.note, watcher.checkpoint_minutes)
+        unfinished.check_corpus(name, resumed, data.corpus)
+    check_data(data, plan)
+    dtype = dtype_of(ground, plan if resumed is None else replace(plan, dtype=resumed.dtype))
+    swept = None
+    if plan.sweep and resumed is None:
+        swept = _sweep(ground, data, plan, dtype)
+        plan = swept.plan
+    start_from = _begin(ground, _asked(ground, sources, plan, dtype, data.corpus), resumed is not None)
+    model = adapted_model(ground, plan, dtype)
+    start = lora.start_of(model)
+    ready = make_ready(model, plan, ground.accelerator)
+    for line in measure(ready, data, plan, load_tokenizer(ground.folder)).describe():
+        note(line)
+    if start_from is not None:
+        note(f"going on from step {start_from.position.step} ({start_from.position.share:.0%})")
+    keeper = checkpoint.Keeper(unfinished.folder_of(name), note, ground.watcher.checkpoint_minutes)
     try:
-        outcome = train(model, data, plan, watcher.progress, watcher.stopped, keeper, start_from)
+        outcome = train(ready, data, plan, ground.watcher.progress, ground.watcher.stopped, keeper, start_from)
     except KeyboardInterrupt:
-        unfinished.discard(name)
+        if is_first():
+            unfinished.discard(name)
         raise
     if outcome.steps == 0:
         raise HoneError("stopped before the first step was done; nothing was saved")
-
-    watcher.note("exporting, and comparing transformers with llama.cpp in a fresh process")
-    held_out = [document for document in data.collection.documents if data.sides[document.path] == "test"]
-    passages = [
-        list(example.tokens[:PASSAGE_TOKENS])
-        for document in held_out
-        for example in windows(document.path, document.text, tokenizer, plan.row_length, data.end_token)[:PASSAGES]
-    ]
-    passages = sorted(passages, key=len, reverse=True)[:PASSAGES]
-    model.eval()
-    _, expected = picks_and_scores(model, passages, frozenset())
-    configuration = json.loads((folder / "config.json").read_text("utf-8"))
-    with _disk_errors(), _staged(name) as staging:
-        _save_adapter(model, staging, configuration)
-        proof = prove(folder, _gguf(base), staging, passages, expected, dtype_name)
-        if not proof.holds:
-            raise HoneError(
-                "the export does not compute what was trained, so it was not saved: llama.cpp agrees with transformers "
-                f"on {proof.agreement:.1%} of {proof.positions} next tokens with the adapter and "
-                f"{proof.base_agreement:.1%} without, and the reloaded adapter differs by {proof.reload_difference:.2g}"
-            )
-        version = _publish(staging, name, base, data, plan, dtype_name, outcome, proof)
+    scale, tried = _scaled(ready, data, plan) if start is None else (1.0, {})
+    in_one_piece = whole(model, lambda: adapted_model(ground, plan, dtype))
+    if in_one_piece is None:
+        return None
+    if start is not None:
+        in_one_piece = lora.as_plain(in_one_piece, start, base_model(ground, plan, dtype))
+    if tried:
+        outcome = replace(outcome, validation_after=tried[scale])
+    figures = {**asdict(outcome), "scale": scale}
+    if tried:
+        figures["scales"] = {f"{one:g}": bits for one, bits in tried.items()}
+    rest = {"figures": figures, **({"sweep": swept.to_json()} if swept else {})}
+    version, proof = _export(ground, in_one_piece, data, plan, dtype, outcome, rest, keeper.metrics)
     unfinished.discard(name)
-    return Result(version, data, outcome, proof)
+    return Result(version, data, outcome, proof, scale, swept)
 
 
-def _gguf(base: BaseModel) -> Path:
-    if base.gguf is None:
-        raise WrongBase(f"{base.name} has no GGUF form")
-    return base.gguf
+def _begin(ground: Ground, asked: unfinished.Asked, resumed: bool) -> checkpoint.Checkpoint | None:
+    """A fresh folder for the run's checkpoints; or the newest one of an unfinished run."""
+    if resumed:
+        found = checkpoint.read(unfinished.folder_of(ground.name), ground.watcher.note)
+        assert found is not None
+        return found
+    if is_first():
+        unfinished.begin(ground.name, asked)
+    ground.accelerator.wait_for_everyone()
+    return None
 
 
-@contextmanager
-def _staged(name: str) -> Iterator[Path]:
-    import shutil
-    import tempfile
-
-    staging = Path(tempfile.mkdtemp(dir=paths.adapters_dir(), prefix=f".{name}.", suffix=".part"))
-    try:
-        yield staging
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-
-
-@contextmanager
-def _disk_errors() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise HoneError(
-            f"cannot save the adapter in {paths.adapters_dir()}: {error.strerror or error}; nothing was left there"
-        ) from error
-
-
-def _save_adapter(model: Any, folder: Path, base_configuration: dict[str, Any]) -> None:
-    from safetensors import SafetensorError
-
-    from tuning.export import gguf_lora
-
-    try:
-        model.save_pretrained(folder, safe_serialization=True)
-    except SafetensorError as error:
-        raise OSError(28, str(error)) from error
-    gguf_lora(folder, base_configuration, folder / "adapter.gguf")
-
-
-def _publish(
-    staging: Path, name: str, base: BaseModel, data: Data, plan: Plan, dtype: str, outcome: Outcome, proof: Proof
-) -> AdapterVersion:
-    from tuning.manifest import FILE_NAME, card, manifest
-
-    identity = base_identity(base)
-    digest = adapter_digest(staging, identity.digest)
-    created = datetime.now(UTC).isoformat(timespec="seconds")
-    content = manifest(name, digest, created, base.name, identity, data, plan, dtype, outcome, proof)
-    atomic.write_json(staging / FILE_NAME, content)
-    atomic.write_text(staging / "README.md", card(content))
-    target = paths.adapters_dir() / name / digest[:12]
-    if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        for file in staging.iterdir():
-            atomic.sync_file(file)
-        staging.rename(target)
-        atomic.sync_folder(target.parent)
-        staging.mkdir()
-    version = AdapterVersion(
-        name=name,
-        digest=digest,
-        base_name=base.name,
-        base_digest=identity.digest,
-        folder=target,
-        created=created,
-        figures={**asdict(outcome), **{f"proof_{key}": value for key, value in asdict(proof).items()}},
+def _asked(
+    ground: Ground, sources: Sequence[Source], plan: Plan, dtype: "torch.dtype", corpus: Corpus
+) -> unfinished.Asked:
+    return unfinished.Asked(
+        sources=tuple(sources),
+        base=ground.spec,
+        base_digest=base_identity(ground.base).digest,
+        plan=plan,
+        dtype=name_of(dtype),
+        files=unfinished.files_of(corpus),
     )
-    Registry().register(version)
-    return version
 
 
-def describe(data: Data) -> str:
-    """One line on what the corpus came to."""
-    counts = {side: list(data.sides.values()).count(side) for side in ("train", "validation", "test")}
-    dropped = len(data.collection.dropped)
-    secrets = sum(data.redactions.values())
-    return (
-        f"{len(data.sides)} files: {counts['train']} train ({data.train_tokens:,} tokens in {len(data.rows)} rows), "
-        f"{counts['validation']} validation, {counts['test']} held out; {dropped} left out"
-        + (f"; {secrets} secrets replaced" if secrets else "")
+def _sweep(ground: Ground, data: Data, plan: Plan, dtype: "torch.dtype") -> "Sweep":
+    """The trials of `plan.sweep`, and the plan of the run itself."""
+    from tuning.distributed import agreed
+    from tuning.model.load import load_tokenizer
+    from tuning.preflight import measure, whole_steps
+    from tuning.ready import make_ready
+    from tuning.sweep import sweep
+    from tuning.train import train
+
+    accelerator = ground.accelerator
+    probed = measure(
+        make_ready(adapted_model(ground, plan, dtype), plan, accelerator), data, plan, load_tokenizer(ground.folder)
     )
+    accelerator.free_memory()
+
+    def trial(tried: Plan) -> float:
+        ready = make_ready(adapted_model(ground, tried, dtype), tried, accelerator)
+        try:
+            outcome = train(ready, data, tried, ground.watcher.progress, ground.watcher.stopped)
+        except HoneError as error:
+            # A rate too high for these data is what a sweep is there to find.
+            if "the loss became" not in str(error):
+                raise
+            return float("nan")
+        finally:
+            accelerator.free_memory()
+        return float("nan") if outcome.validation_after is None else outcome.validation_after
+
+    keep = paths.cache_dir() / "sweeps" / f"{ground.name}.json"
+    identity = f"{base_identity(ground.base).digest} {data.corpus.summary.digest} {dtype}"
+    steps = whole_steps(plan, len(data.rows), data.train_tokens, probed.tokens_per_second)
+    found = sweep(
+        plan,
+        round(agreed(accelerator, float(steps))[0]),
+        trial,
+        ground.watcher.note,
+        ground.watcher.stopped,
+        keep if is_first() else None,
+        identity,
+    )
+    ground.watcher.note(found.table())
+    if is_first():
+        keep.unlink(missing_ok=True)
+    return found
+
+
+def _scaled(ready: Any, data: Data, plan: Plan) -> tuple[float, dict[float, float | None]]:
+    """Leaves the trained adapter at the scale that validates best; every process takes part."""
+    from tuning.scale import at_scale, pick_scale, scale_model
+    from tuning.train import validation_bits
+
+    if plan.lora.use_dora or len(plan.adapter_scales) == 1 == plan.adapter_scales[0]:
+        return 1.0, {}
+
+    def score(scale: float) -> float | None:
+        with at_scale(ready.model, scale):
+            return validation_bits(ready.accelerator, ready.wrapped, data.validation)
+
+    scale, tried = pick_scale(score, plan.adapter_scales)
+    if scale != 1.0:
+        scale_model(ready.model, scale)
+    return scale, tried
+
+
+def _export(
+    ground: Ground,
+    model: Any,
+    data: Data,
+    plan: Plan,
+    dtype: "torch.dtype",
+    outcome: Outcome,
+    rest: dict[str, Any],
+    metrics: Path,
+) -> tuple[AdapterVersion, Proof]:
+    from tuning import manifest, publish
+    from tuning.model.load import load_tokenizer
+    from tuning.passages import of_documents
+    from tuning.proof import picks_and_scores, prove
+
+    ground.watcher.note("exporting, and comparing transformers with llama.cpp in a fresh process")
+    held_out = ((document.path, document.text) for document in data.corpus.documents("test") if not document.turns)
+    compared = of_documents(held_out, load_tokenizer(ground.folder))
+    model.eval()
+    _, expected = picks_and_scores(model, compared.tokens, frozenset())
+    dtype_name = name_of(dtype)
+    assert ground.base.gguf is not None
+    with publish.staged(ground.name) as staging:
+        publish.save(model, ground.folder, ground.base.name, staging)
+        proof = prove(ground.folder, ground.base.gguf, staging, compared.tokens, expected, dtype_name)
+        publish.refuse_bad(proof)
+        content = manifest.tuned(data, plan, dtype_name, outcome, proof, rest)
+        content["proof"]["compared_on"] = compared.source
+        figures = {**asdict(outcome), **{f"proof_{key}": value for key, value in asdict(proof).items()}}
+        version = publish.publish(staging, ground.name, ground.base, content, figures, metrics)
+    return version, proof

@@ -5,37 +5,41 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from assistant import atomic, paths
 from assistant.errors import HoneError
 from tuning import checkpoint
-from tuning.data import Data
-from tuning.train import Plan
+from tuning.corpus.assemble import Corpus
+from tuning.corpus.sources import Source
+from tuning.plan import Plan, PlanError, from_json
 
 FILE_NAME = "asked.json"
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
 class Asked:
     """Everything that decides the adapter, besides the versions of the libraries."""
 
-    corpus: tuple[str, ...]
+    sources: tuple[Source, ...]
+    """Resolved, so that they are found from any folder."""
     base: str
     """As named by the user."""
     base_digest: str
     plan: Plan
-    dtype: str
+    dtype: Literal["float32", "bfloat16"]
     files: dict[str, str]
-    """`SIDE PATH` -> sha256."""
+    """`SIDE PATH` -> sha256; with several sources, `SIDE SOURCE/PATH`."""
 
 
 def folder_of(name: str) -> Path:
     return paths.unfinished_dir() / name
 
 
-def files_of(data: Data) -> dict[str, str]:
-    return {f"{data.sides[document.path]} {document.path}": document.sha256 for document in data.collection.documents}
+def files_of(corpus: Corpus) -> dict[str, str]:
+    several = len(corpus.sources) > 1
+    return {f"{file.split} {f'{file.source}/' if several else ''}{file.path}": file.sha256 for file in corpus.files()}
 
 
 def begin(name: str, asked: Asked) -> Path:
@@ -47,7 +51,7 @@ def begin(name: str, asked: Asked) -> Path:
     folder = folder_of(name)
     discard(name)
     try:
-        atomic.write_json(folder / FILE_NAME, {"schema_version": 1, **asdict(asked)})
+        atomic.write_json(folder / FILE_NAME, {"schema_version": SCHEMA, **asdict(asked)})
     except OSError as error:
         raise HoneError(f"cannot keep the run in {folder}: {error.strerror or error}") from error
     return folder
@@ -74,21 +78,21 @@ def read(name: str) -> Asked:
         raise HoneError(f"no unfinished run of {name} has a checkpoint to go on from{known}")
     try:
         content: dict[str, Any] = json.loads(file.read_text("utf-8"))
-        if content.pop("schema_version") != 1:
+        if content.pop("schema_version") != SCHEMA:
             raise HoneError(f"{file} was written by another version of Hone; --restart begins anew")
-        content["plan"] = Plan(**content["plan"])
-        content["corpus"] = tuple(content["corpus"])
+        content["plan"] = from_json(content["plan"])
+        content["sources"] = tuple(Source(**source) for source in content["sources"])
         return Asked(**content)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, PlanError) as error:
         raise HoneError(f"cannot read {file}: {error}; --restart begins anew") from error
 
 
-def check_corpus(name: str, asked: Asked, data: Data) -> None:
+def check_corpus(name: str, asked: Asked, corpus: Corpus) -> None:
     """
     Raises:
         HoneError: the corpus is not what it was, and how.
     """
-    now = files_of(data)
+    now = files_of(corpus)
     if now == asked.files:
         return
     then = asked.files

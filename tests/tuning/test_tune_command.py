@@ -96,6 +96,28 @@ def test_the_manifest_says_what_it_was_made_from(tuned: dict, repository: Path):
 
 
 @pytest.mark.model
+def test_a_dry_run_reports_on_everything_and_trains_nothing(repository: Path, tmp_path: Path, embedded_store: Path):
+    home = home_with_models(tmp_path / "home", embedded_store)
+    asked = ["tune", str(repository), "--name", "dry", "--row-length", "256", "--dry-run"]
+    done = run(*asked, "--json", home=home)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    tracked = set(git(repository, "ls-files").split("\n")) - {""}
+    assert {one["path"] for one in (*found["taken"], *found["dropped"])} == tracked
+    assert found["summary"]["languages"] == {"python": len(found["taken"])}
+    assert sum(found["summary"]["sides"].values()) == len(found["taken"])
+    assert len(found["samples"]) == 3
+    assert all("⟦" in sample for sample in found["samples"])
+    assert found["preflight"]["eta_seconds"] > 0
+    assert found["preflight"]["training_bytes"] > 0
+    text = run(*asked, home=home).stdout
+    assert "what is learnt between" in text
+    assert text.endswith("nothing was trained\n")
+    assert not list((home / "adapters").glob("*/*"))
+    assert not list((home / "unfinished").glob("*"))
+
+
+@pytest.mark.model
 @pytest.mark.timeout(600)
 def test_an_export_with_q_and_k_unpermuted_does_not_pass_the_proof(tuned: dict, embedded_store: Path, tmp_path: Path):
     import torch
@@ -190,7 +212,7 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_adapter(
     process.wait()
 
     assert "go on with `hone tune --name again --resume`" in refused(run(*asked, home=home))
-    assert "leave out PATH, --rank" in refused(
+    assert "leave out CORPUS, --rank" in refused(
         run("tune", str(copy), "--name", "again", "--resume", "--rank", "4", home=home)
     )
     assert "no unfinished run of other has a checkpoint to go on from; unfinished: again" in refused(
@@ -243,7 +265,7 @@ def test_bad_input_is_one_line(hone_home: Path, make_repository, tmp_path: Path)
     plain.mkdir()
     repository = make_repository({f"m{number}.py": SAMPLE for number in range(3)})
     missing = str(tmp_path / "missing")
-    assert "does not exist" in refused(run("tune", missing, "--name", "x", home=hone_home))
+    assert "is not a folder or file" in refused(run("tune", missing, "--name", "x", home=hone_home))
     assert "only one of" in refused(
         run("tune", str(plain), "--name", "x", "--steps", "1", "--minutes", "1", home=hone_home)
     )
