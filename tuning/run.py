@@ -172,7 +172,7 @@ def _tune(
         raise
     if outcome.steps == 0:
         raise HoneError("stopped before the first step was done; nothing was saved")
-    scale, tried = _scaled(ready, data, plan) if start is None else (1.0, {})
+    scale, tried = _scaled(ready, data, plan, outcome.validation_after) if start is None else (1.0, {})
     in_one_piece = whole(model, lambda: adapted_model(ground, plan, dtype))
     if in_one_piece is None:
         return None
@@ -260,8 +260,12 @@ def _sweep(ground: Ground, data: Data, plan: Plan, dtype: "torch.dtype") -> "Swe
     return found
 
 
-def _scaled(ready: Any, data: Data, plan: Plan) -> tuple[float, dict[float, float | None]]:
-    """Leaves the trained adapter at the scale that validates best; every process takes part."""
+def _scaled(ready: Any, data: Data, plan: Plan, unscaled: float | None) -> tuple[float, dict[float, float | None]]:
+    """Leaves the trained adapter at the scale that validates best; every process takes part.
+
+    Args:
+        unscaled: its validation as it is, measured in training.
+    """
     from tuning.scale import at_scale, pick_scale, scale_model
     from tuning.train import validation_bits
 
@@ -269,6 +273,8 @@ def _scaled(ready: Any, data: Data, plan: Plan) -> tuple[float, dict[float, floa
         return 1.0, {}
 
     def score(scale: float) -> float | None:
+        if scale == 1.0:
+            return unscaled
         with at_scale(ready.model, scale):
             return validation_bits(ready.accelerator, ready.wrapped, data.validation)
 

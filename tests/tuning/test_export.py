@@ -385,6 +385,7 @@ def test_a_model_without_a_chat_template_continues_text() -> None:
 
 @pytest.mark.model
 @pytest.mark.timeout(600)
+@pytest.mark.slow
 def test_exports_of_the_embedded_model(embedded_home: Path, tmp_path: Path) -> None:
     tiny_gguf.register("own", "smollm2-135m", size=0.02, r=8, lora_alpha=16)
     result = write.export("own", ["safetensors", "gguf-f16", "gguf-q8_0"], tmp_path / "out")
