@@ -12,7 +12,6 @@ from assistant.models.identity import base_identity
 from assistant.models.resolve import resolve
 from assistant.models.store import BaseModel
 from assistant.models.transfer import Progress as Transfer
-from tuning import checkpoint
 from tuning.corpus.assemble import Surprise
 from tuning.corpus.sources import Source
 from tuning.data import Data, make_rows, read_corpus
@@ -32,7 +31,8 @@ class Watcher:
     progress: Callable[[Progress], None]
     transfer: Transfer | None = None
     stopped: Callable[[], bool] = lambda: False
-    checkpoint_minutes: float = checkpoint.EVERY_MINUTES
+    checkpoint_minutes: float | None = None
+    """None: as the plan says."""
 
 
 @dataclass(frozen=True)

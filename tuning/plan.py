@@ -45,10 +45,10 @@ class CorpusOptions:
     """Which files are held out: near-duplicate clusters by hash, or the files committed last."""
     validation_share: Annotated[float, Ge(0), Lt(0.5)] = 0.05
     test_share: Annotated[float, Ge(0), Lt(0.5)] = 0.10
-    decontaminate: Annotated[int, Ge(5), Le(50)] | None = 12
-    """Words in a row that a training file may not share with an eval set; None checks nothing. 12 as in datatrove."""
+    decontaminate: Annotated[int, Ge(5), Le(50)] | None = 13
+    """Words in a row that a training file may not share with an eval set; None checks nothing. 13 as for GPT-3."""
     decontaminate_files: tuple[str, ...] = ()
-    """More eval sets, as text or JSONL files."""
+    """More eval sets, as JSONL files."""
     redact: bool = True
     """False only for corpora without a git source: secrets in repositories are replaced always."""
     max_surprise: Annotated[float, Gt(0)] | None = None

@@ -163,7 +163,10 @@ def _tune(
         note(line)
     if start_from is not None:
         note(f"going on from step {start_from.position.step} ({start_from.position.share:.0%})")
-    keeper = checkpoint.Keeper(unfinished.folder_of(name), note, ground.watcher.checkpoint_minutes)
+    asked_for = ground.watcher.checkpoint_minutes
+    keeper = checkpoint.Keeper(
+        unfinished.folder_of(name), note, plan.checkpoint_minutes if asked_for is None else asked_for
+    )
     try:
         outcome = train(ready, data, plan, ground.watcher.progress, ground.watcher.stopped, keeper, start_from)
     except KeyboardInterrupt:

@@ -11,8 +11,6 @@ from tui.commands import tune_progress
 if TYPE_CHECKING:
     from tuning.config import Configuration
 
-DEFAULT_CHECKPOINT_MINUTES = 2.0
-
 _LENGTH = "How long"
 _CORPUS = "Corpus"
 _EXAMPLES = "Examples"
@@ -238,8 +236,7 @@ def tune(
         from tuning.run import resume as go_on
 
         with transfer_progress() as transfer:
-            minutes_between = DEFAULT_CHECKPOINT_MINUTES if checkpoint_minutes is None else checkpoint_minutes
-            result = go_on(_required(name), tune_progress.watcher(transfer, minutes_between))
+            result = go_on(_required(name), tune_progress.watcher(transfer, checkpoint_minutes))
         if result is not None:
             tune_progress.report(result, as_json)
         return
@@ -263,7 +260,7 @@ def tune(
     check_new_name(name, base)
     check_known_base(plan, configuration.given, base)
     with transfer_progress() as transfer:
-        watcher = tune_progress.watcher(transfer, plan.checkpoint_minutes)
+        watcher = tune_progress.watcher(transfer)
         if dry_run:
             from tuning.run import dry_run as report_only
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from tuning.train import Progress
 
 
-def watcher(transfer: Any, checkpoint_minutes: float) -> "Watcher":
+def watcher(transfer: Any, checkpoint_minutes: float | None = None) -> "Watcher":
     """Tells on standard error; the first Ctrl-C while training ends it early, the second discards the run."""
     import signal
 
