@@ -3,7 +3,8 @@ without retrieval, and what it costs on general code.
 
 `python -m benchmarks.pays [--minutes 20] [--seeds 0,1,2] [--limit 300] [--only NAME] [--replay SHARE]` runs the
 commands that a user would and prints one table; reports and samples stay in benchmarks/out/pays, and a run that was
-stopped goes on from them. Hours on two cores: each seed tunes for `--minutes` and completes 4 x `--limit` lines.
+stopped goes on from them. Hours on two cores: each seed tunes for `--minutes` and completes 2 x `--limit` lines, in
+batches by transformers.
 """
 
 import argparse
@@ -62,7 +63,7 @@ def _one(name: str, folder: Path, seed: str, arguments: argparse.Namespace) -> t
         "repo",
         *("--repo", str(folder), "--model", BASE, "--model", adapter, "--limit", str(arguments.limit)),
         # One folder for all seeds: the base's completions are made once.
-        *("--prompt-tokens", str(arguments.prompt_tokens), "--out", str(OUT / name), "--json"),
+        *("--prompt-tokens", str(arguments.prompt_tokens), "--engine", "torch", "--out", str(OUT / name), "--json"),
     )
     (OUT / f"{adapter}.json").write_text(json.dumps(report), "utf-8")
     (compared,) = report["comparisons"]

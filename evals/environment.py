@@ -8,15 +8,19 @@ from typing import Any
 _PACKAGES = ("hone-assistant", "xllamacpp", "torch", "transformers", "peft", "bm25s", "numpy")
 
 
-def describe() -> dict[str, Any]:
+def describe(engine: str | None = None) -> dict[str, Any]:
     """JSON-ready. The load average is of this moment (1, 5 and 15 minutes); `threads` is what a gateway started by this
-    evaluation uses."""
+    evaluation uses.
+
+    Args:
+        engine: as `describe_engine` or `describe_torch` says; None: what serves.
+    """
     import psutil
 
     from assistant.config import load_settings
 
     return {
-        "engine": describe_engine(),
+        "engine": engine or describe_engine(),
         "threads": load_settings().threads or psutil.cpu_count(logical=False) or 1,
         "versions": {"python": platform.python_version()}
         | {name: found for name in _PACKAGES if (found := _version(name))},
@@ -48,3 +52,8 @@ def _processor() -> str:
 def describe_engine() -> str:
     """The engine that generates, with its version: another one may answer otherwise."""
     return f"xllamacpp {_version('xllamacpp')}"
+
+
+def describe_torch(dtype: str) -> str:
+    """The engine of batched measurements, its versions and its number format."""
+    return f"transformers {_version('transformers')} torch {_version('torch')} {dtype}"

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from assistant.models.resolve import ServedModel, resolve
 from assistant.skills import context, repository
 from assistant.skills.complete import Budget, CompletionClient, ModelForm, Plan, generate, model_form, plan
 from evals import bits, environment, samples
+from evals.batched import BatchedClient
 from evals.errors import HarnessError, NotHeldOutError
 from evals.metrics import edit_similarity, exact_match
 from evals.progress import Progress
@@ -72,12 +73,19 @@ class Work:
     """Paths that retrieval must not show."""
     budget: Budget
     seed: int
+    engine: str
+    """That completes, with its version."""
 
 
-def evaluate(options: Options, connect: Connect, load_scorer: LoadScorer = bits.load) -> dict[str, Any]:
+def evaluate(
+    options: Options, connect: Connect, load_scorer: LoadScorer = bits.load, engine: str | None = None
+) -> dict[str, Any]:
     """Runs the evaluation and returns the report (JSON-ready, schema version 1).
 
     Samples already in `options.out` are not measured again.
+
+    Args:
+        engine: that `connect` opens, with its version; None: what serves.
 
     Raises:
         NotHeldOutError: the repository's held-out files cannot be told, or were trained on.
@@ -95,8 +103,9 @@ def evaluate(options: Options, connect: Connect, load_scorer: LoadScorer = bits.
         raise NotHeldOutError(f"the {len(held.files)} held-out files of {root} have no line of code to complete")
     check_harness(chosen, held)
     retriever = context.index(root, exclude=held.excluded)
-    work = Work(tuple(chosen), tuple(texts), retriever, held.excluded, options.budget, options.seed)
-    before = environment.describe()
+    named = engine or environment.describe_engine()
+    work = Work(tuple(chosen), tuple(texts), retriever, held.excluded, options.budget, options.seed, named)
+    before = environment.describe(engine)
     with samples.Samples(options.out) as store:
         lines = {subject.digest: _lines(subject, work, connect, store) for subject in subjects}
         scored = {subject.digest: _bits(subject, work, load_scorer, store) for subject in subjects}
@@ -187,50 +196,93 @@ def _lines(subject: Subject, work: Work, connect: Connect, store: samples.Sample
 
     Places come in file and line order, so that a prompt begins like the one before it and the prompt cache answers.
     """
-    results: dict[str, list[dict[str, Any]]] = {}
-    progress = Progress(f"completing with {subject.served.name}", 2 * len(work.places), "places")
     with connect(subject.served.name) as client:
         form = model_form(client, subject.served.name)
-        for name, retriever in (("without_retrieval", None), ("with_retrieval", work.retriever)):
-            results[name] = []
-            for place in work.places:
-                started = time.perf_counter()
-                made = plan(
-                    client,
-                    form,
-                    place.path,
-                    place.prefix,
-                    place.suffix,
-                    retriever=retriever,
-                    exclude=work.hidden,
-                    max_tokens=MAX_TOKENS,
-                    budget=work.budget,
-                    shape="line",
-                    one_line=True,
-                )
-                planned = time.perf_counter() - started
-                wanted = _line_key(subject, made, work.seed)
-                found = store.get(wanted)
-                progress.add(worked=found is None)
-                if found is None:
-                    answer = _complete(client, form, place, made, seed=work.seed)
-                    # What a user waits for: retrieval and prompt, then the answer.
-                    answer["seconds"] += planned
-                    found = {
-                        "key": wanted,
-                        "task": LINE_VERSION,
-                        "model": subject.served.name,
-                        "context": name,
-                        **answer,
-                    }
-                    store.add(found)
-                # Judged anew, so that a sample holds what the model wrote and never an old verdict.
-                results[name].append(_judged(found, place))
-    progress.finish()
+        asked = [
+            _asked(client, form, subject, work, place, context_name, retriever)
+            for context_name, retriever in (("without_retrieval", None), ("with_retrieval", work.retriever))
+            for place in work.places
+        ]
+        missing = [index for index, one in enumerate(asked) if store.get(one.key) is None]
+        progress = Progress(f"completing with {subject.served.name}", len(asked), "places")
+        progress.add(len(asked) - len(missing), worked=False)
+        for batch in _batches(client, asked, missing):
+            for index in batch:
+                one = asked[index]
+                if store.get(one.key) is None:
+                    store.add(_sample(client, form, subject, work, one))
+                    progress.add()
+        progress.finish()
+    results: dict[str, list[dict[str, Any]]] = {}
+    for one in asked:
+        found = store.get(one.key)
+        assert found is not None
+        # Judged anew, so that a sample holds what the model wrote and never an old verdict.
+        results.setdefault(one.context, []).append(_judged(found, one.place))
     return results
 
 
-def _line_key(subject: Subject, made: Plan, seed: int) -> str:
+@dataclass(frozen=True)
+class _Asked:
+    """One completion to be made."""
+
+    key: str
+    context: str
+    place: places.Place
+    made: Plan
+    seconds: float
+    """That planning took."""
+
+
+def _asked(
+    client: CompletionClient,
+    form: ModelForm,
+    subject: Subject,
+    work: Work,
+    place: places.Place,
+    context_name: str,
+    retriever: context.Retriever | None,
+) -> _Asked:
+    started = time.perf_counter()
+    made = plan(
+        client,
+        form,
+        place.path,
+        place.prefix,
+        place.suffix,
+        retriever=retriever,
+        exclude=work.hidden,
+        max_tokens=MAX_TOKENS,
+        budget=work.budget,
+        shape="line",
+        one_line=True,
+    )
+    seconds = time.perf_counter() - started
+    return _Asked(_line_key(subject, made, work), context_name, place, made, seconds)
+
+
+def _batches(client: CompletionClient, asked: Sequence[_Asked], missing: Sequence[int]) -> Iterator[Sequence[int]]:
+    """Indices of what to complete, in the order in which the client can."""
+    if isinstance(client, BatchedClient):
+        prompts = [(one.made.prompt, one.made.mode == "fim") for one in asked]
+        if missing:
+            yield from client.ahead(prompts, MAX_TOKENS, asked[0].made.stop, frozenset(missing))
+    else:
+        yield from ((index,) for index in missing)
+
+
+def _sample(client: CompletionClient, form: ModelForm, subject: Subject, work: Work, one: _Asked) -> dict[str, Any]:
+    answer = _complete(client, form, one.place, one.made, seed=work.seed)
+    if isinstance(client, BatchedClient):
+        # Many prompts were computed together: none of them has a time of its own.
+        answer |= {"seconds": None, "first_token_seconds": None}
+    else:
+        # What a user waits for: retrieval and prompt, then the answer.
+        answer["seconds"] += one.seconds
+    return {"key": one.key, "task": LINE_VERSION, "model": subject.served.name, "context": one.context, **answer}
+
+
+def _line_key(subject: Subject, made: Plan, work: Work) -> str:
     return samples.key(
         task=LINE_VERSION,
         model=subject.digest,
@@ -241,8 +293,8 @@ def _line_key(subject: Subject, made: Plan, seed: int) -> str:
         next_line=made.around.next_line,
         max_tokens=MAX_TOKENS,
         temperature=0.0,
-        seed=seed,
-        engine=environment.describe_engine(),
+        seed=work.seed,
+        engine=work.engine,
     )
 
 

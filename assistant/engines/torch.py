@@ -27,8 +27,8 @@ class TorchScorer:
     """
 
     def __init__(self, folder: Path, adapter: Path | None = None, threads: int | None = None) -> None:
-        self._tokenizer = _load_tokenizer(folder)
-        self._model = _load_model(folder, {} if adapter is None else {"scored": adapter}, threads)
+        self._tokenizer = load_tokenizer(folder)
+        self._model = load_model(folder, {} if adapter is None else {"scored": adapter}, threads)
 
     def score(self, token_ids: Sequence[int]) -> list[float]:
         """Natural logarithms of the probabilities of `token_ids[1:]`, each given all tokens before it.
@@ -110,8 +110,8 @@ class Torch:
         threads: int | None = None,
     ) -> None:
         self._adapters = dict(adapters or {})
-        self._tokenizer = _load_tokenizer(folder)
-        self._model = _load_model(folder, self._adapters, threads)
+        self._tokenizer = load_tokenizer(folder)
+        self._model = load_model(folder, self._adapters, threads)
         self._context_length = min(context_length, self._model.config.max_position_embeddings)
         self._turn = threading.Lock()
         self._closed = False
@@ -196,8 +196,8 @@ class Torch:
             generator.seed()
         else:
             generator.manual_seed(request.seed % 2**63)
-        ends = _end_tokens(self._model, self._tokenizer)
-        text = _Text(self._tokenizer, request.stop)
+        ends = end_tokens(self._model, self._tokenizer)
+        text = StopText(self._tokenizer, request.stop)
         reason: FinishReason = "length"
         made: list[int] = []
         began = time.perf_counter()
@@ -242,7 +242,7 @@ class Torch:
         return nullcontext()
 
 
-class _Text:
+class StopText:
     """Text from tokens as they come: whole characters only, and nothing that may be the beginning of a stop string."""
 
     def __init__(self, tokenizer: Any, stop: Sequence[str]) -> None:
@@ -302,7 +302,8 @@ def _sample(logits: Any, request: Request, prompt: Sequence[int], made: Sequence
     return int(indices[torch.multinomial(torch.softmax(values, 0), 1, generator=generator)])
 
 
-def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
+def end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
+    """The ids that end an answer."""
     ends = model.generation_config.eos_token_id if model.generation_config else None
     numbers = ends if isinstance(ends, list) else [ends]
     return frozenset(number for number in (*numbers, tokenizer.eos_token_id) if number is not None)
@@ -319,7 +320,11 @@ def _encode(tokenizer: Any, text: str, parse_special: bool, add_special: bool = 
     return [int(number) for number in ids]
 
 
-def _load_tokenizer(folder: Path) -> Any:
+def load_tokenizer(folder: Path) -> Any:
+    """
+    Raises:
+        HoneError: the folder has no usable tokenizer.
+    """
     from transformers import AutoTokenizer
 
     try:
@@ -328,7 +333,15 @@ def _load_tokenizer(folder: Path) -> Any:
         raise HoneError(f"cannot load the tokenizer in {folder}: {_line(error)}") from error
 
 
-def _load_model(folder: Path, adapters: Mapping[str, Path], threads: int | None) -> Any:
+def load_model(folder: Path, adapters: Mapping[str, Path], threads: int | None, dtype: str = "float32") -> Any:
+    """A model for inference, peft's when there are adapters.
+
+    Args:
+        dtype: of weights and adapters, as torch names it.
+
+    Raises:
+        HoneError: it cannot be loaded.
+    """
     import torch
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
@@ -339,9 +352,18 @@ def _load_model(folder: Path, adapters: Mapping[str, Path], threads: int | None)
     # peft asks for a property that transformers has renamed; nobody here can do anything about it.
     warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, local_files_only=True, use_safetensors=True, trust_remote_code=False
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=getattr(torch, dtype),
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
         )
+        model, information = loaded
+        # transformers would go on with random ones.
+        if missing := sorted(information["missing_keys"]):
+            raise ValueError(f"it lacks {len(missing)} of the model's weights, among them {missing[0]}")
         if adapters:
             from peft import PeftModel
 
@@ -352,7 +374,8 @@ def _load_model(folder: Path, adapters: Mapping[str, Path], threads: int | None)
                     model = PeftModel.from_pretrained(model, str(adapter), adapter_name=name, use_safetensors=True)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise HoneError(f"cannot load the model in {folder}: {_line(error)}") from error
-    return model.eval()
+    # peft adds fp32 adapters to whatever base.
+    return model.to(getattr(torch, dtype)).eval()
 
 
 def _line(error: Exception) -> str:

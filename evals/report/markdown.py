@@ -187,7 +187,9 @@ def _points(estimate: Mapping[str, float]) -> str:
     return f"{100 * estimate['value']:+.1f} [{100 * estimate['low']:+.1f}, {100 * estimate['high']:+.1f}] points"
 
 
-def _latency(seconds: Mapping[str, float]) -> str:
+def _latency(seconds: Mapping[str, float] | None) -> str:
+    if seconds is None:
+        return "not measured"
     return f"{1000 * seconds['p50']:.0f} / {1000 * seconds['p95']:.0f} ms"
 
 

@@ -60,7 +60,7 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
 
 def _line_figures(rows: Sequence[Mapping[str, Any]], seed: int) -> dict[str, Any]:
-    seconds = _column(rows, "seconds")
+    seconds = [float(row["seconds"]) for row in rows if row["seconds"] is not None]
     counted = [row for row in rows if row["prompt_tokens"]]
     return {
         "places": len(rows),
@@ -70,7 +70,8 @@ def _line_figures(rows: Sequence[Mapping[str, Any]], seed: int) -> dict[str, Any
         "exact_matches": sum(row["exact"] for row in rows),
         "edit_similarity": _estimate(statistics.mean(_column(rows, "similarity"), seed)),
         "stopped": sum(row["finish_reason"] != "length" for row in rows) / len(rows),
-        "latency_seconds": {"p50": percentile(seconds, 0.5), "p95": percentile(seconds, 0.95)},
+        # None where prompts were computed together.
+        "latency_seconds": {"p50": percentile(seconds, 0.5), "p95": percentile(seconds, 0.95)} if seconds else None,
         "prompt_tokens_mean": _mean([row["prompt_tokens"] for row in counted]),
         "cached_share": _share(
             [row["cached_tokens"] or 0 for row in counted], [row["prompt_tokens"] for row in counted]

@@ -30,11 +30,13 @@ def write_base(folder: Path) -> Path:
     return folder
 
 
-def register(name: str, base: Path, root: Path, split: dict[str, str], seed: int = 0) -> AdapterVersion:
-    """An adapter with a manifest, as a tuning run leaves it."""
+def register(
+    name: str, base: Path, root: Path, split: dict[str, str], seed: int = 0, adapter: Path | None = None
+) -> AdapterVersion:
+    """An adapter with a manifest, as a tuning run leaves it; `adapter` is a folder with a real one."""
     found = find(str(base))
     assert isinstance(found, BaseModel)
-    folder = write_adapter(base.parent / f"adapter-{name}", seed)
+    folder = adapter or write_adapter(base.parent / f"adapter-{name}", seed)
     write_manifest(folder, root, split)
     digest = base_identity(found).digest
     version = AdapterVersion(

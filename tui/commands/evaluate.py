@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 TASKS = ("repo",)
+ENGINES = ("llamacpp", "torch")
 
 
 def evaluate(
@@ -19,6 +20,9 @@ def evaluate(
     seed: Annotated[int, typer.Option(min=0, help="Chooses places, files and resamples.")] = 0,
     max_bytes: Annotated[int, typer.Option(min=1, help="Held-out bytes to score for bits per byte.")] = 120_000,
     prompt_tokens: Annotated[int, typer.Option(min=128, max=8192, help="The longest prompt; fewer are faster.")] = 768,
+    engine: Annotated[
+        str, typer.Option(metavar="[llamacpp|torch]", help="What completes: what serves, or batches by torch, faster.")
+    ] = "llamacpp",
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Keep samples and reports here; a stopped run goes on from them.")
     ] = None,
@@ -31,6 +35,8 @@ def evaluate(
 
     if task not in TASKS:
         raise UsageError(f"there is no evaluation {task!r}; there is: {', '.join(TASKS)}")
+    if engine not in ENGINES:
+        raise UsageError(f"there is no engine {engine!r}; there are: {', '.join(ENGINES)}")
     from assistant.client import connect
     from evals.report import markdown
     from evals.run import Options
@@ -38,7 +44,17 @@ def evaluate(
 
     options = Options(repository, tuple(models), limit, seed, prompt_tokens, max_bytes, out)
     try:
-        report = run(options, lambda name: connect(model=name))
+        if engine == "torch":
+            import torch
+
+            from evals.batched import open_batched
+            from evals.environment import describe_torch
+            from tuning.model.load import fastest_dtype
+
+            dtype = str(fastest_dtype(torch.device("cpu"))).removeprefix("torch.")
+            report = run(options, lambda name: open_batched(name, dtype), engine=describe_torch(dtype))
+        else:
+            report = run(options, lambda name: connect(model=name))
     except KeyboardInterrupt:
         kept = (
             f"what was measured is kept in {out}; the same command goes on from there"
