@@ -2,8 +2,11 @@
 
 import asyncio
 import os
+import select
 import signal
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +20,9 @@ from tui.chat.services import Services
 
 if TYPE_CHECKING:
     from textual.screen import Screen
+
+LEAVE_SECONDS = 10.0
+"""What leaving in order may take once the terminal is gone: the gateway has six of them."""
 
 THEME = Theme(
     name="hone",
@@ -54,9 +60,23 @@ class HoneApp(App[None]):
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGHUP):
                 loop.add_signal_handler(number, self.exit)
+            threading.Thread(target=_end_without_terminal, args=(sys.stdin.fileno(),), daemon=True).start()
 
     def get_default_screen(self) -> "Screen[None]":
         return self.chat
+
+
+def _end_without_terminal(terminal: int) -> None:
+    """Ends the process when its terminal is gone and it has not ended by itself.
+
+    Textual waits for ever to write to a terminal that nobody reads, and so do the signal's handlers behind it. The
+    gateway ends when this process does, and conversations are on disk.
+    """
+    waiting = select.poll()
+    waiting.register(terminal, 0)
+    if any(event & select.POLLHUP for _, event in waiting.poll()):
+        time.sleep(LEAVE_SECONDS)
+        os._exit(1)
 
 
 def run(model: str | None, session: str | None) -> None:
