@@ -2,7 +2,7 @@
 uses. Told from indentation and line beginnings alone, so that it works for code that does not parse yet."""
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from assistant.languages import language_of
@@ -12,6 +12,8 @@ ABOVE, BELOW = 12, 6
 """Lines of context: what a change uses is mostly written above it."""
 MAX_LINES = 60
 """Of a hunk: with its verdicts about a thousand tokens."""
+GAP = 10
+"""Changes further apart are asked about one by one."""
 MAX_IMPORTS = 8
 _MAX_HEAD = 160
 _MOST_HEADS = 4
@@ -34,6 +36,35 @@ _IMPORTS = {
 _IMPORTS["typescript"] = _IMPORTS["javascript"]
 _IMPORTS["cpp"] = _IMPORTS["c"]
 _IMPORT_WORDS = frozenset({"import", "from", "as", "use", "pub", "crate", "self", "const", "let", "var", "require"})
+
+
+def groups(
+    added: Collection[int], removed: Mapping[int, Sequence[str]], most_lines: int | None = None
+) -> Iterator[tuple[set[int], dict[int, Sequence[str]]]]:
+    """The change of one file in parts, each for one hunk, in the order of the lines.
+
+    Args:
+        added, removed: as for `build`.
+        most_lines: a part that would span more (removed lines counted) is divided; None divides at gaps only.
+    """
+    group: list[int] = []
+    size = 0
+    for number in sorted({*added, *removed}):
+        step = number - group[-1] if group else 1
+        grown = size + step + len(removed.get(number, ()))
+        if group and (step > GAP or (most_lines is not None and grown > most_lines)):
+            yield _part(group, added, removed)
+            group, grown = [], 1 + len(removed.get(number, ()))
+        group.append(number)
+        size = grown
+    if group:
+        yield _part(group, added, removed)
+
+
+def _part(
+    group: Sequence[int], added: Collection[int], removed: Mapping[int, Sequence[str]]
+) -> tuple[set[int], dict[int, Sequence[str]]]:
+    return set(group).intersection(added), {number: removed[number] for number in group if number in removed}
 
 
 def build(

@@ -43,8 +43,6 @@ _TEST = re.compile(
 _VENDORED = re.compile(r"(^|/)(vendor(ed)?|_vendor|third_party|thirdparty|node_modules|site-packages)/")
 _FAR_APART = 2_000
 """Lines from the first change of a file to the last: matching more would take seconds."""
-_HUNK_GAP = 10
-"""Changes further apart are asked about one by one."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +137,7 @@ def reviews(
     old, new = (fix.buggy, fix.fixed) if clean else (fix.fixed, fix.buggy)
     old_lines, new_lines = old.split("\n"), new.split("\n")
     language = language_of(fix.path)
-    for added, removed in _places(*changes(old_lines, new_lines, 1)):
+    for added, removed in review_context.groups(*changes(old_lines, new_lines, 1)):
         said = [new_lines[number - 1] for number in sorted(added)]
         replaced = [line for lines in removed.values() for line in lines]
         if _code(said, language) == _code(replaced, language):
@@ -179,19 +177,6 @@ def _changed(fixed: str, buggy: str) -> int:
     if max(len(one), len(two)) - head - tail > _FAR_APART:
         return _FAR_APART
     return sum(marker != " " for marker, _ in difference(one, two))
-
-
-def _places(added: set[int], removed: dict[int, list[str]]) -> Iterator[tuple[set[int], dict[int, list[str]]]]:
-    """The changes of one file in groups that stand close together."""
-    numbers = sorted({*added, *removed})
-    group: list[int] = []
-    for number in [*numbers, None]:
-        if group and (number is None or number - group[-1] > _HUNK_GAP):
-            inside = set(group)
-            yield added & inside, {at: lines for at, lines in removed.items() if at in inside}
-            group = []
-        if number is not None:
-            group.append(number)
 
 
 def _code(lines: list[str], language: Language | None) -> str:
