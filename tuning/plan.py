@@ -74,6 +74,8 @@ class ExampleOptions:
     """Share of the documents that are also taught as instruction and answer."""
     review_rate: Share = 0.0
     """Share of the documents that are also taught as a diff and its findings."""
+    held_out_operators: tuple[str, ...] = ()
+    """Bug operators (`examples.mutate.OPERATORS`) that seed no example: an evaluation asks for their bugs."""
 
 
 @dataclass(frozen=True)

@@ -69,9 +69,26 @@ def contradiction(plan: Plan) -> tuple[tuple[str, ...], str] | None:
         return ("sweep", "corpus.validation_share"), "a sweep picks by validation, and no file is held out for it"
     if examples.teach_fim and examples.fim_rate == 0:
         return ("examples.teach_fim", "examples.fim_rate"), "teach_fim with fim_rate 0 would teach no infilling"
+    return _review_contradiction(plan) or _lora_contradiction(plan) or _sweep_contradiction(plan)
+
+
+def _review_contradiction(plan: Plan) -> tuple[tuple[str, ...], str] | None:
+    examples = plan.examples
     if examples.task == "review" and examples.review_rate == 0:
         return ("examples.task", "examples.review_rate"), "task review with review_rate 0 would learn no review"
-    return _lora_contradiction(plan) or _sweep_contradiction(plan)
+    if examples.held_out_operators:
+        from tuning.examples.mutate import OPERATORS
+
+        unknown = next((name for name in examples.held_out_operators if name not in OPERATORS), None)
+        if unknown is not None:
+            nearest = difflib.get_close_matches(unknown, OPERATORS, 1, 0)[0]
+            return (
+                ("examples.held_out_operators",),
+                f"{unknown!r} is no bug operator that is known here; the nearest is {nearest!r}",
+            )
+        if len(set(examples.held_out_operators)) == len(OPERATORS):
+            return ("examples.held_out_operators",), "with all bug operators held out, no bug could be seeded"
+    return None
 
 
 def _lora_contradiction(plan: Plan) -> tuple[tuple[str, ...], str] | None:

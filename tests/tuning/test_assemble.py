@@ -13,6 +13,7 @@ from tests.tuning.tiny import make_tokenizer
 from tuning import data as pipeline
 from tuning.corpus.assemble import Surprise, assemble
 from tuning.corpus.document import Document
+from tuning.examples.mutate import OPERATORS
 from tuning.plan import CorpusOptions, ExampleOptions, Plan
 
 PLAN = Plan(steps=1, row_length=128)
@@ -218,3 +219,7 @@ def test_review_examples_come_from_seeded_bugs_and_from_the_history(hone_home, m
     sides = {file.path: file.split for file in data.corpus.files()}
     assert data.counts["review"] > 5
     assert ("fix" in data.counts) == (sides[path] == "train")
+    # No function awaits anything, so the one operator that is left finds no place.
+    others = tuple(name for name in OPERATORS if name != "missing-await")
+    plan = replace(plan, examples=replace(plan.examples, held_out_operators=others))
+    assert not pipeline.prepare([repository], make_tokenizer(), plan).counts.get("review")

@@ -136,6 +136,7 @@ def test_a_file_that_is_no_toml_or_not_there_is_one_line(write, tmp_path: Path):
         (["corpus.replay=0.1"], "set corpus.replay_source"),
         (["examples.teach_fim=true", "examples.fim_rate=0"], "would teach no infilling"),
         (["examples.task=review", "examples.review_rate=0"], "would learn no review"),
+        (['examples.held_out_operators=["wrong-ke"]'], "'wrong-ke' is no bug operator that is known here"),
         (["lora.init=pisa"], "'pisa' is not possible; allowed: default, gaussian, orthogonal, olora, pissa"),
         (["lora.init=pissa_niter_0"], "is not possible"),
         (["lora.init=pissa", "dtype=bfloat16"], "bfloat16 cannot hold exactly"),

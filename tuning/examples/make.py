@@ -11,6 +11,7 @@ from assistant import prompts
 from tuning.corpus.document import Document
 from tuning.corpus.redact import redact
 from tuning.examples import dialogue, fim, fixes, instruct, review
+from tuning.examples.mutate import OPERATORS
 from tuning.examples.plain import Example, windows
 from tuning.plan import Plan
 
@@ -33,6 +34,7 @@ class Maker:
         elif self._options.teach_fim:
             self._fim = fim.taught(tokenizer)
         self._chat: dialogue.ChatFormat | None = None
+        self._operators = [name for name in OPERATORS if name not in self._options.held_out_operators]
 
     def examples(self, document: Document) -> Iterator[tuple[str, Example]]:
         """(kind, example): `code`, `infilling`, `instruction`, `review`, `chat` or `prompt`.
@@ -93,7 +95,9 @@ class Maker:
                 yield from self._written(fixes.reviews(clean, generator))
 
     def _reviews(self, document: Document, generator: Random) -> Iterator[Example]:
-        return self._written(review.reviews(document.path, document.text, document.language, generator))
+        return self._written(
+            review.reviews(document.path, document.text, document.language, generator, self._operators)
+        )
 
     def _written(self, found: Iterable[review.Review]) -> Iterator[Example]:
         for number, one in enumerate(found):
