@@ -61,6 +61,34 @@ class TorchScorer:
                     scores[index] = self._row(hidden[row], ids[row], len(sequences[index]))
         return scores
 
+    def score_choices(
+        self, token_ids: Sequence[int], positions: Sequence[int], choices: Sequence[int]
+    ) -> list[list[float]]:
+        """Natural logarithms of the probabilities of each of `choices` at some positions of `token_ids`, each given all
+        tokens before it; one pass for all of them.
+
+        Args:
+            positions: indices into `token_ids`, from 1.
+
+        Raises:
+            InvalidRequestError: as `score`, or a position has no token before it.
+        """
+        import torch
+
+        self._check(token_ids)
+        self._check(choices)
+        if any(not 1 <= position < len(token_ids) for position in positions):
+            raise InvalidRequestError(f"a position is outside of 1 to {len(token_ids) - 1}")
+        found: list[list[float]] = []
+        with torch.inference_mode():
+            hidden = _backbone(self._model)(input_ids=torch.tensor([list(token_ids)]), use_cache=False)
+            before = hidden.last_hidden_state[0, [position - 1 for position in positions]]
+            head = self._model.get_output_embeddings()
+            for start in range(0, len(positions), _SCORE_ROWS):
+                logits = head(before[start : start + _SCORE_ROWS]).float()
+                found += torch.log_softmax(logits, -1)[:, list(choices)].tolist()
+        return found
+
     def score_text(self, text: str) -> list[float]:
         """`score` of a text's tokens without a beginning token."""
         return self.score(self.tokenize(text))
