@@ -1,0 +1,89 @@
+"""Probabilities of wrong lines, from a scorer that is told what to say and from a real model."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from assistant import review_prompt
+from evals.tasks.review_scores import Scored, claims, figures, score
+from tests.evals.review_cases import bug, case, hunk
+from tests.tuning.tiny import make_tokenizer
+
+TOKENIZER = make_tokenizer()
+END = TOKENIZER.get_vocab()["<|endoftext|>"]
+
+
+class Told:
+    """Says wrong with a given probability at each place, and records what stands before it."""
+
+    def __init__(self, *wrong: float) -> None:
+        self._wrong = wrong
+        self.before: list[str] = []
+
+    def score_choices(
+        self, token_ids: Sequence[int], positions: Sequence[int], choices: Sequence[int]
+    ) -> list[list[float]]:
+        assert len(choices) == 2
+        self.before = [TOKENIZER.decode(list(token_ids[:position])) for position in positions]
+        # Half of the mass is on words that are no verdict.
+        return [[math.log((1 - one) / 2), math.log(one / 2)] for one in self._wrong]
+
+
+def test_each_changed_line_is_asked_about_after_the_lines_above() -> None:
+    chooser = Told(0.1, 0.9, 0.2)
+    found = score(case("a", bug(2), hunk=hunk(3)), chooser, TOKENIZER, END, 4096)
+    assert found is not None
+    assert found.wrong == pytest.approx((0.1, 0.9, 0.2))
+    text, spans = review_prompt.verdicts(hunk(3))
+    # The tiny tokenizer writes the space that begins both verdicts as a token of its own.
+    assert chooser.before == [text[: start + 1] for start, _ in spans]
+    assert found.first_bug == 1
+    assert found.any_wrong == pytest.approx(1 - 0.9 * 0.1 * 0.8)
+    assert score(case("a", hunk=hunk(3)), chooser, TOKENIZER, END, 10) is None
+
+
+def test_lines_below_the_first_wrong_one_are_no_claims() -> None:
+    lines, hunks = claims(
+        [
+            Scored(case("a", bug(2), hunk=hunk(3)), (0.1, 0.9, 0.8)),
+            Scored(case("b", hunk=hunk(2)), (0.2, 0.3)),
+            # The bug is in no changed line: nothing is known of its lines.
+            Scored(case("c", bug(9), hunk=hunk(1)), (0.4,)),
+        ]
+    )
+    assert lines == [(0.1, False), (0.9, True), (0.2, False), (0.3, False)]
+    assert [wrong for _, wrong in hunks] == [True, False, True]
+
+
+def test_figures_of_a_reviewer_that_knows_and_of_one_that_does_not() -> None:
+    cases = [case(str(number), *([bug(1)] if number % 2 else []), hunk=hunk(2)) for number in range(10)]
+    sure, calibrated = figures([Scored(one, (0.9 if one.bugs else 0.1, 0.1)) for one in cases], 0)
+    assert sure["AUC, change wrong or clean"].value == 1
+    assert sure["AUC, line wrong or fine"].value == 1
+    assert sure["top line is the bug"].value == 1
+    assert sure["calibration error"].value == pytest.approx(0.1)
+    assert calibrated is not None
+    even, _ = figures([Scored(one, (0.1, 0.5)) for one in cases], 0)
+    assert even["AUC, change wrong or clean"].value == 0.5
+    assert even["top line is the bug"].value == 0
+    with pytest.raises(ValueError, match="no hunk"):
+        figures([], 0)
+
+
+@pytest.mark.model
+def test_a_real_model_gives_a_probability_for_each_changed_line(embedded_store: Path, embedded_home: Path) -> None:
+    import torch
+
+    from assistant.models import store
+    from evals.bits import load
+
+    torch.set_num_threads(1)
+    base = store.find("smollm2-135m")
+    assert base is not None
+    scorer, tokenizer, end_token = load(store.tuning_form(base), None)
+    found = score(case("a", bug(2), hunk=hunk(4)), scorer, tokenizer, end_token, 2048)  # type: ignore[arg-type]
+    assert found is not None
+    assert len(found.wrong) == 4
+    assert all(0 < one < 1 for one in found.wrong)
