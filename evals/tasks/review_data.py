@@ -144,19 +144,25 @@ def unseen_files(root: Path, records: Sequence[TuningRecord]) -> list[Text]:
 
 
 def trained_operators(manifest: Path) -> frozenset[str]:
-    """The bug operators whose bugs an adapter was shown in training.
+    """The bug operators whose bugs an adapter may have been shown in training: all of them where its manifest does not
+    say, as that of a combined adapter.
 
     Raises:
         HoneError: the manifest cannot be read.
     """
     try:
-        examples = json.loads(manifest.read_text("utf-8"))["configuration"]["examples"]
-        if not examples["review_rate"]:
-            return frozenset()
-        # Runs of versions that could not hold an operator out were shown all of them.
-        return frozenset(OPERATORS) - frozenset(examples.get("held_out_operators", ()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        content = json.loads(manifest.read_text("utf-8"))
+    except (OSError, ValueError) as error:
         raise HoneError(f"cannot read the manifest {manifest}: {error}") from error
+    examples: Any = content
+    for key in ("configuration", "examples"):
+        examples = examples.get(key) if isinstance(examples, dict) else None
+    if not isinstance(examples, dict):
+        return frozenset(OPERATORS)
+    if examples.get("review_rate") == 0:
+        return frozenset()
+    held: Any = examples.get("held_out_operators")
+    return frozenset(OPERATORS).difference(held if isinstance(held, list) else ())
 
 
 def seeded(
