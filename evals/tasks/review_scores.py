@@ -9,6 +9,7 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from assistant import review_prompt
@@ -21,6 +22,8 @@ from tuning.examples import encode
 from tuning.examples.review import Written, tokenized
 
 VERSION = "review-scores@1"
+MAX_TOKENS = 2048
+"""Twice the row that training cuts a hunk to."""
 
 
 class Chooser(Protocol):
@@ -75,6 +78,22 @@ def score(case: Case, chooser: Chooser, tokenizer: Any, end_token: int, most_tok
     read = chooser.score_choices(example.tokens, positions, (fine[shared], wrong[shared]))
     # Of the two words alone: a model that was not tuned for it says mostly something else.
     return Scored(case, tuple(1 / (1 + math.exp(min(ok - bad, 700))) for ok, bad in read))
+
+
+def read(
+    cases: Sequence[Case], folder: Path, adapter: Path | None = None, most_tokens: int = MAX_TOKENS
+) -> list[Scored]:
+    """Each hunk's probabilities by a base's tuning form in fp32; hunks of more than `most_tokens` are left out.
+
+    Raises:
+        HoneError: the model cannot be loaded, or its tokenizer does not tell the verdicts apart.
+    """
+    from evals import bits
+
+    scorer, tokenizer, end_token = bits.load(folder, adapter)
+    chooser: Any = scorer
+    found = (score(case, chooser, tokenizer, end_token, most_tokens) for case in cases)
+    return [one for one in found if one is not None]
 
 
 def claims(scored: Sequence[Scored]) -> tuple[list[tuple[float, bool]], list[tuple[float, bool]]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from assistant import review_prompt
-from evals.tasks.review_scores import Scored, claims, figures, score
+from evals.tasks.review_scores import Scored, claims, figures, read, score
 from tests.evals.review_cases import bug, case, hunk
 from tests.tuning.tiny import make_tokenizer
 
@@ -77,13 +77,11 @@ def test_a_real_model_gives_a_probability_for_each_changed_line(embedded_store: 
     import torch
 
     from assistant.models import store
-    from evals.bits import load
 
     torch.set_num_threads(1)
     base = store.find("smollm2-135m")
     assert base is not None
-    scorer, tokenizer, end_token = load(store.tuning_form(base), None)
-    found = score(case("a", bug(2), hunk=hunk(4)), scorer, tokenizer, end_token, 2048)  # type: ignore[arg-type]
-    assert found is not None
+    (found,) = read([case("a", bug(2), hunk=hunk(4)), case("long", hunk=hunk(60))], store.tuning_form(base), None, 400)
+    assert found.case.id == "a"
     assert len(found.wrong) == 4
     assert all(0 < one < 1 for one in found.wrong)
