@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from math import comb
 from typing import Any
 
 from evals import statistics
@@ -52,13 +51,6 @@ def summarise(
     return {"models": figures, "comparisons": comparisons}
 
 
-def mcnemar(only_first: int, only_second: int) -> float:
-    """The exact two-sided McNemar p-value of discordant pairs; 1 when there are none."""
-    discordant = only_first + only_second
-    tail = sum(comb(discordant, k) for k in range(min(only_first, only_second) + 1)) / 2**discordant
-    return min(1.0, 2 * tail)
-
-
 def _line_figures(rows: Sequence[Mapping[str, Any]], seed: int) -> dict[str, Any]:
     seconds = [float(row["seconds"]) for row in rows if row["seconds"] is not None]
     counted = [row for row in rows if row["prompt_tokens"]]
@@ -91,7 +83,7 @@ def _line_comparison(
     return {
         "edit_similarity": _comparison(similarity),
         "exact_match": _comparison(exact)
-        | {"only_first": only_first, "only_second": only_second, "mcnemar_p": mcnemar(only_first, only_second)},
+        | {"only_first": only_first, "only_second": only_second, "mcnemar_p": statistics.mcnemar(only_first, only_second)},
     }
 
 
