@@ -1,196 +1,163 @@
-"""A report as Markdown, and as the table a terminal shows."""
+"""A report as Markdown, and as what a terminal shows."""
 
-import os
+import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
-from assistant import atomic
-from assistant.errors import HoneError
+from evals.report import words
+from evals.report.schema import RIGHT, Comparison, Decision, ModelResult, Report, TaskReport
 
-_CONTEXT_NAMES = {"without_retrieval": "no retrieval", "with_retrieval": "retrieval"}
+Rows = list[list[str]]
 
 
-def table(report: Mapping[str, Any]) -> list[list[str]]:
-    """Rows of cells, the header first: one column a model, and the change of each further model against the first."""
-    models, comparisons = report["models"], report["comparisons"]
-    several = len(comparisons) > 1
-    changes = [f"change to {comparison['second']}" if several else "change" for comparison in comparisons]
-    rows = [["", *(model["name"] for model in models), *changes]]
-    rows.append(
-        [
-            "bits per byte, held-out files",
-            *(_number(model["bits_per_byte"]) for model in models),
-            *(_relative(comparison["bits_per_byte"]) for comparison in comparisons),
-        ]
-    )
-    for context, label in _CONTEXT_NAMES.items():
-        figures = [model["lines"][context] for model in models]
-        changed = [comparison["lines"][context] for comparison in comparisons]
-        rows += [
-            [
-                f"edit similarity, {label}",
-                *(_number(f["edit_similarity"]) for f in figures),
-                *(_relative(c["edit_similarity"]) for c in changed),
-            ],
-            [
-                f"exact match, {label}",
-                *(_percent(f["exact_match"]) for f in figures),
-                *(
-                    f"{_points(c['exact_match']['difference'])}, p = {c['exact_match']['mcnemar_p']:.3f}"
-                    for c in changed
-                ),
-            ],
-            [f"latency p50 / p95, {label}", *(_latency(f["latency_seconds"]) for f in figures), *("" for _ in changed)],
-        ]
+def table(task: TaskReport) -> Rows:
+    """Cells, the header first: one column a model, and what each comparison says of the figure."""
+    pairs = list(dict.fromkeys((each.before, each.after) for each in task.comparisons))
+    found = {(each.before, each.after, each.figure): each for each in task.comparisons}
+    names = list(dict.fromkeys(name for model in task.models for name in model.figures))
+    heads = ["change" if len(pairs) == 1 else f"change to {after}" for _, after in pairs]
+    rows = [["", *(str(model.facts["name"]) for model in task.models), *heads]]
+    for name in names:
+        shown = [words.with_interval(model.figures[name]) if name in model.figures else "" for model in task.models]
+        changes = [_change(found[(*pair, name)]) if (*pair, name) in found else "" for pair in pairs]
+        rows.append([words.label(name), *shown, *changes])
+    latency = [_latency(model) for model in task.models]
+    if any(latency):
+        rows.append(["latency p50 / p95", *latency, *("" for _ in pairs)])
     return rows
 
 
-def plain(report: Mapping[str, Any]) -> str:
-    """The table in aligned columns, and what it was measured on."""
-    rows = table(report)
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([*lines, "", *_facts(report)]) + "\n"
+def classes(task: TaskReport) -> Rows:
+    """Samples of each error class; with two models or more, how the last column's counts moved from the first's."""
+    found = error_classes(task)
+    if not found:
+        return []
+    rows = [["samples", *(str(model.facts["name"]) for model in task.models)]]
+    first = task.models[0].classes
+    for name in found:
+        counts = [model.classes.get(name, 0) for model in task.models]
+        moved = [f"{count} ({count - first.get(name, 0):+d})" for count in counts[1:]]
+        rows.append([name, str(counts[0]), *moved])
+    return rows
 
 
-def markdown(report: Mapping[str, Any]) -> str:
-    rows = [[_escape(cell) for cell in row] for row in table(report)]
-    lines = [
-        "# Held-out completion and bits per byte",
-        "",
-        _row(rows[0]),
-        _row(["---"] * len(rows[0])),
-        *map(_row, rows[1:]),
-        "",
-    ]
-    lines += [
-        "Brackets hold 95 % intervals. Changes are relative to the first model, paired on the same places or files.",
-        "",
-    ]
-    lines += ["## What was measured", "", *(f"- {_escape(fact)}" for fact in _facts(report)), ""]
-    lines += ["## Models", "", *(f"- {_escape(fact)}" for fact in _model_facts(report)), ""]
-    lines += ["## Machine", "", *(f"- {_escape(fact)}" for fact in _machine_facts(report)), ""]
-    skipped = report["held_out"]["skipped"]
-    if skipped:
-        lines += [
-            "## Held-out files left out",
-            "",
-            *(f"- `{entry['path']}`: {_escape(entry['reason'])}" for entry in skipped),
-            "",
-        ]
+def error_classes(task: TaskReport) -> list[str]:
+    """Right first, then by how many samples of all models are in it."""
+    total: dict[str, int] = {}
+    for model in task.models:
+        for name, count in model.classes.items():
+            total[name] = total.get(name, 0) + count
+    return sorted(total, key=lambda name: (name != RIGHT, -total[name], name))
+
+
+def plain(report: Report) -> str:
+    """Tables in aligned columns, and what they were measured on."""
+    parts = []
+    for task in report.tasks:
+        parts += [task.version, _aligned(table(task))]
+        if found := classes(task):
+            parts.append(_aligned(found))
+        parts.append("\n".join([*task.notes, *_detectable(task)]))
+    if report.gate is not None:
+        parts.append(report.gate.explanation)
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def markdown(report: Report) -> str:
+    """GitHub's dialect; nothing that a model wrote is in it."""
+    lines = ["# Evaluation", ""]
+    if report.gate is not None:
+        lines += _gate(report.gate)
+    for task in report.tasks:
+        lines += [f"## {_escape(task.version)}", "", *_rows(table(task)), ""]
+        lines += ["Brackets hold 95 % intervals; changes are paired, against the first model.", ""]
+        if found := classes(task):
+            lines += [*_rows(found), ""]
+        if calibrated := _calibration(task):
+            lines += [*_rows(calibrated), ""]
+        lines += [*(f"- {_escape(note)}" for note in [*task.notes, *_detectable(task)]), ""]
+        lines += ["<details><summary>Models</summary>", "", *_models(task), "", "</details>", ""]
+    lines += ["## Machine", "", *(f"- {_escape(fact)}" for fact in machine(report)), ""]
     return "\n".join(lines)
 
 
-def write(report: Mapping[str, Any], folder: Path | None) -> None:
-    """Writes report.json and report.md to `folder`; appends the Markdown to `$GITHUB_STEP_SUMMARY` when that is set.
-
-    Raises:
-        HoneError: a file cannot be written.
-    """
-    text = markdown(report)
-    summary = os.environ.get("GITHUB_STEP_SUMMARY")
-    try:
-        if folder is not None:
-            atomic.write_json(folder / "report.json", report)
-            atomic.write_text(folder / "report.md", text)
-        if summary:
-            with open(summary, "a", encoding="utf-8") as file:
-                file.write(text)
-    except OSError as error:
-        raise HoneError(f"cannot write the report: {error.filename or folder}: {error.strerror}") from error
+def gate_table(decision: Decision) -> Rows:
+    rows = [["task", "figure", "decision", "change", "budget", "p of a regression", "adjusted", "p of none"]]
+    for task in decision.tasks:
+        p_values = [words.p_value(p) for p in (task.p_regression, task.p_adjusted, task.p_within)]
+        shown = [words.change(task.difference), words.distance(task.budget, task.difference.unit), *p_values]
+        rows.append([task.task, words.label(task.figure), task.outcome, *shown])
+    return rows
 
 
-def _facts(report: Mapping[str, Any]) -> list[str]:
-    held, settings, machine = report["held_out"], report["settings"], report["environment"]
-    retrieval, budget = settings["retrieval"], settings["budget"]
-    name, commit = Path(report["repository"]["path"]).name, (report["repository"]["commit"] or "no commit")[:12]
-    scored = ", ".join(sorted({f"{model['scored_bytes']:,}" for model in report["models"]}))
-    facts = [
-        f"repository {name} at {commit}: {held['files']} held-out files, {held['bytes']:,} bytes, "
-        "none of them trained on",
-        f"bits per byte: {held['scored_files']} files, {scored} bytes, windows of {settings['window_tokens']} tokens, "
-        "fp32; interval by bootstrap over files",
-        f"single-line completion: {held['places']} places in {held['place_files']} files, greedy, at most "
-        f"{settings['max_tokens']} tokens, prompts of at most {budget['prompt']} tokens; similarity is "
-        "1 - Levenshtein / longer length, bootstrap over places; exact match with Wilson interval and exact McNemar p",
-        f"retrieval: {retrieval['method']}, {retrieval['files']} files in {retrieval['chunks']} chunks of "
-        f"{retrieval['chunk_lines']} lines, at most {budget['snippet_count']} chunks and {budget['snippets']} tokens; "
-        f"the file itself and all held-out files are hidden; {_snippets_shown(report)}",
-        f"seed {settings['seed']}, load average {machine['load_average'][0]} at the start and "
-        f"{machine['load_average_at_end'][0]} at the end",
-    ]
-    if held["skipped"]:
-        names = ", ".join(entry["path"] for entry in held["skipped"][:3])
-        facts.append(f"{len(held['skipped'])} held-out files left out, as they changed or cannot be read: {names}")
-    if held["from_commit"]:
-        count = len(held["from_commit"])
-        facts.append(f"{count} held-out files are taken from the commit, since the working files changed")
-    if report["samples"]["resumed"]:
-        facts.append(f"{report['samples']['resumed']} samples come from an earlier run, their latency too")
-    return facts
+def _gate(decision: Decision) -> list[str]:
+    return ["## Gate", "", _escape(decision.explanation), "", *_rows(gate_table(decision)), ""]
 
 
-def _snippets_shown(report: Mapping[str, Any]) -> str:
-    lines = [model["lines"]["with_retrieval"] for model in report["models"]]
-    counts = sorted({line["places_with_snippets"] for line in lines})
-    return f"something was shown at {' or '.join(map(str, counts))} of {lines[0]['places']} places"
+def _change(comparison: Comparison) -> str:
+    relative = comparison.relative
+    shown = words.relative(relative) if relative else words.change(comparison.difference)
+    return shown if comparison.p is None else f"{shown}, {words.p_value(comparison.p)}"
 
 
-def _model_facts(report: Mapping[str, Any]) -> list[str]:
-    facts = []
-    for model in report["models"]:
-        base, name = model["base"], model["name"]
-        adapter = f", adapter {model['adapter']['digest']}" if model["adapter"] else ""
-        facts.append(f"{name}: base {base['name']}, weights {base['weights']}, tokenizer {base['tokenizer']}{adapter}")
-        for context, label in _CONTEXT_NAMES.items():
-            lines = model["lines"][context]
-            parts = [
-                f"{name}, {label}: {' and '.join(lines['mode'])} mode",
-                f"{lines['stopped']:.0%} of answers ended by themselves",
-            ]
-            if lines["cached_share"] is not None:
-                parts.append(f"{lines['prompt_tokens_mean']:.0f} prompt tokens on average")
-                parts.append(f"{lines['cached_share']:.0%} of them cached")
-            facts.append(", ".join([*parts, f"prompts {lines['prompts_sha256']}"]))
-    return facts
-
-
-def _machine_facts(report: Mapping[str, Any]) -> list[str]:
-    found = report["environment"]
-    memory = f"{found['memory_bytes'] / 2**30:.1f} GiB"
+def _detectable(task: TaskReport) -> list[str]:
     return [
-        f"{found['processor']}, {found['physical_cores']} physical cores, {memory}, {found['platform']}",
-        f"engine {found['engine']}, {found['threads']} threads",
-        ", ".join(f"{name} {version}" for name, version in found["versions"].items()),
+        f"{words.label(each.figure)}, {each.after} against {each.before}: true differences from "
+        f"{words.distance(each.detectable, each.difference.unit)} are found in 80 % of cases ({each.difference.method})"
+        for each in task.comparisons
+        if each.detectable is not None
     ]
 
 
-def _number(estimate: Mapping[str, float]) -> str:
-    return f"{estimate['value']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"
+def _latency(model: ModelResult) -> str:
+    from evals.metrics import percentile
+
+    seconds = model.latency_seconds
+    if not seconds:
+        return ""
+    return " / ".join(words.quantity(percentile(seconds, share), "seconds") for share in (0.5, 0.95))
 
 
-def _percent(estimate: Mapping[str, float]) -> str:
-    return f"{estimate['value']:.1%} [{estimate['low']:.1%}, {estimate['high']:.1%}]"
+def _calibration(task: TaskReport) -> Rows:
+    found = [(model, model.calibration) for model in task.models if model.calibration]
+    if not found:
+        return []
+    rows = [["calibration", "expected error", "stated -> observed (samples)"]]
+    for model, calibration in found:
+        bins = ", ".join(f"{each.stated:.0%} -> {each.observed:.0%} ({each.count})" for each in calibration.bins)
+        rows.append([str(model.facts["name"]), f"{calibration.expected_error:.3f}", bins])
+    return rows
 
 
-def _relative(comparison: Mapping[str, Any]) -> str:
-    estimate = comparison["relative"]
-    return (
-        f"{estimate['value']:+.1%} [{estimate['low']:+.1%}, {estimate['high']:+.1%}]"
-        if estimate
-        else "no relative change (first is 0)"
+def _models(task: TaskReport) -> list[str]:
+    return [f"- {_escape(', '.join(_flat(model.facts)))}" for model in task.models]
+
+
+def machine(report: Report) -> list[str]:
+    """What ran the evaluation, a fact a line."""
+    ran = f"untrusted code ran in: {report.sandbox}" if report.sandbox else "no untrusted code was run"
+    return [f"hone {report.hone}, {report.created}", ran, *_flat(report.environment)]
+
+
+def _flat(facts: Mapping[str, object], prefix: str = "") -> list[str]:
+    found = []
+    for name, value in facts.items():
+        if isinstance(value, Mapping):
+            found += _flat(value, f"{prefix}{name} ")
+        elif value is not None:
+            found.append(f"{prefix}{words.label(name)}: {value}")
+    return found
+
+
+def _aligned(rows: Rows) -> str:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     )
 
 
-def _points(estimate: Mapping[str, float]) -> str:
-    return f"{100 * estimate['value']:+.1f} [{100 * estimate['low']:+.1f}, {100 * estimate['high']:+.1f}] points"
-
-
-def _latency(seconds: Mapping[str, float] | None) -> str:
-    if seconds is None:
-        return "not measured"
-    return f"{1000 * seconds['p50']:.0f} / {1000 * seconds['p95']:.0f} ms"
+def _rows(rows: Rows) -> list[str]:
+    head, *body = [[_escape(cell) for cell in row] for row in rows]
+    return [_row(head), _row(["---"] * len(head)), *map(_row, body)]
 
 
 def _row(cells: Sequence[str]) -> str:
@@ -198,4 +165,8 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def _escape(text: str) -> str:
-    return text.replace("|", "\\|")
+    """One line that Markdown shows as it is: no markup, no link, no HTML, no further cell."""
+    one_line = re.sub(r"[\x00-\x08\x0e-\x1b\x7f]", "\ufffd", re.sub(r"\s+", " ", text))
+    one_line = one_line.replace("&", "&amp;")
+    one_line = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", one_line)
+    return re.sub(r"([\\`*|]|(?<=\])\()", r"\\\1", one_line)

@@ -1,6 +1,7 @@
 """From measurements to figures with intervals, and what a second model changes against the first."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -17,7 +18,7 @@ def summarise(
     scored: Mapping[str, Sequence[Mapping[str, Any]]],
     seed: int,
 ) -> dict[str, Any]:
-    """The `models` and `comparisons` parts of a report.
+    """The `models` and `comparisons` parts of a report, and `rows`, the judged samples as they are given.
 
     Args:
         models: facts of each model, `digest` among them; the first one is the reference of all comparisons.
@@ -48,7 +49,7 @@ def summarise(
         }
         for second in models[1:]
     ]
-    return {"models": figures, "comparisons": comparisons}
+    return {"models": figures, "comparisons": comparisons, "rows": lines}
 
 
 def _line_figures(rows: Sequence[Mapping[str, Any]], seed: int) -> dict[str, Any]:
@@ -76,23 +77,45 @@ def _line_comparison(
     first: Sequence[Mapping[str, Any]], second: Sequence[Mapping[str, Any]], seed: int
 ) -> dict[str, Any]:
     pairs = list(zip(first, second, strict=True))
-    only_first = sum(a["exact"] and not b["exact"] for a, b in pairs)
-    only_second = sum(b["exact"] and not a["exact"] for a, b in pairs)
+    outcomes = Counter((bool(a["exact"]), bool(b["exact"])) for a, b in pairs)
+    only_first, only_second = outcomes[True, False], outcomes[False, True]
     exact = statistics.compare_means([float(a["exact"]) for a, _ in pairs], [float(b["exact"]) for _, b in pairs], seed)
     similarity = statistics.compare_means(_column(first, "similarity"), _column(second, "similarity"), seed)
     return {
-        "edit_similarity": _comparison(similarity),
+        "edit_similarity": _comparison(similarity) | {"clusters": _clusters(pairs, "similarity")},
         "exact_match": _comparison(exact)
-        | {"only_first": only_first, "only_second": only_second, "mcnemar_p": statistics.mcnemar(only_first, only_second)},
+        | {
+            "only_first": only_first,
+            "only_second": only_second,
+            "mcnemar_p": statistics.mcnemar(only_first, only_second),
+            "outcomes": [outcomes[True, True], only_first, only_second, outcomes[False, False]],
+            "detectable": statistics.detectable_share(len(pairs), (only_first + only_second) / len(pairs)),
+            "clusters": _clusters(pairs, "exact"),
+        },
     }
 
 
 def _bits_comparison(
     first: Sequence[Mapping[str, Any]], second: Sequence[Mapping[str, Any]], seed: int
 ) -> dict[str, Any]:
-    return _comparison(
+    found = _comparison(
         statistics.compare_ratios(_column(first, "bits"), _column(second, "bits"), _column(first, "bytes"), seed)
     )
+    return found | {"clusters": _clusters(list(zip(first, second, strict=True)), "bits", "bytes")}
+
+
+def _clusters(
+    pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], top: str, bottom: str | None = None
+) -> list[list[float]]:
+    """A row for each file: numerator and denominator of the first model and of the second one. Places of one file are
+    not independent, so a test draws files."""
+    found: dict[str, list[float]] = {}
+    for one, other in pairs:
+        sums = found.setdefault(one["path"], [0.0] * 4)
+        for start, row in ((0, one), (2, other)):
+            sums[start] += float(row[top])
+            sums[start + 1] += float(row[bottom]) if bottom else 1.0
+    return list(found.values())
 
 
 def _comparison(comparison: statistics.Comparison) -> dict[str, Any]:

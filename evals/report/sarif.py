@@ -1,0 +1,97 @@
+"""What models found in reviews, as SARIF 2.1.0 (OASIS Standard, 27 March 2020): a run for each model."""
+
+import json
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import quote
+
+from evals.report.schema import ModelResult, Report, TaskReport
+
+SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+
+
+def sarif(report: Report) -> str | None:
+    """The findings of every sample whose verdict lists some in `extra`: `path`, and `findings` with `line`, `last`,
+    `bug_class`, `reason` and `fix` (lines), and where it is known `confidence` (0 to 1); `findings` is null where an
+    answer could not be read.
+
+    None when no sample lists any, not even an empty list: nothing was reviewed.
+    """
+    runs = [
+        _run(report, task, model)
+        for task in report.tasks
+        for model in task.models
+        if any(_reviewed(row) for row in task.samples)
+    ]
+    if not runs:
+        return None
+    return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": runs}, indent=2, ensure_ascii=False) + "\n"
+
+
+def _reviewed(row: Mapping[str, Any]) -> bool:
+    return "findings" in row["verdict"]["extra"]
+
+
+def _run(report: Report, task: TaskReport, model: ModelResult) -> dict[str, Any]:
+    name = model.facts["name"]
+    rows = [row for row in task.samples if row["name"] == name and _reviewed(row)]
+    found = [(row, finding) for row in rows for finding in row["verdict"]["extra"]["findings"] or ()]
+    rules = sorted({finding["bug_class"] for _, finding in found})
+    return {
+        "tool": {
+            "driver": {
+                "name": "Hone",
+                "version": report.hone,
+                "rules": [{"id": rule, "shortDescription": {"text": rule.replace("-", " ")}} for rule in rules],
+            }
+        },
+        "automationDetails": {"id": f"hone/{task.name}/{name}/"},
+        "invocations": [{"executionSuccessful": True, "endTimeUtc": _utc(report.created)}],
+        "columnKind": "unicodeCodePoints",
+        "results": [_result(row, finding, rules) for row, finding in found],
+        "properties": {"model": name, "digest": model.facts["digest"], "task": task.version},
+    }
+
+
+def _result(row: Mapping[str, Any], finding: Mapping[str, Any], rules: list[str]) -> dict[str, Any]:
+    region: dict[str, Any] = {"startLine": max(1, finding["line"])}
+    if finding["last"] > finding["line"]:
+        region["endLine"] = finding["last"]
+    properties = {"item": row["item"]}
+    if finding.get("confidence") is not None:
+        properties["confidence"] = finding["confidence"]
+    location = {"uri": _uri(row["verdict"]["extra"]["path"])}
+    result = {
+        "ruleId": finding["bug_class"],
+        "ruleIndex": rules.index(finding["bug_class"]),
+        "level": "warning",
+        "message": {"text": finding["reason"] or finding["bug_class"]},
+        "locations": [{"physicalLocation": {"artifactLocation": location, "region": region}}],
+        "partialFingerprints": {"hone/v1": f"{row['item']}:{finding['line']}:{finding['bug_class']}"},
+        "properties": properties,
+    }
+    if finding["fix"]:
+        result["fixes"] = [
+            {
+                "description": {"text": "Suggested by the model"},
+                "artifactChanges": [
+                    {
+                        "artifactLocation": location,
+                        "replacements": [
+                            {"deletedRegion": region, "insertedContent": {"text": "\n".join(finding["fix"])}}
+                        ],
+                    }
+                ],
+            }
+        ]
+    return result
+
+
+def _uri(path: str) -> str:
+    """Relative to the repository's root."""
+    return quote(PurePosixPath(path).as_posix().lstrip("/"))
+
+
+def _utc(created: str) -> str:
+    return created.replace("+00:00", "Z")
