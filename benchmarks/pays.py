@@ -65,6 +65,7 @@ def _one(name: str, folder: Path, seed: str, arguments: argparse.Namespace) -> t
         # One folder for all seeds: the base's completions are made once.
         *("--prompt-tokens", str(arguments.prompt_tokens), "--engine", "torch", "--out", str(OUT / name), "--json"),
     )
+    report = report["tasks"][0]["details"]
     (OUT / f"{adapter}.json").write_text(json.dumps(report), "utf-8")
     (compared,) = report["comparisons"]
     bits = compared["bits_per_byte"]["relative"]["value"]

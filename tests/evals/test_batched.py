@@ -15,7 +15,7 @@ from assistant.engines.torch_batch import TorchBatch
 from assistant.errors import HoneError
 from evals.batched import open_batched
 from evals.environment import describe_torch
-from evals.report import markdown
+from evals.report import markdown, repo
 from evals.run import Options, evaluate
 from tests.evals.eval_fixtures import VOCABULARY, UniformScorer, load_tokenizer, register, samples_of, write_base
 
@@ -155,7 +155,7 @@ def test_an_evaluation_by_torch_keeps_its_samples_and_measures_no_latency(
     assert {sample["model"] for sample in completed} == {str(base), tuned.id}
     assert all(sample["seconds"] is None and sample["prompt_tokens"] for sample in completed)
     assert "torch" in first["environment"]["engine"]  # type: ignore[index]
-    assert "not measured" in markdown.plain(first)
+    assert "not measured" in markdown.plain(repo.report(first))
     # One sample is lost; only that one is made again, in the company that it had.
     file = tmp_path / "out" / "samples.jsonl"
     file.write_text("".join(line for line in file.read_text().splitlines(keepends=True)[1:]))

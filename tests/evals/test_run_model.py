@@ -119,8 +119,9 @@ def test_an_adapter_that_does_nothing_changes_no_figure(
     command = command_for(root)
     done = hone(embedded_home, tmp_path, *command, "--json")
     assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout)
-    plain, idle = report["models"]
+    printed = json.loads(done.stdout)
+    assert printed["schema_version"] == 2
+    plain, idle = printed["tasks"][0]["details"]["models"]
     assert idle["name"] == version.id
     assert 0.3 < plain["bits_per_byte"]["value"] < 3.0
     assert idle["bits_per_byte"]["value"] == pytest.approx(plain["bits_per_byte"]["value"], rel=1e-5)
@@ -131,7 +132,7 @@ def test_an_adapter_that_does_nothing_changes_no_figure(
         plain["lines"]["with_retrieval"]["prompt_tokens_mean"]
         > plain["lines"]["without_retrieval"]["prompt_tokens_mean"]
     )
-    assert json.loads((tmp_path / "out" / "report.json").read_text()) == report
+    assert json.loads((tmp_path / "out" / "report.json").read_text()) == printed
     count = len(samples_of(tmp_path / "out"))
     again = hone(embedded_home, tmp_path, *command)
     assert again.returncode == 0, again.stderr

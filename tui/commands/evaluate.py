@@ -38,7 +38,8 @@ def evaluate(
     if engine not in ENGINES:
         raise UsageError(f"there is no engine {engine!r}; there are: {', '.join(ENGINES)}")
     from assistant.client import connect
-    from evals.report import markdown
+    from evals.report import markdown, repo, schema
+    from evals.report.write import write
     from evals.run import Options
     from evals.run import evaluate as run
 
@@ -52,9 +53,9 @@ def evaluate(
             from tuning.model.load import fastest_dtype
 
             dtype = str(fastest_dtype(torch.device("cpu"))).removeprefix("torch.")
-            report = run(options, lambda name: open_batched(name, dtype), engine=describe_torch(dtype))
+            found = run(options, lambda name: open_batched(name, dtype), engine=describe_torch(dtype))
         else:
-            report = run(options, lambda name: connect(model=name))
+            found = run(options, lambda name: connect(model=name))
     except KeyboardInterrupt:
         kept = (
             f"what was measured is kept in {out}; the same command goes on from there"
@@ -63,10 +64,11 @@ def evaluate(
         )
         typer.echo(f"\nhone: stopped; {kept}", err=True)
         raise typer.Exit(130) from None
-    markdown.write(report, out)
+    report = repo.report(found)
+    write(report, out)
     if as_json:
-        typer.echo(json.dumps(report, ensure_ascii=False))
+        typer.echo(json.dumps(schema.to_json(report), ensure_ascii=False))
     else:
         typer.echo(markdown.plain(report))
     if out:
-        typer.echo(f"report: {out / 'report.md'}", err=True)
+        typer.echo(f"report: {out / 'report.html'}", err=True)
