@@ -10,7 +10,12 @@ import pytest
 
 from assistant.errors import HoneError
 from evals.errors import NotHeldOutError
-from evals.report import markdown
+from evals.gate import decide
+from evals.gate_inputs import Measured, Wanted
+from evals.report import json as json_report
+from evals.report import markdown, repo
+from evals.report.schema import from_json, to_json
+from evals.report.write import write
 from evals.run import PROMPT_TOKENS, Options, evaluate
 from tests.assistant.completion_fakes import FakeClient
 from tests.evals.eval_fixtures import UniformScorer, load_tokenizer, register, samples_of, write_base
@@ -170,9 +175,14 @@ def test_reports_are_written_as_json_markdown_and_job_summary(
     summary = tmp_path / "summary.md"
     summary.write_text("before\n")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
-    report = world.run()
-    markdown.write(report, tmp_path / "out")
-    assert json.loads((tmp_path / "out" / "report.json").read_text()) == report
+    found = world.run()
+    report = repo.report(found)
+    write(report, tmp_path / "out")
+    assert json_report.read(tmp_path / "out" / "report.json") == report
+    # What the task reports in its own form can be read as ever, under the task.
+    details = json.loads((tmp_path / "out" / "report.json").read_text())["tasks"][0]["details"]
+    assert details == {name: value for name, value in found.items() if name != "rows"}
+    assert details["models"][1]["bits_per_byte"]["value"] == pytest.approx(3.0)
     text = (tmp_path / "out" / "report.md").read_text()
     assert summary.read_text() == "before\n" + text
     for fact in (
@@ -191,10 +201,43 @@ def test_reports_are_written_as_json_markdown_and_job_summary(
     assert "bits per byte" in markdown.plain(report)
 
 
+def test_the_report_is_a_task_that_the_gate_can_decide_on(world: World) -> None:
+    report = repo.report(world.run(limit=100))
+    (task,) = report.tasks
+    assert from_json(json.dumps(to_json(report))) == report
+    assert [comparison.figure for comparison in task.comparisons] == list(task.models[0].figures)
+    for comparison in task.comparisons:
+        # Places of one file are drawn together.
+        assert len(comparison.clusters) == 2
+        totals = [sum(column) for column in zip(*comparison.clusters, strict=True)]
+        assert totals[2] / totals[3] - totals[0] / totals[1] == pytest.approx(comparison.difference.value)
+    assert len(task.samples) == 2 * 2 * task.details["held_out"]["places"]  # type: ignore[index]
+    assert {row["name"] for row in task.samples} == {str(world.base), world.tuned.id}
+    measured = Measured(report, task, world.tuned.id, str(world.base), Path("report.json"))
+    decision = decide({"repo": measured}, [Wanted("repo", "exact_match_without_retrieval", 0.0)])
+    # Two files are too few to decide on.
+    assert decision.outcome == "inconclusive"
+
+
+def test_a_report_of_the_first_schema_is_still_read(world: World, tmp_path: Path) -> None:
+    old = {name: value for name, value in world.run().items() if name != "rows"}
+    for comparison in old["comparisons"]:
+        comparison["bits_per_byte"].pop("clusters")
+        for lines in comparison["lines"].values():
+            lines["edit_similarity"].pop("clusters")
+            for name in ("clusters", "outcomes", "detectable"):
+                lines["exact_match"].pop(name)
+    (tmp_path / "report.json").write_text(json.dumps(old))
+    read = json_report.read(tmp_path / "report.json")
+    assert read.tasks[0].models[1].figures["bits_per_byte"].value == pytest.approx(3.0)
+    assert read.tasks[0].samples == ()
+    assert "bits per byte" in markdown.plain(read)
+
+
 def test_one_model_alone_is_reported_without_comparison(world: World) -> None:
     report = world.run(models=("tuned",))
     assert report["comparisons"] == []
-    assert "exact match" in markdown.plain(report)
+    assert "exact match" in markdown.plain(repo.report(report))
 
 
 def test_exact_matches_are_found(world: World) -> None:
@@ -239,7 +282,7 @@ def test_a_changed_held_out_file_is_named_in_the_report(world: World) -> None:
     report = world.run()
     assert report["held_out"]["skipped"] == [{"path": "lib/other.py", "reason": "changed since it was held out"}]
     assert report["held_out"]["from_commit"] == ["lib/held.py"]
-    assert "lib/other.py" in markdown.markdown(report)
+    assert "lib/other.py" in markdown.markdown(repo.report(report))
 
 
 def _versions(name: str) -> list[Any]:

@@ -1,0 +1,217 @@
+"""`hone gate`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import click
+import typer
+from typer.core import TyperCommand
+
+if TYPE_CHECKING:
+    from evals.gate_inputs import Measured, Wanted
+    from evals.report.schema import Decision, Report
+
+FAULT = 3
+"""Exit code of everything that is no decision; 1 and 2 are decisions."""
+
+
+class GateCommand(TyperCommand):
+    """A command line that cannot be read ends with 3: click's own 2 would say that the measurement was inconclusive."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except click.UsageError as error:
+            error.exit_code = FAULT  # type: ignore[misc]
+            raise
+
+
+def gate(
+    candidate: Annotated[str, typer.Argument(metavar="CANDIDATE", help="The model that may be promoted.")],
+    against: Annotated[str, typer.Option("--against", metavar="M", help="The model that it would replace.")],
+    *,
+    tasks: Annotated[
+        str,
+        typer.Option(metavar="T,...", help="TASK, TASK=BUDGET or TASK:FIGURE=BUDGET. Default: all in the reports."),
+    ] = "",
+    reports: Annotated[
+        Path | None,
+        typer.Option("--report", metavar="DIR", help="Read reports here; what is missing is measured and kept here."),
+    ] = None,
+    max_regression: Annotated[
+        float, typer.Option(min=0, help="How much worse a task may get, in its figure's unit (0.02: two points).")
+    ] = 0.0,
+    max_forgetting: Annotated[
+        float | None,
+        typer.Option(min=0, help="The same for general tasks (humaneval, mbpp, infill). Default: --max-regression."),
+    ] = None,
+    alpha: Annotated[
+        float, typer.Option(min=1e-6, max=0.5, help="Level of the tests and of the false-discovery rate.")
+    ] = 0.05,
+    run: Annotated[bool, typer.Option("--run/--no-run", help="Measure what no report holds.")] = True,
+    repository: Annotated[
+        Path | None, typer.Option("--repo", metavar="PATH", help="For repository tasks that are measured.")
+    ] = None,
+    data: Annotated[
+        list[str] | None, typer.Option(metavar="TASK=PATH", help="Data of a task that is measured. Repeat it.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Items of each task that is measured.")] = None,
+    samples: Annotated[int | None, typer.Option(min=1, help="Samples of each item of generation tasks.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Chooses items and resamples.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the decision as one JSON object.")] = False,
+) -> None:
+    """Decide whether CANDIDATE may replace M.
+
+    Exit code 0: better or equal, within the budgets; 1: a regression; 2: inconclusive; 3: no decision could be made.
+    """
+    import tempfile
+    import traceback
+
+    from assistant.errors import HoneError
+
+    try:
+        with tempfile.TemporaryDirectory(prefix="hone-gate-") as temporary:
+            folder = reports if reports is not None else Path(temporary)
+            measure = _Measure(repository, _data(data or []), limit, samples, seed) if run else None
+            decision = _gate(candidate, against, tasks, folder, (max_regression, max_forgetting), alpha, measure, seed)
+            _print(decision, folder if reports is not None else None, as_json)
+    except KeyboardInterrupt:
+        typer.echo("\nhone: stopped; what was measured is kept in --report, the same command goes on", err=True)
+        raise typer.Exit(130) from None
+    except HoneError as error:
+        typer.echo(f"hone: {error}", err=True)
+        raise typer.Exit(FAULT) from error
+    except Exception as error:
+        # Python's own exit code for this is 1, which would say that the candidate is a regression.
+        traceback.print_exc()
+        raise typer.Exit(FAULT) from error
+    raise typer.Exit(decision.exit_code)
+
+
+def _gate(
+    candidate: str,
+    against: str,
+    tasks: str,
+    folder: Path,
+    budgets: tuple[float, float | None],
+    alpha: float,
+    measure: "_Measure | None",
+    seed: int,
+) -> "Decision":
+    from assistant.errors import HoneError, UsageError
+    from evals import gate_inputs
+    from evals.gate import decide
+    from evals.report.write import write
+
+    one, other = gate_inputs.known(candidate), gate_inputs.known(against)
+    if one.digest is not None and one.digest == other.digest:
+        raise UsageError(f"{candidate} and {against} are the same model")
+    found = gate_inputs.reports(folder)
+    text = tasks or ",".join(gate_inputs.compared(found, one, other))
+    if not text:
+        raise UsageError(f"no report in {folder} compares {candidate} with {against}; name what to measure by --tasks")
+    wanted = gate_inputs.wanted(text, *budgets)
+    measured: dict[str, Measured] = {}
+    for each in wanted:
+        present = gate_inputs.find(found, each.task, one, other)
+        if present is None and measure is not None:
+            measure.run(each, candidate, against, folder / gate_inputs.folder_name(each.task))
+            present = gate_inputs.find(gate_inputs.reports(folder), each.task, one, other)
+        if present is None:
+            raise HoneError(
+                f"no report in {folder} compares {candidate} with {against} on {each.task}, in the versions that they "
+                "are now"
+            )
+        measured[each.task] = present
+    decision = decide(measured, wanted, alpha, seed)
+    write(_whole(list(measured.values()), decision), folder / gate_inputs.OUTPUT)
+    return decision
+
+
+def _whole(measured: "list[Measured]", decision: "Decision") -> "Report":
+    """One report of all tasks with the decision, on the newest report's machine."""
+    from dataclasses import replace
+    from datetime import UTC, datetime
+
+    newest = max((each.report for each in measured), key=lambda report: report.created)
+    rungs = sorted({each.report.sandbox for each in measured if each.report.sandbox})
+    return replace(
+        newest,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        sandbox=", ".join(rungs) or None,
+        tasks=tuple(each.task for each in measured),
+        gate=decision,
+    )
+
+
+class _Measure:
+    """Measures a task with `hone eval`, in a process of its own; says which command that is."""
+
+    def __init__(
+        self, repository: Path | None, data: dict[str, str], limit: int | None, samples: int | None, seed: int
+    ) -> None:
+        self._repository, self._data = repository, data
+        self._limit, self._samples, self._seed = limit, samples, seed
+
+    def run(self, wanted: "Wanted", candidate: str, against: str, out: Path) -> None:
+        """
+        Raises:
+            HarnessError: it failed; it said why on standard error.
+            KeyboardInterrupt: it was interrupted.
+        """
+        import os
+        import shlex
+        import subprocess
+        import sys
+
+        from evals.errors import HarnessError
+
+        arguments = ["eval", wanted.task, "--model", against, "--model", candidate, "--out", str(out)]
+        arguments += ["--seed", str(self._seed)]
+        if self._repository is not None and wanted.task.startswith(("repo", "review")):
+            arguments += ["--repo", str(self._repository)]
+        if wanted.task in self._data:
+            arguments += ["--data", self._data[wanted.task]]
+        if self._limit is not None:
+            arguments += ["--limit", str(self._limit)]
+        if self._samples is not None and wanted.task != "repo":
+            arguments += ["--samples", str(self._samples)]
+        typer.echo(f"$ hone {shlex.join(arguments)}", err=True)
+        # The step summary gets the whole report once, from the gate.
+        environment = {name: value for name, value in os.environ.items() if name != "GITHUB_STEP_SUMMARY"}
+        # -P: a folder `tui` where the user stands is not this program.
+        command = [sys.executable, "-P", "-m", "tui", *arguments]
+        done = subprocess.run(command, stdout=subprocess.DEVNULL, env=environment, check=False)
+        if done.returncode == 130:
+            raise KeyboardInterrupt
+        if done.returncode:
+            raise HarnessError(f"{wanted.task} could not be measured: hone eval ended with {done.returncode}")
+
+
+def _data(given: list[str]) -> dict[str, str]:
+    from assistant.errors import UsageError
+
+    found = {}
+    for each in given:
+        task, equals, path = each.partition("=")
+        if not task or not equals or not path:
+            raise UsageError(f"--data {each!r}: write TASK=PATH, such as mbpp=mbpp.jsonl")
+        found[task] = path
+    return found
+
+
+def _print(decision: "Decision", folder: Path | None, as_json: bool) -> None:
+    import json
+    from dataclasses import asdict
+
+    from assistant import atomic
+    from evals.gate_inputs import OUTPUT
+    from evals.report.schema import SCHEMA_VERSION
+
+    told = {"schema_version": SCHEMA_VERSION, "exit_code": decision.exit_code, **asdict(decision)}
+    if folder is not None:
+        atomic.write_json(folder / OUTPUT / "decision.json", told)
+        typer.echo(f"report: {folder / OUTPUT / 'report.html'}", err=True)
+    typer.echo(json.dumps(told, ensure_ascii=False) if as_json else decision.explanation)
