@@ -71,7 +71,8 @@ def reason(tested: TaskDecision, outcome: TaskOutcome, units: int, alpha: float)
         over = f"by more than the budget of {budget}" if tested.budget else "and no loss is allowed"
         return f"On {where} it is worse {over}: {tail}, {p_value(tested.p_adjusted)} after adjustment for all tasks."
     if units < smallest_decisive(alpha):
-        return f"On {where} {units} groups are too few to show anything at alpha {alpha:g}: {tail}."
+        few = f"{units} group is" if units == 1 else f"{units} groups are"
+        return f"On {where} {few} too few to show anything at alpha {alpha:g}: {tail}."
     found = "" if tested.detectable is None else f"; it can find differences from {distance(tested.detectable, unit)}"
     question = f"any loss is within the budget of {budget}" if tested.budget else "it is worse or better"
     return f"On {where} it stays open whether {question}: {tail}{found}{_needed(tested)}."

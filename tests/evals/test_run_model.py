@@ -31,10 +31,10 @@ CODE = "\n\n".join(
 )
 
 
-def write_idle_adapter(folder: Path) -> Path:
+def write_idle_adapter(folder: Path, seed: int = 0) -> Path:
     """A LoRA on the first layer's v projection, in both forms, whose B is zero: it changes nothing."""
     folder.mkdir(parents=True)
-    a = np.random.default_rng(0).standard_normal((RANK, HIDDEN)).astype(np.float32)
+    a = np.random.default_rng(seed).standard_normal((RANK, HIDDEN)).astype(np.float32)
     b = np.zeros((KEY_VALUE, RANK), dtype=np.float32)
     name = "base_model.model.model.layers.0.self_attn.v_proj"
     save_file({f"{name}.lora_A.weight": a, f"{name}.lora_B.weight": b}, folder / "adapter_model.safetensors")
@@ -138,6 +138,35 @@ def test_an_adapter_that_does_nothing_changes_no_figure(
     assert again.returncode == 0, again.stderr
     assert "bits per byte" in again.stdout
     assert len(samples_of(tmp_path / "out")) == count
+
+
+def test_the_gate_measures_what_no_report_holds_and_reads_it_the_next_time(
+    embedded_home: Path, tuned_repository: tuple[Path, AdapterVersion], tmp_path: Path
+) -> None:
+    root, version = tuned_repository
+    asked = ["gate", "idle", "--against", "smollm2-135m", "--tasks", "repo:exact_match_with_retrieval=0.02"]
+    asked += ["--repo", str(root), "--limit", "3", "--report", "out", "--json"]
+    done = hone(embedded_home, tmp_path, *asked)
+    assert done.returncode == 2, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["candidate"], told["against"]) == (version.id, "smollm2-135m")
+    assert told["tasks"][0]["difference"]["value"] == 0.0
+    assert "1 group is too few" in told["explanation"]
+    assert "$ hone eval repo" in done.stderr
+    again = hone(embedded_home, tmp_path, *asked, "--no-run")
+    assert again.returncode == 2, again.stderr
+    assert json.loads(again.stdout) == told
+    page = (tmp_path / "out" / "gate" / "report.html").read_text("utf-8")
+    assert "lib/ops.py" in page
+    # The name means another version now, so what was measured is no report of it.
+    folder = write_idle_adapter(tmp_path / "other", seed=1)
+    digest = adapter_digest(folder, version.base_digest)
+    assert digest != version.digest
+    newer = AdapterVersion("idle", digest, "smollm2-135m", version.base_digest, folder, "2026-01-02T00:00:00+00:00", {})
+    Registry().register(newer)
+    stale = hone(embedded_home, tmp_path, *asked, "--no-run")
+    assert stale.returncode == 3
+    assert "in the versions that they are now" in stale.stderr
 
 
 def test_evaluating_what_was_trained_on_is_refused(embedded_home: Path, make_repository: Make) -> None:
