@@ -59,6 +59,9 @@ def gate(
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Items of each task that is measured.")] = None,
     samples: Annotated[int | None, typer.Option(min=1, help="Samples of each item of generation tasks.")] = None,
+    temperature: Annotated[
+        float | None, typer.Option(min=0.0, max=2.0, help="Of several samples; 0 is greedy.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Chooses items and resamples.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the decision as one JSON object.")] = False,
 ) -> None:
@@ -74,7 +77,7 @@ def gate(
     try:
         with tempfile.TemporaryDirectory(prefix="hone-gate-") as temporary:
             folder = reports if reports is not None else Path(temporary)
-            measure = _Measure(repository, _data(data or []), limit, samples, seed) if run else None
+            measure = _Measure(repository, _data(data or []), limit, samples, temperature, seed) if run else None
             decision = _gate(candidate, against, tasks, folder, (max_regression, max_forgetting), alpha, measure, seed)
             _print(decision, folder if reports is not None else None, as_json)
     except KeyboardInterrupt:
@@ -150,10 +153,16 @@ class _Measure:
     """Measures a task with `hone eval`, in a process of its own; says which command that is."""
 
     def __init__(
-        self, repository: Path | None, data: dict[str, str], limit: int | None, samples: int | None, seed: int
+        self,
+        repository: Path | None,
+        data: dict[str, str],
+        limit: int | None,
+        samples: int | None,
+        temperature: float | None,
+        seed: int,
     ) -> None:
         self._repository, self._data = repository, data
-        self._limit, self._samples, self._seed = limit, samples, seed
+        self._limit, self._samples, self._temperature, self._seed = limit, samples, temperature, seed
 
     def run(self, wanted: "Wanted", candidate: str, against: str, out: Path) -> None:
         """
@@ -176,8 +185,11 @@ class _Measure:
             arguments += ["--data", self._data[wanted.task]]
         if self._limit is not None:
             arguments += ["--limit", str(self._limit)]
+        # `repo` completes each place once, greedily.
         if self._samples is not None and wanted.task != "repo":
             arguments += ["--samples", str(self._samples)]
+        if self._temperature is not None and wanted.task != "repo":
+            arguments += ["--temperature", f"{self._temperature:g}"]
         typer.echo(f"$ hone {shlex.join(arguments)}", err=True)
         # The step summary gets the whole report once, from the gate.
         environment = {name: value for name, value in os.environ.items() if name != "GITHUB_STEP_SUMMARY"}
