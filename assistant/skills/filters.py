@@ -1,7 +1,8 @@
 """Where a completion must end. Pure functions over the text generated so far; each cuts, none rewrites.
 
-A completion has one of two shapes. `line`: one logical line, that is up to the newline, or further while brackets
-opened in it are unclosed. `block`: the lines of one block, up to a blank line or a dedent. `shape_at` chooses: a block
+A completion has one of three shapes. `line`: one logical line, that is up to the newline, or further while brackets
+opened in it are unclosed. `block`: the lines of one block, up to a blank line or a dedent. `body`: the same without
+the blank line, for a whole function. `shape_at` chooses between the first two: a block
 where one begins (after an opening bracket, a colon or an arrow at the end of the line, or on a blank line that is
 indented deeper than the code above), else a line.
 """
@@ -10,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-Shape = Literal["line", "block"]
+Shape = Literal["line", "block", "body"]
 StopReason = Literal["line", "dedent", "blank_line", "suffix", "repetition"]
 
 MAX_CONTINUATION_LINES = 12
@@ -115,7 +116,7 @@ def _shape_end(lines: list[str], complete: int, around: Surroundings) -> Cut | N
         line = lines[number]
         before = "\n".join(lines[:number])
         if not line.strip():
-            if seen:
+            if seen and around.shape == "block":
                 return Cut(before, "blank_line")
             continue
         if _columns(line) < around.indent:

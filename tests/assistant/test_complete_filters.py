@@ -53,6 +53,12 @@ def test_a_block_ends_at_the_dedent() -> None:
     assert finished("def f(x):", "", answer) == ("\n    if x:\n        return 1\n    return 2", "dedent")
 
 
+def test_a_body_goes_on_after_a_blank_line_and_ends_at_the_dedent() -> None:
+    answer = "x = 1\n\n    return x\n\n\ndef g():\n    pass\n"
+    assert finished("def f():\n    ", "", answer, "body") == ("x = 1\n\n    return x", "dedent")
+    assert finished("def f():\n    ", "", answer, "block") == ("x = 1", "blank_line")
+
+
 @pytest.mark.parametrize(
     ("prefix", "answer", "kept"),
     [
