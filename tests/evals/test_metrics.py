@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evals.metrics import edit_similarity, exact_match, levenshtein, percentile
+from evals.metrics import edit_similarity, exact_match, identifier_f1, identifiers, levenshtein, percentile
 
 SHORT = st.text("ab c", max_size=7)
 
@@ -32,6 +32,41 @@ def test_edit_similarity_of_known_pairs() -> None:
     assert edit_similarity("return x  ", "return x") == 1.0
     assert edit_similarity("", "return x") == 0.0
     assert edit_similarity("", "") == 1.0
+
+
+def test_blanks_at_line_ends_do_not_count() -> None:
+    assert exact_match("a = 1  \nb = 2\n\n", "a = 1\nb = 2")
+    assert edit_similarity("a = 1  \nb = 2", "a = 1\nb = 2") == 1.0
+    assert not exact_match("a = 1\n b = 2", "a = 1\nb = 2")
+
+
+@pytest.mark.parametrize(
+    ("path", "code", "names"),
+    [
+        ("a.py", "total = compute(rows, key='price')  # the price", {"total", "compute", "rows", "key"}),
+        ("a.py", "else:", set()),
+        ("a.py", "elif not done and", {"done"}),
+        ("a.py", "except ValueError as error:", {"ValueError", "error"}),
+        ("a.py", "return self.width *", {"self", "width"}),
+        ("a.ts", "const size: Size = box.width", {"size", "Size", "box", "width"}),
+        ("a.go", "total := compute(rows)", {"total", "compute", "rows"}),
+        ("a.rs", "let mut x = Box::new(y);", {"x", "Box", "new", "y"}),
+        ("a.java", "int size = box.width();", {"size", "box", "width"}),
+        ("a.c", "size_t n = strlen(text);", {"n", "strlen", "text"}),
+        ("a.rb", "puts total", {"puts", "total"}),
+        ("a.unknown", "one two", {"one", "two"}),
+    ],
+)
+def test_identifiers_are_names_and_neither_keywords_nor_text(path: str, code: str, names: set[str]) -> None:
+    assert identifiers(code, path) == names
+
+
+def test_identifier_f1_is_the_harmonic_mean_over_distinct_names() -> None:
+    expected = frozenset({"a", "b", "c"})
+    assert identifier_f1(frozenset({"a", "b"}), expected) == pytest.approx(2 * 1.0 * (2 / 3) / (1.0 + 2 / 3))
+    assert identifier_f1(frozenset(), expected) == 0.0
+    assert identifier_f1(expected, expected) == 1.0
+    assert identifier_f1(frozenset({"a"}), frozenset()) is None
 
 
 @given(SHORT, SHORT)
