@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from assistant.languages import language_of
 from evals.tasks.heldout import HeldOutFile
@@ -11,6 +12,8 @@ from evals.tasks.heldout import HeldOutFile
 MAX_CHARACTERS = 160
 """Longer lines are data; they would not fit the answer's tokens either."""
 MIN_CHARACTERS = 3
+
+Level = Literal["line", "block", "body"]
 
 _IMPORT = re.compile(
     r"\s*(?:import\b|from\s+\S+\s+import\b|#\s*include\b|using\s|use\s|require\b|package\s|extern\s+crate\b|mod\s+\w+;|export\s+\*)"
@@ -28,9 +31,10 @@ class Place:
     """From 1: the first non-blank character of the line."""
     prefix: str
     suffix: str
-    """From the end of the line on, its newline included."""
+    """From the end of the line (or of what `expected` holds) on, its newline included."""
     expected: str
-    """The line from `column` on, without trailing blanks."""
+    """The line from `column` on, or the block's lines, without trailing blanks."""
+    level: Level = "line"
 
 
 def choose(files: Sequence[HeldOutFile], limit: int, seed: int) -> list[Place]:

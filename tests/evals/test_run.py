@@ -55,7 +55,8 @@ class World:
         return self.scorers[-1], *load_tokenizer(folder)
 
     def run(self, **changes: Any) -> dict[str, Any]:
-        options = {"repository": self.root, "models": (str(self.base), "tuned"), "limit": 10} | changes
+        options = {"repository": self.root, "models": (str(self.base), "tuned"), "limit": 10, "levels": ("line",)}
+        options |= changes
         return evaluate(Options(**options), self.connect, self.load_scorer)
 
 
