@@ -16,7 +16,13 @@ def evaluate(
     ],
     models: Annotated[list[str], typer.Option("--model", metavar="M", help="Repeat it; the first is the reference.")],
     *,
-    limit: Annotated[int, typer.Option(min=1, help="How many places to complete.")] = 200,
+    limit: Annotated[int, typer.Option(min=1, help="How many places to complete of each level.")] = 200,
+    levels: Annotated[
+        str, typer.Option(metavar="LEVEL,...", help="What is completed: line, and block and body besides it.")
+    ] = "line,block,body",
+    folds: Annotated[
+        int | None, typer.Option(metavar="K", min=2, help="Also report how figures vary between K folds of the files.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Chooses places, files and resamples.")] = 0,
     max_bytes: Annotated[int, typer.Option(min=1, help="Held-out bytes to score for bits per byte.")] = 120_000,
     prompt_tokens: Annotated[int, typer.Option(min=128, max=8192, help="The longest prompt; fewer are faster.")] = 768,
@@ -42,8 +48,11 @@ def evaluate(
     from evals.report.write import write
     from evals.run import Options
     from evals.run import evaluate as run
+    from evals.tasks.levels import parse
 
-    options = Options(repository, tuple(models), limit, seed, prompt_tokens, max_bytes, out)
+    options = Options(
+        repository, tuple(models), limit, seed, prompt_tokens, max_bytes, out, levels=parse(levels), folds=folds
+    )
     try:
         if engine == "torch":
             import torch
