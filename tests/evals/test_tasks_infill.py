@@ -10,7 +10,7 @@ from assistant import prompts
 from assistant.errors import HoneError
 from evals.sandbox.sandbox import Sandbox, open_sandbox
 from evals.tasks.infill import Infill, load, middle
-from tests.evals.task_data import answer, published
+from tests.evals.task_data import answer, misjudged, published
 
 HEAD = 'import math\n\n\ndef helper(x):\n    return x + 1\n\n\ndef total(values):\n    """The sum of the roots."""\n'
 LINES = [
@@ -177,6 +177,7 @@ def test_a_folder_is_answered_with_its_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize(
     ("name", "count"),
     [("SingleLine", 1033), ("MultiLine", 5815), ("RandomSpan", 1640), ("RandomSpanInfillingLight", 164)],
@@ -188,9 +189,4 @@ def test_the_published_originals_pass_and_references_that_give_up_fail(sandbox: 
     assert len(items) == count
     known = [(item, item.data["canonical_solution"], True) for item in items]
     known += [each for each in task.references() if not each[2]]
-    wrong = [
-        (item.id, passes, verdict.error, verdict.detail)
-        for item, text, passes in known
-        if ((verdict := task.judge(item, answer(text), sandbox)).value == 1.0) != passes
-    ]
-    assert wrong == []
+    assert misjudged(task, known, sandbox) == []

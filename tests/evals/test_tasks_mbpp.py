@@ -13,7 +13,7 @@ from assistant.errors import HoneError
 from evals.sandbox.sandbox import Sandbox, open_sandbox
 from evals.tasks import mbpp, mbpp_plus
 from evals.tasks.mbpp import Mbpp, load
-from tests.evals.task_data import answer, published
+from tests.evals.task_data import answer, misjudged, published
 from tests.tuning.dataset_hub import dataset_hub
 
 
@@ -83,19 +83,11 @@ def judged(
     return verdict.value, verdict.error
 
 
-def failing_references(task: Mbpp, sandbox: Sandbox) -> list[tuple[str, str | None, str]]:
-    return [
-        (item.id, verdict.error, verdict.detail)
-        for item, text, passes in task.references()
-        if ((verdict := task.judge(item, answer(text), sandbox)).value == 1.0) != passes
-    ]
-
-
 @pytest.mark.parametrize("style", ["docstring", "fewshot", "chat"])
 @pytest.mark.parametrize("plus", [False, True])
 def test_known_answers_in_every_form(plus_file: Path, sandbox: Sandbox, style: mbpp.Style, plus: bool) -> None:
     task = load(str(plus_file), style, plus)
-    assert failing_references(task, sandbox) == []
+    assert misjudged(task, task.references(), sandbox) == []
     assert len(list(task.references())) == 2 * len(task.items())
 
 
@@ -285,7 +277,7 @@ TOO_SLOW = frozenset(f"Mbpp/{number}" for number in (84, 123, 255, 271, 300, 389
 def test_the_published_references_pass(sandbox: Sandbox, style: mbpp.Style) -> None:
     task = load(str(published("mbpp")), style)
     assert len(task.items()) == 390
-    assert failing_references(task, sandbox) == []
+    assert misjudged(task, task.references(), sandbox) == []
 
 
 @pytest.mark.slow
@@ -293,7 +285,8 @@ def test_the_published_references_pass(sandbox: Sandbox, style: mbpp.Style) -> N
 def test_the_published_references_pass_with_the_extended_inputs(sandbox: Sandbox) -> None:
     task = load(str(published("mbpp")), plus=True)
     problems = tuple(item for item in task.problems if item.id not in TOO_SLOW)
-    assert failing_references(replace(task, problems=problems), sandbox) == []
+    quick = replace(task, problems=problems)
+    assert misjudged(quick, quick.references(), sandbox) == []
 
 
 @pytest.mark.slow
