@@ -7,6 +7,7 @@ sets, `assert f(x)` compares truth, `math.isclose(f(x), ..., rel_tol=0.001)` com
 """
 
 import ast
+import contextlib
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -125,20 +126,24 @@ def arguments_like(arguments: Sequence[Any], examples: Sequence[Sequence[Any]]) 
     ]
 
 
-def like(value: Any, examples: Sequence[Any]) -> Any:
-    """A JSON value with the types that the examples have, place by place; unchanged where they show nothing."""
+def like(value: Any, examples: Sequence[Any], around: type = list) -> Any:
+    """A JSON value with the types that the examples have, place by place.
+
+    Args:
+        around: the type of the sequence that holds the value: that of a sequence of which the examples show nothing.
+    """
     if value == [] and any(isinstance(example, dict) for example in examples):
         # An empty set among sets is written as {} in the assertions.
         return {}
     if isinstance(value, list):
         shown = [example for example in examples if isinstance(example, list | tuple | set | frozenset)]
         kinds = [type(example) for example in shown]
-        kind = max(kinds, key=kinds.count) if kinds else list
+        kind = max(kinds, key=kinds.count) if kinds else around
         every = [inner for example in shown for inner in example]
         parts = []
         for place, part in enumerate(value):
             same = [example[place] for example in shown if isinstance(example, list | tuple) and place < len(example)]
-            parts.append(like(part, same if any(_alike(part, inner) for inner in same) else every))
+            parts.append(like(part, same if any(_alike(part, inner) for inner in same) else every, kind))
         return kind(parts)
     if isinstance(value, dict):
         inner = [part for example in examples if isinstance(example, dict) for part in example.values()]
@@ -149,10 +154,10 @@ def like(value: Any, examples: Sequence[Any]) -> Any:
             for key, part in value.items()
         }
     if isinstance(value, str) and examples and all(isinstance(e, int | float | complex) for e in examples):
-        try:
-            return complex(value) if any(isinstance(example, complex) for example in examples) else float(value)
-        except ValueError:
-            return value
+        shows_complex = any(isinstance(example, complex) for example in examples)
+        for number in (complex,) if shows_complex else (float, complex):
+            with contextlib.suppress(ValueError):
+                return number(value)
     return value
 
 
