@@ -29,7 +29,7 @@ Style = Literal["docstring", "fewshot", "chat"]
 ENDS = ("class", "assert", '"""', "'''", "print", "if ", "```", "<|", "[DONE]")
 """Beginnings of the lines that end a program of the docstring style, those of the BigCode harness; helper functions
 may follow the function under test."""
-STOP = {"docstring": ("\nassert", '\n"""', "\nprint", "\nif"), "fewshot": ("[DONE]",), "chat": ()}
+STOP = {"docstring": ("\nassert", '\n"""', "\nprint", "\nif"), "fewshot": ("[DONE]",)}
 SHOTS = 3
 
 
@@ -42,6 +42,8 @@ class Mbpp:
             `fewshot`: the prompt of the MBPP paper after the first three problems of the set, which are not asked then;
             `chat`: the docstring in EvalPlus's words for instructed models.
         plus: judge by the extended inputs too; problems without any are left out.
+        strip_newline: leave out the newline that ends a prompt.
+        stops: give the server stop strings.
     """
 
     problems: tuple[Item, ...]
@@ -50,6 +52,8 @@ class Mbpp:
     samples_per_item: int = 1
     temperature: float = 0.0
     max_tokens: int = 512
+    strip_newline: bool = False
+    stops: bool = True
     instruction: str = INSTRUCTION
     limits: Limits = judge.LIMITS
     needs_sandbox: bool = field(default=True, init=False)
@@ -69,12 +73,12 @@ class Mbpp:
     def ask(self, item: Item, fim: prompts.FimTokens | None) -> Ask:
         if self.style == "fewshot":
             shots = "".join(_shot(shot.data, shot.data["reference"]) for shot in self.problems[:SHOTS])
-            return Ask(shots + _shot(item.data), (), STOP[self.style], self.max_tokens)
+            return self._raw(shots + _shot(item.data))
         statement = f'"""\n{item.data["text"]}\n{item.data["assertions"][0]}\n"""\n'
         if self.style == "docstring":
-            return Ask(statement, (), STOP[self.style], self.max_tokens)
+            return self._raw(statement)
         question = f"{self.instruction}\n```python\n{statement}```"
-        return Ask(None, (Message("user", question),), STOP[self.style], self.max_tokens)
+        return Ask(None, (Message("user", question),), (), self.max_tokens)
 
     def judge(self, item: Item, answer: Answer, sandbox: "Sandbox | None") -> Verdict:
         problem = item.data
@@ -109,7 +113,16 @@ class Mbpp:
                 "docstring": replace(self, style="docstring"),
             }
         other: Style = "fewshot" if self.style == "docstring" else "docstring"
-        return {other: replace(self, style=other), "chat template": replace(self, style="chat")}
+        return {
+            "stripped newline": replace(self, strip_newline=not self.strip_newline),
+            "no stop strings": replace(self, stops=False),
+            other: replace(self, style=other),
+            "chat template": replace(self, style="chat"),
+        }
+
+    def _raw(self, prompt: str) -> Ask:
+        prompt = prompt.removesuffix("\n") if self.strip_newline else prompt
+        return Ask(prompt, (), STOP[self.style] if self.stops else (), self.max_tokens)
 
     def _extract(self, problem: Mapping[str, Any], text: str) -> code.Extracted:
         if self.style == "chat":

@@ -199,6 +199,16 @@ def test_a_wrong_extended_input_is_shown(plus_file: Path, sandbox: Sandbox) -> N
     assert "is_even(0): want True, got False" in verdict.detail
 
 
+@pytest.mark.parametrize("style", ["docstring", "fewshot", "chat"])
+def test_the_variants_ask_in_other_ways(file: Path, style: mbpp.Style) -> None:
+    task = replace(load(str(file), style), samples_per_item=4, temperature=0.8)
+    asked = task.items()[-1]
+    asks = {name: variant.ask(asked, None) for name, variant in task.variants().items()}
+    assert len({*asks.values(), task.ask(asked, None)}) == len(asks) + 1
+    for variant in task.variants().values():
+        assert (variant.samples_per_item, variant.temperature) == (4, 0.8)
+
+
 @pytest.mark.parametrize(
     ("value", "examples", "typed"),
     [
