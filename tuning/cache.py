@@ -1,4 +1,5 @@
-"""What can be made again from sources and configuration, kept under a key of both: corpora that were read, and rows."""
+"""What can be made again from sources and configuration, kept under a key of both: corpora that were read, rows, and
+what was measured of them."""
 
 import hashlib
 import json
@@ -27,8 +28,9 @@ def folder_for(kind: str, key: str, make: Callable[[Path], None]) -> Path:
     Raises:
         HoneError: the disk is full or not writable.
     """
-    target = paths.cache_dir() / kind / key
-    if not target.is_dir():
+    target = found(kind, key)
+    if target is None:
+        target = paths.cache_dir() / kind / key
         _remove_old(target.parent)
         try:
             with atomic.new_folder(target) as staging:
@@ -38,6 +40,14 @@ def folder_for(kind: str, key: str, make: Callable[[Path], None]) -> Path:
             pass
         except OSError as error:
             raise HoneError(f"cannot write to {target.parent}: {error.strerror or error}") from error
+    return target
+
+
+def found(kind: str, key: str) -> Path | None:
+    """The folder of `kind` under `key`, where an earlier run made it."""
+    target = paths.cache_dir() / kind / key
+    if not target.is_dir():
+        return None
     with suppress(OSError):
         target.touch()
     return target

@@ -40,6 +40,8 @@ class Data:
     supervised_tokens: int
     """Those of them that are learnt."""
     end_token: int
+    digest: str
+    """Of everything that decides the rows: corpus, tokenizer, settings."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,7 @@ def make_rows(corpus: Corpus, tokenizer: Any, plan: Plan) -> Data:
         train_tokens=rows.tokens,
         supervised_tokens=rows.supervised,
         end_token=end_token,
+        digest=key,
     )
 
 

@@ -1,6 +1,7 @@
 """What is looked at before the first step: nonsense is refused, one step is measured, some examples are shown.
 
-Nothing here changes the run: a run with a pre-flight ends in the same adapter, bit for bit, as one without.
+Nothing here changes the run: a run with a pre-flight ends in the same adapter, bit for bit, as one without. What an
+earlier run measured is not measured again.
 """
 
 import itertools
@@ -8,21 +9,21 @@ import math
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import torch
 
 from assistant.errors import HoneError
+from tuning import measured
 from tuning.data import Data, collate
-from tuning.distributed import agreed
 from tuning.examples.pack import Row
 from tuning.examples.plain import IGNORED, Example
 from tuning.model.flops import gemm_peak, lora_flops_per_token, shape_of
 from tuning.model.footprint import available_memory, gigabytes
 from tuning.plan import Plan
 from tuning.ready import Ready
-from tuning.train import VALIDATION_ROWS, evenly, held_memory, to_device, total_steps
+from tuning.train import VALIDATION_ROWS, evenly, held_memory, to_device, total_steps, validation_bits
 
 LOOKED_AT = 512
 """Rows that the shares are counted in, taken evenly from all of them."""
@@ -63,8 +64,10 @@ class Preflight:
     training_bytes: int
     """The probe's peak, and what the optimizer and the copy of the best weights add; more rows per step add nothing,
     since they follow each other."""
+    held_bytes: int
+    """Held by the process before the probe, now."""
     available_bytes: int
-    """That were free before the probe."""
+    """That were free then; now, whenever the rest was measured."""
     eta_seconds: float
     """Training and its validations."""
     flops_per_token: float
@@ -72,6 +75,8 @@ class Preflight:
     """Floating point operations per second of the machine's fastest matrix product, per process."""
     samples: tuple[str, ...]
     """Decoded examples, what is learnt between `MARKS`."""
+    measured_at: str | None = None
+    """When an earlier run measured the row and the peak, ISO 8601; None: now."""
 
     @property
     def mfu(self) -> float:
@@ -82,14 +87,18 @@ class Preflight:
         """A line each on the data, the measured row, and the run to come; `samples` are apart."""
         probe = self.probe
         together = f" in {self.processes} processes" if self.processes > 1 else ""
+        when = f"measured before, at {self.measured_at}" if self.measured_at else "measured"
+        # The probe's memory is part of this process only where the probe was made now.
+        tight = self.training_bytes - self.held_bytes > self.available_bytes
+        help_ = ": it may not fit; a smaller row_length, a lower rank or activation_checkpointing takes less"
         return [
             f"{self.rows} rows ({self.train_tokens:,} tokens, {self.supervised_share:.1%} of them learnt), "
             f"{self.validation_rows} validation rows; {self.trained / 1e6:.1f} M trained parameters",
-            f"measured: a row of {probe.tokens:,} tokens in {probe.seconds:.2f} s, {self.tokens_per_second:,.0f} tok/s"
+            f"{when}: a row of {probe.tokens:,} tokens in {probe.seconds:.2f} s, {self.tokens_per_second:,.0f} tok/s"
             f"{together} ({self.dtype}, {self.device}), MFU {self.mfu:.0%} of {self.peak_flops / 1e9:,.0f} GFLOP/s; "
             f"base loss {probe.loss:.3f}",
             f"memory {gigabytes(self.training_bytes)} (measured {gigabytes(probe.peak_bytes)} without the optimizer), "
-            f"{gigabytes(self.available_bytes)} free; whole run {_duration(self.eta_seconds)}",
+            f"{gigabytes(self.available_bytes)} free{help_ if tight else ''}; whole run {_duration(self.eta_seconds)}",
         ]
 
 
@@ -117,32 +126,41 @@ def check_data(data: Data, plan: Plan) -> None:
         )
 
 
-def measure(ready: Ready, data: Data, plan: Plan, tokenizer: Any, passes: int = 2) -> Preflight:
+def measure(
+    ready: Ready, data: Data, plan: Plan, tokenizer: Any = None, passes: int = 2, key: str | None = None
+) -> Preflight:
     """Measures one row and says what the run will take. Every process takes part.
 
     Args:
+        tokenizer: decodes the samples; None shows none.
         passes: over the row, of which the fastest counts; the first one is slower than a run's steps.
+        key: of `measured.key_of`; what an earlier run measured under it is taken as it is, and only the memory is
+            looked at again. None measures.
 
     Raises:
         HoneError: the row does not fit in memory, or the base's loss on it is not a number.
     """
     accelerator = ready.accelerator
+    device = accelerator.device
     looked_at = evenly(data.rows, LOOKED_AT)
     labels = [label for row in looked_at for label in _row_labels(row)]
     fullest = max(looked_at, key=_size)
-    free = available_memory(accelerator.device.type)
-    # The numbers that dropout and the matrix products draw here are not missing in the run.
-    with torch.random.fork_rng([accelerator.device] if accelerator.device.type == "cuda" else []):
-        found = probe(ready, fullest, passes)
-        dtype = next(p.dtype for p in ready.model.parameters() if not p.requires_grad and p.is_floating_point())
-        peak = gemm_peak(dtype, accelerator.device)
+    free, held = available_memory(device.type), held_memory(device)
+    dtype = next(p.dtype for p in ready.model.parameters() if not p.requires_grad and p.is_floating_point())
+
+    def numbers() -> list[float]:
+        # The numbers that dropout and the matrix products draw here are not missing in the run.
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            return [*astuple(probe(ready, fullest, passes)), gemm_peak(dtype, device)]
+
+    measurement = measured.once(accelerator, "speed", key, numbers)
+    found, peak = _probe_of(measurement.numbers), measurement.numbers[-1]
     learnt = sum(label != IGNORED for label in _row_labels(fullest))
     shape = shape_of(ready.model)
-    seconds, forward_seconds, peak = agreed(accelerator, found.seconds, found.forward_seconds, peak)
-    speed = accelerator.num_processes * found.tokens / seconds
+    speed = accelerator.num_processes * found.tokens / found.seconds
     lengths = [len(example.tokens) for example in fullest]
     validation_tokens = sum(_size(row) for row in evenly(data.validation, VALIDATION_ROWS))
-    validation = validation_tokens / accelerator.num_processes * forward_seconds / found.tokens
+    validation = validation_tokens / accelerator.num_processes * found.forward_seconds / found.tokens
     return Preflight(
         rows=len(data.rows),
         validation_rows=len(data.validation),
@@ -150,20 +168,43 @@ def measure(ready: Ready, data: Data, plan: Plan, tokenizer: Any, passes: int = 
         supervised_share=sum(label != IGNORED for label in labels) / len(labels),
         trained=shape.lora,
         dtype=str(dtype).removeprefix("torch."),
-        device=accelerator.device.type,
+        device=device.type,
         processes=accelerator.num_processes,
         probe=found,
         tokens_per_second=speed,
         # Two moments and the copy of the best, all in fp32.
         training_bytes=found.peak_bytes + 12 * sum(parameter.numel() for parameter in ready.parameters),
+        held_bytes=held,
         available_bytes=free,
         eta_seconds=planned_seconds(plan, len(data.rows), data.train_tokens, speed, validation),
         flops_per_token=lora_flops_per_token(
             shape, sum(length * length for length in lengths) / sum(lengths), learnt / found.tokens
         ),
         peak_flops=peak,
-        samples=samples(data.rows, tokenizer),
+        samples=samples(data.rows, tokenizer) if tokenizer is not None else (),
+        measured_at=measurement.at,
     )
+
+
+def _probe_of(numbers: Sequence[float]) -> Probe:
+    tokens, loss, forward_seconds, seconds, peak_bytes, _ = numbers
+    return Probe(int(tokens), loss, forward_seconds, seconds, int(peak_bytes))
+
+
+def base_bits(ready: Ready, data: Data, key: str | None = None) -> float | None:
+    """Bits per byte of the validation files before the first step; None where they cannot be measured. Every process
+    takes part.
+
+    Args:
+        key: as for `measure`.
+    """
+
+    def numbers() -> list[float]:
+        bits = validation_bits(ready.accelerator, ready.wrapped, data.validation)
+        return [math.nan if bits is None else bits]
+
+    (bits,) = measured.once(ready.accelerator, "validation", key, numbers).numbers
+    return None if math.isnan(bits) else bits
 
 
 def probe(ready: Ready, row: Row, passes: int = 2) -> Probe:

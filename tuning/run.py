@@ -95,6 +95,7 @@ def dry_run(plan: Plan, name: str, base_spec: str, watcher: Watcher) -> "DryRun"
         HoneError: as `tune` would before its first step.
     """
     from tuning.dryrun import DryRun
+    from tuning.measured import key_of
     from tuning.model.load import load_tokenizer
     from tuning.preflight import check_data, measure
     from tuning.ready import make_ready
@@ -103,8 +104,10 @@ def dry_run(plan: Plan, name: str, base_spec: str, watcher: Watcher) -> "DryRun"
     ground = stand(name, base_spec, replace(plan, tracker="none"), watcher)
     data = data_of(ground, sources, plan)
     check_data(data, plan)
-    model = adapted_model(ground, plan, dtype_of(ground, plan))
-    found = measure(make_ready(model, plan, ground.accelerator), data, plan, load_tokenizer(ground.folder))
+    dtype = dtype_of(ground, plan)
+    key = key_of(base_identity(ground.base).digest, data, plan, dtype, ground.accelerator)
+    ready = make_ready(adapted_model(ground, plan, dtype), plan, ground.accelerator)
+    found = measure(ready, data, plan, load_tokenizer(ground.folder), key=key)
     return DryRun.of(name, base_spec, data, found)
 
 
@@ -139,9 +142,9 @@ def _only_run(name: str) -> Iterator[None]:
 def _tune(
     ground: Ground, sources: Sequence[Source], plan: Plan, resumed: unfinished.Asked | None = None
 ) -> Result | None:
+    from tuning.measured import key_of
     from tuning.model import lora
-    from tuning.model.load import load_tokenizer
-    from tuning.preflight import check_data, measure
+    from tuning.preflight import base_bits, check_data, measure
     from tuning.ready import make_ready
     from tuning.train import train
 
@@ -159,8 +162,10 @@ def _tune(
     model = adapted_model(ground, plan, dtype)
     start = lora.start_of(model)
     ready = make_ready(model, plan, ground.accelerator)
-    for line in measure(ready, data, plan, load_tokenizer(ground.folder)).describe():
+    key = key_of(base_identity(ground.base).digest, data, plan, dtype, ground.accelerator)
+    for line in measure(ready, data, plan, key=key).describe():
         note(line)
+    before = None if start_from is not None else base_bits(ready, data, key)
     if start_from is not None:
         note(f"going on from step {start_from.position.step} ({start_from.position.share:.0%})")
     asked_for = ground.watcher.checkpoint_minutes
@@ -168,7 +173,7 @@ def _tune(
         unfinished.folder_of(name), note, plan.checkpoint_minutes if asked_for is None else asked_for
     )
     try:
-        outcome = train(ready, data, plan, ground.watcher.progress, ground.watcher.stopped, keeper, start_from)
+        outcome = train(ready, data, plan, ground.watcher.progress, ground.watcher.stopped, keeper, start_from, before)
     except KeyboardInterrupt:
         if is_first():
             unfinished.discard(name)
@@ -220,33 +225,35 @@ def _asked(
 def _sweep(ground: Ground, data: Data, plan: Plan, dtype: "torch.dtype") -> "Sweep":
     """The trials of `plan.sweep`, and the plan of the run itself."""
     from tuning.distributed import agreed
-    from tuning.model.load import load_tokenizer
-    from tuning.preflight import measure, whole_steps
+    from tuning.measured import key_of
+    from tuning.preflight import base_bits, measure, whole_steps
     from tuning.ready import make_ready
     from tuning.sweep import sweep
-    from tuning.train import train
+    from tuning.train import Diverged, train
 
-    accelerator = ground.accelerator
+    accelerator, base_digest = ground.accelerator, base_identity(ground.base).digest
     probed = measure(
-        make_ready(adapted_model(ground, plan, dtype), plan, accelerator), data, plan, load_tokenizer(ground.folder)
+        make_ready(adapted_model(ground, plan, dtype), plan, accelerator),
+        data,
+        plan,
+        key=key_of(base_digest, data, plan, dtype, accelerator),
     )
     accelerator.free_memory()
 
     def trial(tried: Plan) -> float:
         ready = make_ready(adapted_model(ground, tried, dtype), tried, accelerator)
         try:
-            outcome = train(ready, data, tried, ground.watcher.progress, ground.watcher.stopped)
-        except HoneError as error:
+            before = base_bits(ready, data, key_of(base_digest, data, tried, dtype, accelerator))
+            outcome = train(ready, data, tried, ground.watcher.progress, ground.watcher.stopped, before=before)
+        except Diverged:
             # A rate too high for these data is what a sweep is there to find.
-            if "the loss became" not in str(error):
-                raise
             return float("nan")
         finally:
             accelerator.free_memory()
         return float("nan") if outcome.validation_after is None else outcome.validation_after
 
     keep = paths.cache_dir() / "sweeps" / f"{ground.name}.json"
-    identity = f"{base_identity(ground.base).digest} {data.corpus.summary.digest} {dtype}"
+    identity = f"{base_digest} {data.corpus.summary.digest} {dtype}"
     steps = whole_steps(plan, len(data.rows), data.train_tokens, probed.tokens_per_second)
     found = sweep(
         plan,

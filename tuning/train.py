@@ -23,6 +23,10 @@ VALIDATION_ROWS = 12
 """At most, the same ones each time."""
 
 
+class Diverged(HoneError):
+    """The loss of a step is no number: the learning rate is too high for these data."""
+
+
 @dataclass(frozen=True)
 class Progress:
     step: int
@@ -72,6 +76,7 @@ def train(
     stopped: Callable[[], bool] = lambda: False,
     keeper: Keeper | None = None,
     start_from: Checkpoint | None = None,
+    before: float | None = None,
 ) -> Outcome:
     """Trains the adapter in place; at the end it holds the weights of the best validation.
 
@@ -83,15 +88,16 @@ def train(
         stopped: asked after each step; True ends the run as if its time were up.
         keeper: keeps checkpoints and the figures of each step; None keeps nothing.
         start_from: a checkpoint of the same run (same data, plan and model).
+        before: bits per byte of the validation files before the first step, where they are known already.
 
     Raises:
-        HoneError: nothing is supervised, the loss is no longer a number, `start_from` is of another model, or the
-            plan's tracker refuses.
+        Diverged: the loss is no longer a number.
+        HoneError: nothing is supervised, `start_from` is of another model, or the plan's tracker refuses.
     """
     accelerator, wrapped, parameters = ready.accelerator, ready.wrapped, ready.parameters
     keeper, tell = (keeper, report) if is_first() else (None, _say_nothing)
     planned = total_steps(plan, len(data.rows))
-    at, best = _begin(ready, data, start_from)
+    at, best = _begin(ready, data, start_from, before)
     step, tokens, spent, checks = at.step, at.tokens, at.spent, at.checks
     saved = time.monotonic()
     began = saved - at.elapsed
@@ -109,7 +115,7 @@ def train(
             spent += time.perf_counter() - start
             step, tokens = step + 1, tokens + counted
             if not math.isfinite(loss):
-                raise HoneError(
+                raise Diverged(
                     f"the loss became {loss} at step {step}; try a lower --learning-rate (now {plan.learning_rate:g})"
                 )
             share, pressed = agreed(
@@ -164,12 +170,12 @@ def train(
     )
 
 
-def _begin(ready: Ready, data: Data, start_from: Checkpoint | None) -> tuple[Position, "_Best"]:
+def _begin(ready: Ready, data: Data, start_from: Checkpoint | None, before: float | None) -> tuple[Position, "_Best"]:
     """Where a run stands before its next step, and its best weights so far."""
     if start_from is not None:
         at = start_from.position
         return at, _Best(at.best, restore(start_from, ready.named, ready.adamw), at.stale)
-    bits = validation_bits(ready.accelerator, ready.wrapped, data.validation)
+    bits = validation_bits(ready.accelerator, ready.wrapped, data.validation) if before is None else before
     at = Position(step=0, tokens=0, spent=0.0, elapsed=0.0, share=0.0, checks=0, before=bits, best=bits)
     # B starts at zero, so until a validation improves on the base the best adapter is one that changes nothing.
     return at, _Best(bits, _copies(ready.parameters), 0)

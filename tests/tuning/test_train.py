@@ -13,7 +13,7 @@ from tuning.model import attention, lora
 from tuning.model.packed import PackedModel
 from tuning.plan import LoraOptions, Plan
 from tuning.ready import make_ready
-from tuning.train import learning_rate_at, step_on, train, validation_bits
+from tuning.train import Diverged, learning_rate_at, step_on, train, validation_bits
 
 
 @pytest.fixture
@@ -185,7 +185,7 @@ def test_a_diverged_run_is_refused(data):
     model = fresh()
     with torch.no_grad():
         next(p for p in model.parameters() if p.requires_grad).fill_(float("nan"))
-    with pytest.raises(HoneError, match="the loss became nan at step 1"):
+    with pytest.raises(Diverged, match="the loss became nan at step 1"):
         train(make_ready(model, Plan(steps=2)), data, Plan(steps=2), lambda _: None)
 
 
