@@ -14,6 +14,8 @@ _FOR_FORGES = "README.md"
 """The same text under the name that forges and model hubs show."""
 PLOT = "loss.svg"
 METRICS = "metrics.jsonl"
+SECTIONS = {"lora": "LoRA", "examples": "Examples", "corpus": "Corpus settings"}
+"""Of a configuration, with their titles."""
 
 
 def write_card(folder: Path, content: Mapping[str, Any], metrics: Path | None = None) -> None:
@@ -49,7 +51,7 @@ def card(content: Mapping[str, Any], plot: str | None = None) -> str:
         f"A LoRA of {base['name']} (weights {base['weights'][:12]}), {_made(content)} by Hone on {content['created']}.",
         _section("Parents", _parents(content.get("parents", []))),
         _section("Corpus", _table(_corpus(content["corpus"]))),
-        _section("Configuration", _table(_configuration(_settings(content.get("configuration", {}))))),
+        _section("Configuration", _settings(content.get("configuration", {}))),
         _section("Training", _table(_training(content.get("figures") or {})) if content.get("figures") else ""),
         f"![Loss by optimizer step]({plot})" if plot else "",
         _section("Evaluation", _table(_evaluation(content.get("evals", [])))),
@@ -112,7 +114,7 @@ def _corpus(corpus: Mapping[str, Any]) -> dict[str, Any]:
 def _source(source: Mapping[str, Any]) -> str:
     if not source.get("commit"):
         # Not its path: a card is shared, and where a folder lies on somebody's machine is nobody's business.
-        return Path(str(source.get("path", "a folder"))).name
+        return _named(str(source.get("path", "a folder")))
     return f"commit {source['commit']}" + (" with local changes" if source.get("dirty") else "")
 
 
@@ -120,13 +122,41 @@ def _counted(counts: Counter[str]) -> str:
     return ", ".join(f"{name} {count}" for name, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
-def _settings(configuration: Mapping[str, Any]) -> dict[str, Any]:
-    """Without the sections, whose sources are paths of somebody's machine; the manifest has them."""
+def _settings(configuration: Mapping[str, Any]) -> str:
+    """A table of the run's own settings, and one of each section's; what a section says is not said twice."""
+    sections = {name: configuration[name] for name in SECTIONS if isinstance(configuration.get(name), Mapping)}
+    lora = sections.get("lora", {})
+    if lora and "alpha" in configuration:
+        # What the default came to.
+        sections["lora"] = {**lora, "alpha": configuration["alpha"]}
+    own = {name: value for name, value in configuration.items() if name not in SECTIONS and name not in lora}
+    if "corpus" in sections:
+        sections["corpus"] = _shareable(sections["corpus"])
+    tables = [("", own), *((f"### {SECTIONS[name]}\n\n", section) for name, section in sections.items())]
+    shown = [(title, _table(_configuration(_switched_on(values)))) for title, values in tables]
+    return "\n\n".join(f"{title}{table}" for title, table in shown if table)
+
+
+def _switched_on(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if value not in (None, "none", False)}
+
+
+def _shareable(corpus: Mapping[str, Any]) -> dict[str, Any]:
+    """The corpus settings without the sources, which stand above, and with the names of files in place of paths."""
     return {
-        name: value
-        for name, value in configuration.items()
-        if name not in ("lora", "corpus", "examples") and value not in (None, "none", False)
+        **{name: value for name, value in corpus.items() if name != "sources"},
+        "replay_source": corpus.get("replay_source") and _named(corpus["replay_source"]),
+        "decontaminate_files": [_named(file) for file in corpus.get("decontaminate_files", ())],
+        # Off is worth telling.
+        "redact": None if (redact := corpus.get("redact")) is None else "yes" if redact else "no",
     }
+
+
+def _named(source: str) -> str:
+    """A source as it can be told: a data set of the hub by its name, a path by its last part."""
+    place = source.removeprefix("hf:")
+    on_hub = place != source and place.count("/") < 2 and not place.startswith((".", "/", "~"))
+    return source if on_hub else Path(place).name
 
 
 def _configuration(configuration: Mapping[str, Any]) -> dict[str, Any]:

@@ -136,7 +136,7 @@ class Plan:
     checkpoint_minutes: Annotated[float, Ge(0), Le(1e6)] = 2.0
     """0 makes a checkpoint after each step. One of rank 32 on the 135M model is 160 MB and takes about a second."""
     adapter_scales: Annotated[tuple[Annotated[float, Gt(0), Le(2)], ...], MinLen(1)] = (0.5, 0.75, 1.0)
-    """Validation picks one of them after training."""
+    """Validation picks one of them after training; a single one is taken whatever it says."""
     tracker: Literal["none", "tensorboard", "trackio", "mlflow"] = "none"
     sweep: Mapping[str, Annotated[tuple[Value, ...], MinLen(1)]] = field(default_factory=dict)
     """Key -> values: short trials of every combination, the best of which the run is then made with."""

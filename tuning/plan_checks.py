@@ -120,6 +120,12 @@ def _lora_contradiction(plan: Plan) -> tuple[tuple[str, ...], str] | None:
                 f"{lora.init} changes the base's weights, which {number} cannot hold exactly; "
                 'use dtype "float32" without quantize, or another lora.init',
             )
+    whole = "DoRA" if lora.use_dora else lora.init if BASE_CHANGING.fullmatch(lora.init) else None
+    if whole is not None and 1.0 not in plan.adapter_scales:
+        return (
+            ("adapter_scales", "lora.use_dora", "lora.init"),
+            f"an adapter of {whole} is used as it was trained; leave out adapter_scales, or have 1.0 among them",
+        )
     return None
 
 

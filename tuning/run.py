@@ -35,7 +35,7 @@ class Result:
     outcome: Outcome
     proof: Proof
     scale: float
-    """Of the adapter, picked by validation; part of its weights."""
+    """Of the adapter, picked by validation or fixed by the plan; part of its weights."""
     sweep: "Sweep | None"
 
 
@@ -271,7 +271,8 @@ def _sweep(ground: Ground, data: Data, plan: Plan, dtype: "torch.dtype") -> "Swe
 
 
 def _scaled(ready: Any, data: Data, plan: Plan, unscaled: float | None) -> tuple[float, dict[float, float | None]]:
-    """Leaves the trained adapter at the scale that validates best; every process takes part.
+    """Leaves the trained adapter at the scale that validates best, or at the only one that the plan allows; every
+    process takes part.
 
     Args:
         unscaled: its validation as it is, measured in training.
@@ -279,7 +280,8 @@ def _scaled(ready: Any, data: Data, plan: Plan, unscaled: float | None) -> tuple
     from tuning.scale import at_scale, pick_scale, scale_model
     from tuning.train import validation_bits
 
-    if plan.lora.use_dora or len(plan.adapter_scales) == 1 == plan.adapter_scales[0]:
+    scales = plan.adapter_scales
+    if plan.lora.use_dora or len(scales) == 1 == scales[0]:
         return 1.0, {}
 
     def score(scale: float) -> float | None:
@@ -288,7 +290,7 @@ def _scaled(ready: Any, data: Data, plan: Plan, unscaled: float | None) -> tuple
         with at_scale(ready.model, scale):
             return validation_bits(ready.accelerator, ready.wrapped, data.validation)
 
-    scale, tried = pick_scale(score, plan.adapter_scales)
+    scale, tried = (scales[0], {scales[0]: score(scales[0])}) if len(scales) == 1 else pick_scale(score, scales)
     if scale != 1.0:
         scale_model(ready.model, scale)
     return scale, tried

@@ -64,6 +64,18 @@ def test_lists_and_settings_without_a_flag_of_their_own(hone):
     assert plan["sweep"] == {"learning_rate": [2e-4, 5e-4], "lora.rank": [8, 16]}
 
 
+@pytest.mark.parametrize(("given", "scales"), [("0.6", [0.6]), ("1", [1.0]), ("0.5,1.5", [0.5, 1.5])])
+def test_the_scale_of_the_adapter_can_be_fixed(hone, given: str, scales: list[float]):
+    code, out, _ = hone("tune", "src", "--adapter-scale", given, "--print-config", "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert found["configuration"]["adapter_scales"] == scales
+    assert found["origins"]["adapter_scales"] == "--adapter-scale"
+    assert json.loads(hone("tune", "src", "--print-config", "--json")[1])["configuration"]["adapter_scales"] == [
+        *(0.5, 0.75, 1.0)
+    ]
+
+
 def test_every_flag_sets_a_setting_that_there_is():
     command = typer.main.get_command(cli.app).commands["tune"]  # type: ignore[attr-defined]
     names = {parameter.name for parameter in command.params}
@@ -81,6 +93,9 @@ def test_every_flag_sets_a_setting_that_there_is():
         (["src", "--name", "x", "--rank", "0"], "--rank: lora.rank = 0 is not possible; allowed: greater than"),
         (["src", "--name", "x", "--weights", "1,a"], "--weights: corpus.weights = [1, 'a'] is not possible"),
         (["src", "--name", "x", "--weights", "1,2"], "--weights: 2 weights for 1 sources"),
+        (["src", "--name", "x", "--adapter-scale", "0"], "--adapter-scale: adapter_scales = [0] is not possible"),
+        (["src", "--name", "x", "--adapter-scale", "half"], "--adapter-scale: adapter_scales = ['half'] is not"),
+        (["src", "--name", "x", "--adapter-scale", "0.5", "--dora"], "--adapter-scale, --dora: an adapter of DoRA is"),
         (["src", "--name", "x", "--task", "cod"], "allowed: 'code', 'review' or 'chat'"),
         (["src", "--name", "x", "--config", "missing.toml"], "cannot read missing.toml"),
         (["src", "--name", "x", "--set", "lorarank=3"], "the nearest one is 'lora.rank'"),

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from tuning.card import card, write_card
 from tuning.formats.hashes import file_hashes
+from tuning.plan import CorpusOptions, LoraOptions, Plan, to_json
 from tuning.plot import Curves, loss_svg, read_metrics, thinned
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -125,6 +127,73 @@ def test_the_card_tells_what_the_manifest_has(manifest: dict[str, Any]) -> None:
     assert "minutes" not in text
     # Cards are shared.
     assert "/private" not in text
+
+
+def test_the_card_has_a_table_of_each_section_of_the_settings_and_no_path(manifest: dict[str, Any]) -> None:
+    corpus = CorpusOptions(
+        sources=("/private/place/shop",),
+        languages=("python", "go"),
+        excluded_licences=("GPL-3.0-only",),
+        decontaminate_files=("/private/place/exam.jsonl",),
+        replay=0.1,
+        replay_source="/private/place/general@v1",
+    )
+    plan = Plan(steps=30, lora=LoraOptions(rank=8, use_rslora=True), corpus=corpus)
+    manifest["configuration"] = {
+        **to_json(plan),
+        "rank": plan.rank,
+        "alpha": plan.alpha,
+        "target_modules": plan.lora.target_modules,
+        "dtype": "float32",
+        "train_tokens": 12345,
+    }
+    text = card(manifest)
+    own, lora, examples, rest = (
+        part.partition("\n## ")[0]
+        for part in re.split(r"^(?:## Configuration|### LoRA|### Examples|### Corpus settings)$", text, flags=re.M)[1:]
+    )
+    assert "| steps | 30 |" in own
+    assert "| dtype | float32 |" in own
+    assert "| train tokens | 12345 |" in own
+    for line in ("| rank | 8 |", "| alpha | 16 |", "| target modules | all-linear |", "| use rslora | True |"):
+        assert line in lora
+        assert line not in own
+    assert "| fim rate | 0.5 |" in examples
+    assert "teach fim" not in examples
+    for line in (
+        "| languages | python, go |",
+        "| excluded licences | GPL-3.0-only |",
+        "| near duplicates | 0.7 |",
+        "| redact | yes |",
+        "| replay source | general@v1 |",
+        "| decontaminate files | exam.jsonl |",
+        "| split by | cluster |",
+    ):
+        assert line in rest
+    assert "/private" not in text
+
+
+def test_a_corpus_without_redaction_says_so_in_its_card(manifest: dict[str, Any]) -> None:
+    options = CorpusOptions(redact=False, replay=0.1)
+    manifest["configuration"] = to_json(Plan(steps=1, corpus=options))
+    assert "| redact | no |" in card(manifest)
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("hf:some/set:part@train", "hf:some/set:part@train"),
+        ("hf:/private/place/set@train", "set@train"),
+        ("hf:~/private/set", "set"),
+        ("../private/general", "general"),
+    ],
+)
+def test_a_data_set_is_told_by_its_name_and_a_path_by_its_end(manifest: dict[str, Any], source: str, told: str) -> None:
+    options = CorpusOptions(replay=0.1, replay_source=source)
+    manifest["configuration"] = to_json(Plan(steps=1, corpus=options))
+    text = card(manifest)
+    assert f"| replay source | {told} |" in text
+    assert "private" not in text
 
 
 def test_a_card_of_little_is_still_a_card(manifest: dict[str, Any]) -> None:

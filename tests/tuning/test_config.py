@@ -142,6 +142,7 @@ def test_a_file_that_is_no_toml_or_not_there_is_one_line(write, tmp_path: Path):
         (["lora.init=pissa", "dtype=bfloat16"], "bfloat16 cannot hold exactly"),
         (["lora.init=olora", "quantize=4bit"], "4bit weights cannot hold exactly"),
         (["lora.init=pissa", "lora.use_dora=true"], "with DoRA they could not be given back"),
+        (["adapter_scales=[0.5]", "lora.init=pissa"], "an adapter of pissa is used as it was trained"),
         (["lora.init=orthogonal", "lora.rank=3"], "needs even ranks"),
         (["lora.rank_pattern={'q_(' = 4}"], "'q_(' is no regular expression"),
         (["sweep={seed=[1, 2]}"], "a sweep cannot try 'seed'"),

@@ -53,11 +53,13 @@ FLAGS = {
     "dtype": "dtype",
     "quantize": "quantize",
     "activation_checkpointing": "activation_checkpointing",
+    "adapter_scale": "adapter_scales",
     "tracker": "tracker",
 }
 """Parameter of the command -> key of the configuration."""
 
-_COMMA_SEPARATED = frozenset({"weights", "languages", "licences", "excluded_licences", "target_modules"})
+_NUMBERS = frozenset({"weights", "adapter_scale"})
+_COMMA_SEPARATED = frozenset({"languages", "licences", "excluded_licences", "target_modules"}) | _NUMBERS
 
 
 def tune(
@@ -210,6 +212,14 @@ def tune(
             rich_help_panel=_TRAINING,
         ),
     ] = None,
+    adapter_scale: Annotated[
+        str | None,
+        typer.Option(
+            metavar="X",
+            help="How much of the adapter is applied; default: 0.5, 0.75 or 1, as validation says.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
     tracker: Annotated[
         str | None,
         typer.Option(metavar="[tensorboard|trackio|mlflow]", help="Default: none.", rich_help_panel=_TRAINING),
@@ -301,7 +311,7 @@ def _flags(context: typer.Context) -> "dict[str, Any]":
             continue
         if parameter.name in _COMMA_SEPARATED and value != "all-linear":
             parts = [part.strip() for part in value.split(",")]
-            value = [toml_value(part) for part in parts] if parameter.name == "weights" else parts
+            value = [toml_value(part) for part in parts] if parameter.name in _NUMBERS else parts
         elif isinstance(value, tuple):
             value = list(value)
         spellings = parameter.secondary_opts if value is False else parameter.opts

@@ -104,6 +104,7 @@ def report(result: "Result", as_json: bool) -> None:
                 "base": version.base_name,
                 "folder": str(version.folder),
                 "figures": asdict(outcome),
+                "scale": result.scale,
                 "proof": asdict(proof),
             }
         )
@@ -121,6 +122,7 @@ def report(result: "Result", as_json: bool) -> None:
         change = outcome.validation_after / outcome.validation_before - 1
         fields["validation"] = (
             f"{outcome.validation_before:.3f} -> {outcome.validation_after:.3f} bits per byte ({change:+.1%})"
+            + (f", with {result.scale:g} of the adapter" if result.scale != 1 else "")
         )
     order = ("adapter", "trained", "validation", "proof", "next")
     print_fields({key: fields[key] for key in order if key in fields})
