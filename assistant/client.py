@@ -180,6 +180,7 @@ def _private(spec: str, settings: "Settings") -> Iterator["httpx.Client"]:
         "model": spec,
         "context_length": settings.context_length,
         "threads": settings.threads,
+        "slots": settings.slots,
         "uds": str(uds),
         "key": key,
     }
@@ -257,7 +258,8 @@ def _error(status: int, body: bytes) -> HoneError:
         message = f"the gateway answered with status {status}"
     if status == 404:
         return UnknownModel(message)
-    return EngineError(message) if status >= 500 else HoneError(message)
+    # A gateway with too many requests takes this one later, so it is like a failure that passes.
+    return EngineError(message) if status >= 500 or status == 429 else HoneError(message)
 
 
 @contextmanager

@@ -28,6 +28,9 @@ class Settings(BaseSettings):
     """Tokens; models with less get less."""
     threads: int | None = Field(None, ge=1)
     """None: as many as there are physical cores."""
+    slots: int = Field(2, ge=1, le=64)
+    """Requests that llama.cpp computes together, others wait; each takes the memory of a whole context. Two, so that a
+    completion does not wait for a chat answer that is being written."""
     host: str = "127.0.0.1"
     port: int = Field(8873, ge=0, le=65535)
     """Of `hone serve`; 0 lets the system choose. Gateways that commands start for themselves take any free one."""

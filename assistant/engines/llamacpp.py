@@ -45,6 +45,10 @@ class LlamaCpp:
     """Requests with the same adapter run together, others wait their turn: mixed in one batch, results were seen to
     differ from the same request alone.
 
+    Args:
+        context_length: tokens, of each slot.
+        slots: requests that are computed together; more of them wait in llama.cpp's queue.
+
     Raises:
         HoneError: a file is missing, damaged or no GGUF.
         EngineError: llama.cpp cannot load the model or an adapter.
@@ -56,6 +60,7 @@ class LlamaCpp:
         adapters: Mapping[str, Path] | None = None,
         context_length: int = 4096,
         threads: int | None = None,
+        slots: int = 2,
     ) -> None:
         self._adapters = dict(adapters or {})
         # Checked before native code parses them.
@@ -67,6 +72,7 @@ class LlamaCpp:
             "adapters": [(name, str(path.absolute())) for name, path in self._adapters.items()],
             "context_length": context_length,
             "threads": threads or _physical_cores(),
+            "slots": slots,
         }
         self._lock = threading.Lock()
         self._numbers = count(1)

@@ -31,9 +31,6 @@ _PR_SET_PDEATHSIG = 1
 # as fast as 512 (quantized matrices gain nothing from longer batches) and keeps the wait under half a second.
 _BATCH = 64
 
-# Two sequences, so that a completion does not wait for a chat answer that is being written.
-_SLOTS = 2
-
 # A token that comes sooner than this after the last text was sent goes along with the next one. Each message wakes the
 # gateway and its client, which on two cores takes time from the two threads that compute: sent one by one at 65 tokens
 # per second, tokens came 9 % slower.
@@ -228,8 +225,8 @@ def _load(config: dict[str, Any]) -> tuple[Any, _Listener]:
     params = xllamacpp.CommonParams()
     params.model.path = config["gguf"]
     # Each sequence gets the whole context length.
-    params.n_parallel = _SLOTS
-    params.n_ctx = config["context_length"] * _SLOTS
+    params.n_parallel = config["slots"]
+    params.n_ctx = config["context_length"] * config["slots"]
     params.kv_unified = False
     params.fit_params = False
     params.n_batch = _BATCH

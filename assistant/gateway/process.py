@@ -56,6 +56,7 @@ def serve(
     model: str,
     context_length: int,
     threads: int | None,
+    slots: int,
     host: str,
     port: int,
     uds: Path | None,
@@ -100,7 +101,7 @@ def serve(
         names = [] if host in ("0.0.0.0", "::") else [host]
         if host != "127.0.0.1":
             names.append(socket.gethostname())
-        asyncio.run(_run(model, context_length, threads, key, listener, names, private=False))
+        asyncio.run(_run(model, context_length, threads, slots, key, listener, names, private=False))
     finally:
         record.unlink(missing_ok=True)
         if uds:
@@ -126,7 +127,7 @@ def serve_private() -> None:
         sys.stdout.write('{"ready": true}\n')
         sys.stdout.flush()
         model, context_length, threads = config["model"], config["context_length"], config["threads"]
-        asyncio.run(_run(model, context_length, threads, config["key"], listener, [], private=True))
+        asyncio.run(_run(model, context_length, threads, config["slots"], config["key"], listener, [], private=True))
     finally:
         uds.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
@@ -137,6 +138,7 @@ async def _run(
     model: str,
     context_length: int,
     threads: int | None,
+    slots: int,
     key: str,
     listener: socket.socket,
     host_names: list[str],
@@ -144,7 +146,7 @@ async def _run(
 ) -> None:
     from assistant.gateway.serving import Serving
 
-    serving = Serving(model, context_length, threads)
+    serving = Serving(model, context_length, threads, slots)
     # Begun before the imports below, which take as long as starting the engine's process.
     loading = asyncio.create_task(serving.load())
     await asyncio.sleep(0)

@@ -74,12 +74,14 @@ class Serving:
         spec: what `--model` or the settings name; requests without a model get it.
         context_length: tokens, cut to what the model was trained for.
         threads: of the engine; None is one per physical core.
+        slots: requests that llama.cpp computes together; torch takes one at a time.
     """
 
-    def __init__(self, spec: str, context_length: int = 4096, threads: int | None = None) -> None:
+    def __init__(self, spec: str, context_length: int = 4096, threads: int | None = None, slots: int = 2) -> None:
         self.spec = spec
         self._context_length = context_length
         self._threads = threads
+        self._slots = slots
         self._status = _Status()
         self._loaded = asyncio.Event()
         self._swapping = asyncio.Lock()
@@ -247,7 +249,7 @@ class Serving:
             from assistant.engines.llamacpp import LlamaCpp
 
             files = {name: _adapter_gguf(adapter) for name, adapter in adapters.items()}
-            return _Running(LlamaCpp(base.gguf, files, context_length, self._threads), frozenset(files))
+            return _Running(LlamaCpp(base.gguf, files, context_length, self._threads, self._slots), frozenset(files))
         from assistant.engines.torch import Torch
 
         assert base.folder is not None

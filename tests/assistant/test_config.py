@@ -26,7 +26,7 @@ def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_each_later_source_wins(user: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_settings() == Settings(
-        model="smollm2-135m", context_length=4096, threads=None, host="127.0.0.1", port=8873
+        model="smollm2-135m", context_length=4096, threads=None, slots=2, host="127.0.0.1", port=8873
     )
     Path("hone.toml").write_text('model = "repository"\ncontext_length = 1000\nthreads = 1\n')
     assert (load_settings().model, load_settings().context_length) == ("repository", 1000)
@@ -70,6 +70,7 @@ def test_outside_a_repository_only_this_folder_counts(
         ('context_length = "long"\n', r"hone\.toml: context_length = 'long' is not possible"),
         ("context_length = 1\n", r"hone\.toml: context_length = 1 is not possible"),
         ("threads = 0\n", r"hone\.toml: threads = 0 is not possible"),
+        ("slots = 0\n", r"hone\.toml: slots = 0 is not possible"),
     ],
 )
 def test_a_bad_file_is_one_line_that_names_it(user: Path, content: str, complaint: str) -> None:

@@ -226,6 +226,28 @@ def test_no_cached_prompt_crosses_from_one_adapter_to_another(gguf: Path, adapte
     assert text[True] == text[False]
 
 
+@pytest.mark.parametrize(("slots", "together"), [(1, False), (3, True)])
+def test_as_many_requests_as_there_are_slots_are_computed_together(gguf: Path, slots: int, together: bool) -> None:
+    engine = LlamaCpp(gguf, context_length=512, slots=slots)
+    events: list[tuple[int, str]] = []
+
+    def receive(number: int, collector: Collector) -> Emit:
+        def emit(item: Chunk | HoneError) -> None:
+            events.append((number, "text" if isinstance(item, Chunk) and item.text else "end"))
+            collector(item)
+
+        return emit
+
+    collectors = [Collector() for _ in range(3)]
+    for number, collector in enumerate(collectors):
+        engine.start(Request(f"# part {number}\n{PROMPT}", max_tokens=40), receive(number, collector))
+    ends = [collector.wait_for_end() for collector in collectors]
+    engine.close()
+    assert [end.finish_reason for end in ends if isinstance(end, Chunk)] == ["length"] * 3
+    begun_first = {number for number, what in events[: [what for _, what in events].index("end")] if what == "text"}
+    assert (len(begun_first) == 3) is together
+
+
 def test_requests_of_different_adapters_asked_together_run_one_after_the_other(adapted: LlamaCpp) -> None:
     names = [None, "first", "second", "first", None, "second"]
     alone = {name: run(adapted, adapter=name, max_tokens=12)[0] for name in names}

@@ -13,6 +13,7 @@ def serve(
     model: str | None = typer.Option(None, "--model", help="Base name, path, adapter NAME[@DIGEST] or alias."),
     host: str | None = typer.Option(None, "--host", help="Address to listen on (default 127.0.0.1)."),
     port: int | None = typer.Option(None, "--port", help="Port to listen on; 0 takes a free one (default 8873)."),
+    slots: int | None = typer.Option(None, "--slots", help="Requests computed together (default 2)."),
     uds: Annotated[Path | None, typer.Option("--uds", help="Listen on a Unix socket at this path instead.")] = None,
     json_output: bool = typer.Option(False, "--json", help="Print where it listens as one JSON object."),
 ) -> None:
@@ -23,7 +24,7 @@ def serve(
 
     if uds is not None and (host is not None or port is not None):
         raise UsageError("--uds excludes --host and --port")
-    settings = load_settings(model=model, host=host, port=port)
+    settings = load_settings(model=model, host=host, port=port, slots=slots)
 
     def announce(running: "Running") -> None:
         if json_output:
@@ -40,5 +41,12 @@ def serve(
         sys.stdout.flush()
 
     process.serve(
-        settings.model, settings.context_length, settings.threads, settings.host, settings.port, uds, announce
+        settings.model,
+        settings.context_length,
+        settings.threads,
+        settings.slots,
+        settings.host,
+        settings.port,
+        uds,
+        announce,
     )
