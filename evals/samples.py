@@ -3,12 +3,14 @@
 import hashlib
 import json
 import os
+import threading
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import filelock
 
+from assistant import atomic
 from assistant.errors import HoneError
 
 
@@ -21,7 +23,8 @@ def key(**identity: Any) -> str:
 class Samples:
     """An append-only `samples.jsonl`; in memory only when there is no folder.
 
-    A last line that a kill cut short is dropped on opening. One writer at a time.
+    A last line that a kill cut short is dropped on opening. One process writes at a time, from any of its threads. Of
+    two lines with one key the later one counts.
 
     Raises:
         HoneError: the folder cannot be written, the file is not ours, or another evaluation writes to it.
@@ -34,6 +37,7 @@ class Samples:
         self._reused: set[str] = set()
         self._file = None
         self._lock = None
+        self._adding = threading.Lock()
         if self.path is None:
             return
         try:
@@ -49,6 +53,8 @@ class Samples:
         try:
             self._load(self.path)
             self._file = self.path.open("ab")
+            # A new file's name must outlive a power cut as its lines do.
+            atomic.sync_folder(self.path.parent)
         except OSError as error:
             self._lock.release()
             raise HoneError(f"cannot write to {self.path}: {error.strerror}") from error
@@ -80,15 +86,17 @@ class Samples:
 
     def add(self, sample: dict[str, Any]) -> None:
         """Keeps a measurement (it has a `key`) and puts it on disk before returning."""
-        self._known[sample["key"]] = sample
-        if self._file is None:
-            return
-        try:
-            self._file.write((json.dumps(sample, ensure_ascii=False) + "\n").encode())
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            raise HoneError(f"cannot write {self.path}: {error.strerror}") from error
+        line = _line(sample)
+        with self._adding:
+            self._known[sample["key"]] = sample
+            if self._file is None:
+                return
+            try:
+                self._file.write(line)
+                self._file.flush()
+                os.fsync(self._file.fileno())
+            except OSError as error:
+                raise HoneError(f"cannot write {self.path}: {error.strerror}") from error
 
     def _load(self, path: Path) -> None:
         if not path.exists():
@@ -104,3 +112,11 @@ class Samples:
         if len(whole) < len(data):
             with path.open("r+b") as file:
                 file.truncate(len(whole))
+
+
+def _line(sample: dict[str, Any]) -> bytes:
+    try:
+        return (json.dumps(sample, ensure_ascii=False) + "\n").encode()
+    except UnicodeEncodeError:
+        # Half of a surrogate pair, which a server may send and only an escape can hold.
+        return (json.dumps(sample) + "\n").encode()

@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -66,3 +67,22 @@ def test_a_key_changes_with_everything_that_decides_a_sample() -> None:
     }
     assert len(keys) == 4
     assert key(**identity) == key(**dict(reversed(identity.items())))
+
+
+def test_threads_write_whole_lines_and_the_later_of_two_counts(tmp_path: Path) -> None:
+    with Samples(tmp_path) as store, ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda number: store.add({"key": str(number % 50), "text": "x" * 3000}), range(100)))
+        store.add({"key": "7", "text": "last"})
+    with Samples(tmp_path) as store:
+        assert store.get("7") == {"key": "7", "text": "last"}
+        assert store.get("49") == {"key": "49", "text": "x" * 3000}
+    assert len((tmp_path / "samples.jsonl").read_bytes().splitlines()) == 101
+
+
+def test_text_that_is_none_is_kept_as_it_came(tmp_path: Path) -> None:
+    sample = {"key": "a", "text": "\ud83d"}
+    with Samples(tmp_path) as store:
+        store.add(sample)
+    assert (tmp_path / "samples.jsonl").read_text("utf-8").isascii()
+    with Samples(tmp_path) as store:
+        assert store.get("a") == sample
