@@ -1,0 +1,218 @@
+"""Runs a task on a model: references first, then samples that are generated, judged and kept side by side.
+
+What is kept is never measured again: a sample is identified by everything that decides it.
+"""
+
+import hashlib
+import json
+import math
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from assistant import prompts
+from evals import pool, samples
+from evals.errors import HarnessError
+from evals.progress import Progress
+from evals.sampled import Job, Sampled, answer_of, job, recall, to_row
+from evals.sandbox.outcome import Outcome
+from evals.server import RETRY_SECONDS
+from evals.subjects import Connect, Subject
+from evals.tasks.base import Answer, Item, Task, Verdict
+
+if TYPE_CHECKING:
+    from evals.sandbox.sandbox import Sandbox
+
+__all__ = ["LostSamplesError", "References", "Sampled", "check_references", "choose", "run_task"]
+
+_PROBE = prompts.FimTokens("<probe prefix>", "<probe suffix>", "<probe middle>")
+
+
+class LostSamplesError(HarnessError):
+    """Some samples could not be had from the server. What was sampled is kept; there is no score."""
+
+
+def choose(items: Sequence[Item], limit: int | None, seed: int) -> list[Item]:
+    """At most `limit` items, in their own order; a smaller limit gives a subset of a larger one.
+
+    Raises:
+        HarnessError: no items, or two with one id.
+    """
+    twice = [name for name, count in Counter(item.id for item in items).items() if count > 1]
+    if twice:
+        raise HarnessError(f"the task has two items called {twice[0]!r}; nothing was measured")
+    if not items:
+        raise HarnessError("the task has no items; nothing was measured")
+    if limit is None or limit >= len(items):
+        return list(items)
+    ranked = sorted(items, key=lambda item: hashlib.sha256(f"{seed}:{item.id}".encode()).digest())
+    kept = {item.id for item in ranked[:limit]}
+    return [item for item in items if item.id in kept]
+
+
+@dataclass(frozen=True)
+class References:
+    """Answers that were judged as they must be."""
+
+    good: int
+    bad: int
+    ran: tuple[Outcome, ...]
+    """The programs of the good ones, for the calibration of limits; empty where none was run."""
+
+
+def check_references(task: Task, items: Sequence[Item], sandbox: "Sandbox | None") -> References:
+    """Judges the answers to `items` that are known to be good and bad.
+
+    Raises:
+        HarnessError: a good one does not score 1 or a bad one does not score 0. No model may be measured then.
+    """
+    wanted = {item.id for item in items}
+    references = [reference for reference in task.references() if reference[0].id in wanted]
+
+    def judged(reference: tuple[Item, str, bool]) -> Verdict:
+        return _judge(task, reference[0], Answer(reference[1], "stop", None, None, 0.0, None), sandbox)
+
+    with ThreadPoolExecutor(pool.cores()) as judges:
+        verdicts = list(zip(references, judges.map(judged, references), strict=True))
+    faults = [
+        f"a known {'good' if good else 'bad'} answer to {item.id} scores {verdict.value:g}"
+        + (f" ({verdict.error}: {verdict.detail})" if verdict.error else "")
+        for (item, _, good), verdict in verdicts
+        if verdict.value != float(good)
+    ]
+    if faults:
+        raise HarnessError(
+            f"{task.name}: {len(faults)} of {len(references)} reference answers are judged wrongly, so no model was "
+            f"asked: {faults[0]}"
+        )
+    good = [verdict.extra for (_, _, good), verdict in verdicts if good]
+    ran = [
+        Outcome(None, "", extra["cpu_seconds"], extra["wall_seconds"], "") for extra in good if "cpu_seconds" in extra
+    ]
+    return References(len(good), len(verdicts) - len(good), tuple(ran))
+
+
+def run_task(
+    task: Task,
+    subject: Subject,
+    connect: Connect,
+    store: samples.Samples,
+    sandbox: "Sandbox | None",
+    *,
+    seed: int = 0,
+    concurrency: int = 4,
+    samples_per_item: int | None = None,
+    temperature: float | None = None,
+    limit: int | None = None,
+    checked: bool = False,
+    show: bool = True,
+    retry_seconds: Sequence[float] = RETRY_SECONDS,
+) -> list[Sampled]:
+    """All samples of a task, in the order of its items and attempts; those that the store has are not made again.
+
+    Args:
+        sandbox: None only for a task that needs none.
+        concurrency: requests at a time.
+        samples_per_item, temperature: None takes the task's own.
+        limit: of items; None takes all.
+        checked: `check_references` was called for these items already.
+        show: progress on standard error.
+        retry_seconds: waits before a request that failed is sent again.
+
+    Raises:
+        LostSamplesError: the server did not give some samples; the others are kept, and the same call goes on.
+        HarnessError: the references, the judge or the server failed.
+        HoneError: the model cannot be had, or the store cannot be written.
+    """
+    if task.needs_sandbox and sandbox is None:
+        raise HarnessError(f"{task.name} runs code and got no sandbox; nothing was measured")
+    items = choose(task.items(), limit, seed)
+    if not checked:
+        check_references(task, items, sandbox)
+    count = task.samples_per_item if samples_per_item is None else samples_per_item
+    heat = task.temperature if temperature is None else temperature
+    rung = sandbox.rung if sandbox is not None and task.needs_sandbox else None
+    done: dict[str, Sampled] = {}
+    with ExitStack() as stack:
+        connected = stack.enter_context(connect(subject)) if _depends_on_fim(task, items[0]) else None
+        fim = connected.fim if connected else None
+        subject.check(task.ask(items[0], fim))
+        jobs = [
+            job(task.version, subject, item, attempt, ask, heat, seed)
+            for item in items
+            for ask in (task.ask(item, fim),)
+            for attempt in range(count)
+        ]
+        rows = {each.key: row for each in jobs if (row := store.get(each.key)) is not None}
+        # A verdict of another kind of sandbox does not count, what the model wrote does.
+        done = {each.key: recall(each, rows[each.key]) for each in jobs if _kept(rows.get(each.key), rung)}
+        answered = {key: answer_of(row) for key, row in rows.items() if key not in done}
+        missing = [each for each in jobs if each.key not in done]
+        progress = Progress(f"{task.name}, {subject.name}", len(jobs), "samples") if show else None
+        lock = threading.Lock()
+
+        def keep(each: Job, answer: Answer) -> None:
+            sampled = Sampled(
+                each.item, each.attempt, each.ask, answer, _judge(task, each.item, answer, sandbox), each.key
+            )
+            store.add(to_row(sampled, each, task.version, subject, rung))
+            with lock:
+                done[each.key] = sampled
+                if progress:
+                    progress.add()
+
+        if progress:
+            progress.add(len(done), worked=False)
+        if connected is None and len(missing) > len(answered):
+            connected = stack.enter_context(connect(subject))
+        lost = pool.work(missing, answered, connected, concurrency, keep, _finished(task), retry_seconds)
+        if progress:
+            progress.finish()
+    if lost:
+        raise LostSamplesError(_what_was_lost(task, subject, [why for _, why in lost], len(jobs)))
+    return [done[each.key] for each in jobs]
+
+
+def _kept(row: "dict[str, object] | None", rung: str | None) -> bool:
+    return row is not None and row["sandbox"] == rung
+
+
+def _judge(task: Task, item: Item, answer: Answer, sandbox: "Sandbox | None") -> Verdict:
+    """
+    Raises:
+        HarnessError: the task's own code failed, or what it says is no verdict.
+    """
+    try:
+        verdict = task.judge(item, answer, sandbox)
+        json.dumps(dict(verdict.extra), allow_nan=False)
+    except HarnessError:
+        raise
+    except Exception as error:
+        raise HarnessError(f"{task.name} cannot judge {item.id}: {error!r}; no score is given") from error
+    if not math.isfinite(verdict.value) or not 0.0 <= verdict.value <= 1.0:
+        raise HarnessError(f"{task.name} judges {item.id} as {verdict.value!r}, which is no share of 1")
+    return verdict
+
+
+def _finished(task: Task) -> pool.Finished:
+    """The task's own `finished(item, text)`, where it has one."""
+    own = getattr(task, "finished", None)
+    return own if callable(own) else lambda item, text: False
+
+
+def _depends_on_fim(task: Task, item: Item) -> bool:
+    """Whether the model must be there before it is known what it is asked."""
+    return task.ask(item, None) != task.ask(item, _PROBE)
+
+
+def _what_was_lost(task: Task, subject: Subject, reasons: Sequence[str], total: int) -> str:
+    (reason, count), *others = Counter(reasons).most_common()
+    more = f" ({count} times, and {len(others)} other reasons)" if others else ""
+    return (
+        f"{task.name}: {len(reasons)} of {total} samples of {subject.name} were lost, so there is no score: "
+        f"{reason}{more}; the same command asks for them again"
+    )

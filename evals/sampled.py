@@ -1,0 +1,128 @@
+"""One answer with its verdict, and the line that keeps it in `samples.jsonl`."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from evals import environment, samples
+from evals.subjects import Subject
+from evals.tasks.base import Answer, Ask, Item, Verdict
+
+_ANSWER = ("finish_reason", "prompt_tokens", "completion_tokens", "seconds", "first_token_seconds")
+"""What a line holds of an answer besides its text."""
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """One answer of a model to one item, and its verdict."""
+
+    item: Item
+    attempt: int
+    """From 0."""
+    ask: Ask
+    answer: Answer
+    verdict: Verdict
+    key: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """A sample to be had."""
+
+    item: Item
+    attempt: int
+    ask: Ask
+    temperature: float
+    seed: int
+    key: str
+
+
+def job(task: str, subject: Subject, item: Item, attempt: int, ask: Ask, temperature: float, seed: int) -> Job:
+    """
+    Args:
+        task: its version.
+        seed: of the whole run.
+    """
+    own = request_seed(seed, item.id, attempt)
+    key = samples.key(
+        task=task,
+        item=item.id,
+        # A custom task's tests may change without its version.
+        data=_sha256(json.dumps(item.data, sort_keys=True)),
+        attempt=attempt,
+        model=subject.digest,
+        prompt=prompt_hash(ask),
+        stop=list(ask.stop),
+        max_tokens=ask.max_tokens,
+        parse_special=ask.parse_special,
+        temperature=temperature,
+        seed=own,
+        engine=None if subject.endpoint else environment.describe_engine(),
+    )
+    return Job(item, attempt, ask, temperature, own, key)
+
+
+def request_seed(seed: int, item: str, attempt: int) -> int:
+    """The seed that goes to the server, 31 bits: of the item and the attempt, not of the order they are asked in."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{item}:{attempt}".encode()).digest()[:4], "big") >> 1
+
+
+def prompt_hash(ask: Ask) -> str:
+    """sha256 (hex) of what the model is shown."""
+    if ask.prompt is not None:
+        return _sha256(ask.prompt)
+    return _sha256(json.dumps([asdict(message) for message in ask.messages]))
+
+
+def to_row(sampled: Sampled, job: Job, task: str, subject: Subject, rung: str | None) -> dict[str, Any]:
+    """The line of a sample, JSON-ready.
+
+    Args:
+        task: its version.
+        rung: of the sandbox that its verdict rests on, None when nothing was run.
+    """
+    ask, answer, verdict = sampled.ask, sampled.answer, sampled.verdict
+    shown: dict[str, Any] = (
+        {"messages": [asdict(message) for message in ask.messages]} if ask.prompt is None else {"prompt": ask.prompt}
+    )
+    decoding = {"temperature": job.temperature, "seed": job.seed}
+    return {
+        "key": sampled.key,
+        "task": task,
+        "item": sampled.item.id,
+        "group": sampled.item.group,
+        "attempt": sampled.attempt,
+        "model": subject.digest,
+        "name": subject.name,
+        "ask": shown
+        | {"stop": list(ask.stop), "max_tokens": ask.max_tokens, "parse_special": ask.parse_special}
+        | decoding,
+        "prompt_sha256": prompt_hash(ask),
+        "text": answer.text,
+        "text_sha256": _sha256(answer.text),
+        "extracted": verdict.extracted,
+        "verdict": {
+            "value": verdict.value,
+            "error": verdict.error,
+            "detail": verdict.detail,
+            "extra": dict(verdict.extra),
+        },
+        "sandbox": rung,
+        **{name: getattr(answer, name) for name in _ANSWER},
+    }
+
+
+def answer_of(row: Mapping[str, Any]) -> Answer:
+    return Answer(text=row["text"], **{name: row[name] for name in _ANSWER})
+
+
+def recall(job: Job, row: Mapping[str, Any]) -> Sampled:
+    """The sample that a line keeps."""
+    verdict = Verdict(extracted=row["extracted"], **row["verdict"])
+    return Sampled(job.item, job.attempt, job.ask, answer_of(row), verdict, job.key)
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
