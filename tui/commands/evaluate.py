@@ -1,58 +1,198 @@
 """`hone eval`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-TASKS = ("repo",)
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from evals.report.schema import Report
+    from evals.run import Options as HeldOut
+    from evals.subjects import Subject
+    from evals.tasks.named import Style
+
 ENGINES = ("llamacpp", "torch")
+STYLES = ("completion", "chat")
+PLACES = 200
+"""What `repo` completes when no --limit is given."""
 
 
 def evaluate(
-    task: Annotated[str, typer.Argument(metavar="TASK", help="repo: held-out completion and bits per byte.")],
-    repository: Annotated[
-        Path, typer.Option("--repo", metavar="PATH", help="The repository the adapters were tuned on.")
+    tasks: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="TASK...",
+            help="humaneval, mbpp, mbpp-plus, infill, review, review-fix, repo (held-out files), repo-exec, speed, or "
+            "a file with your own task: FILE.py or FILE.jsonl.",
+        ),
     ],
-    models: Annotated[list[str], typer.Option("--model", metavar="M", help="Repeat it; the first is the reference.")],
+    models: Annotated[
+        list[str] | None, typer.Option("--model", metavar="M", help="Repeat it; the first is the reference.")
+    ] = None,
     *,
-    limit: Annotated[int, typer.Option(min=1, help="How many places to complete of each level.")] = 200,
+    url: Annotated[
+        str | None, typer.Option("--url", metavar="URL", help="Measure the models of this OpenAI-compatible server.")
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option("--key", envvar="HONE_API_KEY", metavar="K", help="The server's key.")
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option("--data", metavar="[TASK=]PATH", help="The problems of a task that brings none; repeat it."),
+    ] = None,
+    repository: Annotated[
+        Path | None,
+        typer.Option("--repo", metavar="PATH", help="repo, repo-exec, review: the repository to ask about."),
+    ] = None,
+    style: Annotated[
+        str | None, typer.Option("--style", metavar="S", help="completion or chat (default: what all models can do).")
+    ] = None,
+    samples: Annotated[int | None, typer.Option(min=1, max=1000, help="Answers to each item.")] = None,
+    temperature: Annotated[float | None, typer.Option(min=0.0, max=2.0, help="0 is greedy.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="How many items of each task (repo: places, 200).")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Chooses items, samples and resamples.")] = 0,
+    concurrency: Annotated[int, typer.Option(min=1, max=64, help="Requests at a time.")] = 4,
+    ablate: Annotated[
+        bool, typer.Option("--ablate", help="Also ask in other ways, and tell how far the score moves.")
+    ] = False,
+    unsafe: Annotated[
+        bool, typer.Option("--unsafe-no-sandbox", help="Run what models write without a sandbox if there is none.")
+    ] = False,
     levels: Annotated[
-        str, typer.Option(metavar="LEVEL,...", help="What is completed: line, and block and body besides it.")
+        str, typer.Option(metavar="LEVEL,...", help="repo: what is completed: line, and block and body besides it.")
     ] = "line,block,body",
     folds: Annotated[
-        int | None, typer.Option(metavar="K", min=2, help="Also report how figures vary between K folds of the files.")
+        int | None, typer.Option(metavar="K", min=2, help="repo: also how figures vary between K folds of the files.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Chooses places, files and resamples.")] = 0,
-    max_bytes: Annotated[int, typer.Option(min=1, help="Held-out bytes to score for bits per byte.")] = 120_000,
-    prompt_tokens: Annotated[int, typer.Option(min=128, max=8192, help="The longest prompt; fewer are faster.")] = 768,
     engine: Annotated[
-        str, typer.Option(metavar="[llamacpp|torch]", help="What completes: what serves, or batches by torch, faster.")
+        str, typer.Option(metavar="[llamacpp|torch]", help="repo: what serves, or batches by torch, faster.")
     ] = "llamacpp",
+    max_bytes: Annotated[int, typer.Option(min=1, help="repo: held-out bytes to score for bits per byte.")] = 120_000,
+    prompt_tokens: Annotated[int, typer.Option(min=128, max=8192, help="repo: the longest prompt.")] = 768,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Keep samples and reports here; a stopped run goes on from them.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
 ) -> None:
-    """Measure models on the files that tuning held out."""
-    import json
+    """Measure models: on benchmarks, on your own tasks, and on the files that tuning held out.
+
+    Samples are kept as they come, in DIR or in Hone's state folder; the same command takes what is there.
+    """
+    from dataclasses import replace
 
     from assistant.errors import UsageError
 
-    if task not in TASKS:
-        raise UsageError(f"there is no evaluation {task!r}; there is: {', '.join(TASKS)}")
+    if "repo" in tasks:
+        if tasks != ["repo"] or url is not None:
+            raise UsageError("repo runs apart from other tasks, and on models of this machine")
+        if repository is None or not models:
+            raise UsageError("repo needs --repo PATH and at least one --model M")
+        from evals.run import Options as HeldOut
+        from evals.tasks.levels import parse
+
+        places = limit or PLACES
+        held_out = HeldOut(
+            repository, tuple(models), places, seed, prompt_tokens, max_bytes, out, levels=parse(levels), folds=folds
+        )
+        _show(_held_out(held_out, engine), out, as_json)
+        return
+    from evals import evaluation, subjects
+    from evals.sandbox.sandbox import open_sandbox
+    from evals.tasks import named
+
+    wanted = named.Wanted(
+        tuple(tasks),
+        "completion",
+        _data(data or [], tasks),
+        repository,
+        {},
+        limit,
+        seed,
+        lambda line: typer.echo(line, err=True),
+    )
+    named.check(wanted)
+    if style not in (None, *STYLES):
+        raise UsageError(f"there is no style {style!r}; there are {' and '.join(STYLES)}")
+    measured = _subjects(models, url, key)
+    manifests = {subject.name: subject.manifest for subject in measured if subject.manifest}
+    wanted = replace(wanted, style=_style(style, measured), manifests=manifests)
+    options = evaluation.Options(samples, temperature, limit, seed, concurrency, out, ablate)
+    # Speed is measured with up to four requests at a time.
+    slots = max(concurrency, 4) if "speed" in tasks else concurrency
+    try:
+        report = evaluation.evaluate(
+            lambda sandbox: named.build(wanted, sandbox),
+            measured,
+            subjects.connector(slots),
+            (lambda: open_sandbox(unsafe=unsafe)) if wanted.runs_code else None,
+            options,
+        )
+    except KeyboardInterrupt:
+        where = out or "Hone's state folder"
+        typer.echo(
+            f"\nhone: stopped; what was sampled is kept in {where}; the same command goes on from there", err=True
+        )
+        raise typer.Exit(130) from None
+    _show(report, out, as_json)
+
+
+def _subjects(models: "Sequence[str] | None", url: str | None, key: str | None) -> "list[Subject]":
+    from evals import subjects
+
+    if url is not None:
+        return subjects.remote(url, key, list(dict.fromkeys(models or ())))
+    if not models:
+        from assistant.config import load_settings
+
+        models = [load_settings().model]
+    return [subjects.local(spec) for spec in dict.fromkeys(models)]
+
+
+def _style(asked: str | None, subjects: "Sequence[Subject]") -> "Style":
+    """How all models are asked: by raw prompts where all of them can be, so that their scores are comparable."""
+    if asked is not None:
+        return "chat" if asked == "chat" else "completion"
+    chat_only = next((subject for subject in subjects if "prompt" not in subject.asks), None)
+    if chat_only is None:
+        return "completion"
+    typer.echo(f"hone: {chat_only.name} has chat only, so every model is asked by chat", err=True)
+    return "chat"
+
+
+def _data(given: "Sequence[str]", tasks: "Sequence[str]") -> dict[str, str]:
+    """Task -> where its problems are. What is given without a task is for all that have nothing of their own."""
+    named = {task: path for each in given for task, mark, path in (each.partition("="),) if mark and task in tasks}
+    general = [each for each in given if each.partition("=")[0] not in named]
+    return {task: general[-1] for task in tasks if general} | named
+
+
+def _show(report: "Report", out: Path | None, as_json: bool) -> None:
+    import json
+
+    from evals.report import markdown
+    from evals.report.schema import to_json
+    from evals.report.write import write
+
+    files = write(report, out)
+    if as_json:
+        typer.echo(json.dumps(to_json(report), ensure_ascii=False))
+    else:
+        typer.echo(markdown.plain(report))
+    if files:
+        typer.echo("report: " + ", ".join(map(str, files)), err=True)
+
+
+def _held_out(options: "HeldOut", engine: str) -> "Report":
+    from assistant.errors import UsageError
+
     if engine not in ENGINES:
         raise UsageError(f"there is no engine {engine!r}; there are: {', '.join(ENGINES)}")
     from assistant.client import connect
-    from evals.report import markdown, repo, schema
-    from evals.report.write import write
-    from evals.run import Options
+    from evals.report.repo import report
     from evals.run import evaluate as run
-    from evals.tasks.levels import parse
 
-    options = Options(
-        repository, tuple(models), limit, seed, prompt_tokens, max_bytes, out, levels=parse(levels), folds=folds
-    )
     try:
         if engine == "torch":
             import torch
@@ -62,22 +202,13 @@ def evaluate(
             from tuning.model.load import fastest_dtype
 
             dtype = str(fastest_dtype(torch.device("cpu"))).removeprefix("torch.")
-            found = run(options, lambda name: open_batched(name, dtype), engine=describe_torch(dtype))
-        else:
-            found = run(options, lambda name: connect(model=name))
+            return report(run(options, lambda name: open_batched(name, dtype), engine=describe_torch(dtype)))
+        return report(run(options, lambda name: connect(model=name)))
     except KeyboardInterrupt:
         kept = (
-            f"what was measured is kept in {out}; the same command goes on from there"
-            if out
+            f"what was measured is kept in {options.out}; the same command goes on from there"
+            if options.out
             else "nothing was kept (no --out)"
         )
         typer.echo(f"\nhone: stopped; {kept}", err=True)
         raise typer.Exit(130) from None
-    report = repo.report(found)
-    write(report, out)
-    if as_json:
-        typer.echo(json.dumps(schema.to_json(report), ensure_ascii=False))
-    else:
-        typer.echo(markdown.plain(report))
-    if out:
-        typer.echo(f"report: {out / 'report.html'}", err=True)

@@ -1,0 +1,199 @@
+"""Whole evaluations: several tasks and models to one report, by the function and by the command line."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from assistant.errors import HoneError, UsageError
+from evals.evaluation import Options, evaluate
+from evals.report.schema import Report, from_json, to_json
+from evals.subjects import connector, remote
+from evals.tasks import speed
+from tests.evals.eval_fixtures import samples_of
+from tests.evals.fake_openai import Body, by_seed, question, serve
+from tests.evals.words_task import Words
+from tui.cli import app
+
+TWO = ({"id": "small"}, {"id": "large"})
+
+
+def better(body: Body) -> str:
+    return "right" if body["model"] == "large" else by_seed(body)
+
+
+def run(url: str, tasks: Sequence[Any], names: Sequence[str] = (), **options: Any) -> Report:
+    @contextmanager
+    def build(sandbox: Any) -> Iterator[Sequence[Any]]:
+        yield tasks
+
+    return evaluate(build, remote(url, None, names), connector(2), None, Options(**{"show": False} | options))
+
+
+def test_a_report_compares_every_later_model_with_the_first(tmp_path: Path) -> None:
+    with serve(models=TWO, answer=better) as server:
+        report = run(server.url, [Words(count=8, samples_per_item=1)], ["small", "large"], out=tmp_path)
+    assert from_json(json.dumps(to_json(report))) == report
+    (task,) = report.tasks
+    small, large = task.models
+    assert large.figures["pass@1"].value == 1.0
+    assert 0 < small.figures["pass@1"].value < 1
+    (comparison,) = task.comparisons
+    assert (comparison.before, comparison.after) == ("small", "large")
+    assert comparison.difference.value == pytest.approx(1 - small.figures["pass@1"].value)
+    assert small.classes["wrong answer"] == 8 - small.classes["right"]
+    assert task.settings["style"] == "completion"
+    assert report.sandbox is None
+    assert "8 of 8 items, 1 sample each, temperature 0.8, seed 0." in task.notes
+    assert any("8 known good answers scored 100 % and 8 known bad ones 0 %" in note for note in task.notes)
+    assert {row["key"] for row in task.samples} == {row["key"] for row in samples_of(tmp_path)}
+
+
+def test_a_resumed_evaluation_gives_the_same_report(tmp_path: Path) -> None:
+    with serve(models=TWO, answer=better) as server:
+        first = run(server.url, [Words(), Words(name="again", version="again@1")], ["small"], out=tmp_path)
+        rows = (tmp_path / "samples.jsonl").read_text().splitlines(keepends=True)
+        (tmp_path / "samples.jsonl").write_text("".join(rows[:7]) + rows[7][:20])
+        before = len(server.asked())
+        again = run(server.url, [Words(), Words(name="again", version="again@1")], ["small"], out=tmp_path)
+        assert len(server.asked()) - before == len(rows) - 7
+    assert untimed(again) == untimed(first)
+
+
+def untimed(report: Report) -> Any:
+    tasks = to_json(report)["tasks"]
+    for task in tasks:
+        for model in task["models"]:
+            del model["latency_seconds"]
+        for row in task["samples"]:
+            del row["seconds"], row["first_token_seconds"]
+    return tasks
+
+
+def test_without_a_folder_samples_are_kept_in_the_state_folder(hone_home: Path) -> None:
+    with serve() as server:
+        run(server.url, [Words()])
+        run(server.url, [Words()])
+        assert len(server.asked()) == 12
+    (folder,) = (hone_home / "evals").iterdir()
+    assert folder.name.startswith("words@1-")
+
+
+def test_the_ways_of_asking_are_models_of_a_report_of_their_own(tmp_path: Path) -> None:
+    def newline_matters(body: Body) -> str:
+        return "right" if question(body).endswith("\n") and "prompt" in body else "wrong"
+
+    with serve(answer=newline_matters) as server:
+        report = run(server.url, [Words(samples_per_item=1)], out=tmp_path, ablate=True)
+    plain, ablation = report.tasks
+    assert plain.models[0].figures["pass@1"].value == 1.0
+    values = {model.facts["variant"]: model.figures["pass@1"].value for model in ablation.models}
+    assert values == {"as asked": 1.0, "stripped newline": 0.0, "other template": 0.0}
+    assert ablation.notes == (
+        "pass@1 of small lies between 0.0 (stripped newline) and 100.0 (as asked) in 3 ways of asking: "
+        "a spread of 100.0 points",
+    )
+    assert [comparison.difference.value for comparison in ablation.comparisons] == [-1.0, -1.0]
+    assert {row["name"] for row in ablation.samples} == {f"small ({way})" for way in values}
+
+
+def test_a_way_that_the_server_does_not_have_is_left_out(tmp_path: Path) -> None:
+    with serve(chat_only=True) as server:
+        report = run(server.url, [Words(chat=True)], out=tmp_path, ablate=True)
+    assert [model.facts["variant"] for model in report.tasks[1].models] == ["as asked", "stripped newline"]
+
+
+def test_speed_stands_beside_other_tasks(tmp_path: Path) -> None:
+    def long(body: Body) -> str:
+        return "right" if body["max_tokens"] == 16 else "one two three four"
+
+    plan = speed.Plan(levels=(1,), requests=2)
+    with serve(answer=long) as server:
+        report = run(server.url, [plan, Words()], out=tmp_path)
+    assert [task.name for task in report.tasks] == ["speed", "words"]
+    assert from_json(json.dumps(to_json(report))) == report
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"samples": 2, "temperature": 0.0}, "2 samples at temperature 0 would all be the same"),
+        ({"temperature": 0.0}, "2 samples at temperature 0 would all be the same"),
+    ],
+)
+def test_samples_that_would_be_equal_are_refused(tmp_path: Path, options: dict[str, Any], complaint: str) -> None:
+    with serve() as server:
+        with pytest.raises(UsageError, match=complaint):
+            run(server.url, [Words()], out=tmp_path, **options)
+        assert server.asked() == []
+
+
+def test_two_tasks_of_one_name_are_refused(tmp_path: Path) -> None:
+    with serve() as server, pytest.raises(UsageError, match="same name"):
+        run(server.url, [Words(), Words()], out=tmp_path)
+
+
+@pytest.fixture
+def questions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hone_home: Path) -> Path:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "questions.jsonl"
+    lines = [{"id": f"q{n}", "prompt": f"Question {n}\n", "reference": "right"} for n in range(6)]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return file
+
+
+def command(*arguments: str) -> Any:
+    return CliRunner().invoke(app, ["eval", *arguments], catch_exceptions=True)
+
+
+def test_the_command_prints_one_report_and_writes_every_form(questions: Path) -> None:
+    with serve(models=TWO, answer=better) as server:
+        models = ["--model", "small", "--model", "large"]
+        done = command("questions.jsonl", "--url", server.url, *models, "--out", "out", "--json", "--limit", "4")
+    assert done.exit_code == 0, done.output
+    report = from_json(done.stdout)
+    (task,) = report.tasks
+    assert [model.facts["name"] for model in task.models] == ["small", "large"]
+    assert task.settings["items"] == 4
+    written = {file.name for file in (questions.parent / "out").iterdir()}
+    assert {"samples.jsonl", "report.json", "report.md", "report.html", "junit.xml"} <= written
+    with serve(models=TWO, answer=better) as other:
+        plain = command("questions.jsonl", "--url", other.url, "--model", "small")
+    assert plain.exit_code == 0, plain.output
+    assert "pass@1" in plain.stdout or "score" in plain.stdout
+
+
+def test_a_chat_only_server_is_asked_by_chat_and_this_is_said(questions: Path) -> None:
+    with serve(chat_only=True) as server:
+        done = command("speed", "--url", server.url)
+        assert "small has chat only, so every model is asked by chat" in done.stderr
+        refused = command("questions.jsonl", "--url", server.url)
+        assert isinstance(refused.exception, UsageError)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["humanevil"], "there is no evaluation 'humanevil'"),
+        (["mbpp"], "mbpp needs its problems: --data PATH"),
+        (["infill", "humaneval", "--data", "humaneval=x"], "infill needs its problems"),
+        (["review"], "review needs --repo PATH"),
+        (["repo-exec"], "repo-exec needs --repo PATH"),
+        (["repo", "humaneval", "--repo", ".", "--model", "m"], "repo runs apart"),
+        (["repo", "--model", "m"], "repo needs --repo PATH"),
+        (["repo", "--repo", ".", "--url", "http://localhost:1"], "repo runs apart"),
+        (["repo", "--repo", ".", "--model", "m", "--engine", "steam"], "there is no engine 'steam'"),
+        (["humaneval", "humaneval"], "named twice"),
+        (["humaneval", "--url", "localhost"], "no address of a server"),
+        (["humaneval", "--model", "m", "--style", "loud"], "there is no style 'loud'"),
+    ],
+)
+def test_what_cannot_be_measured_is_one_line(questions: Path, arguments: list[str], complaint: str) -> None:
+    done = command(*arguments)
+    assert isinstance(done.exception, HoneError)
+    assert complaint in str(done.exception)
+    assert "\n" not in str(done.exception)
