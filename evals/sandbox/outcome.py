@@ -54,12 +54,14 @@ class Program:
 
     `tests` never enter the candidate's process. They run in another one against proxies of the candidate's functions:
     arguments and results cross as plain built-in values (None, bool, int, float, complex, str, bytes, bytearray, list,
-    tuple, dict, set, frozenset, range), so no `__eq__` of the candidate is ever asked. Changes that a call makes to its
-    list, dict, set and bytearray arguments are brought back; functions of the tests can be passed as arguments; other
-    objects of the candidate are handles that can be called, indexed and iterated but never compare equal to anything.
+    tuple, dict, set, frozenset, range, and these types themselves), so no `__eq__` of the candidate is ever asked.
+    Changes that a call makes to its list, dict, set and bytearray arguments are brought back; functions of the tests
+    can be passed as arguments; other objects of the candidate are handles that can be called, indexed and iterated but
+    never compare equal to anything.
 
     A name that the tests use and neither they nor `setup` define is looked up in the candidate, so helpers that the
-    tests rely on (`poly` of HumanEval/32) belong in `setup`: a candidate could replace its own.
+    tests rely on (`poly` of HumanEval/32) belong in `setup`: a candidate could replace its own. Code that uses the
+    candidate's own names belongs in `tests`.
     """
 
     candidate: str

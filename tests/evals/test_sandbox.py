@@ -17,6 +17,9 @@ from tests.evals.sandbox_fixtures import runs, skip_unless_here
 QUICK = Limits(cpu_seconds=5.0, wall_seconds=20.0)
 
 
+DEEPER = "y = f(1)\nfor _ in range(20): y = [y]\nf(y)"
+
+
 @pytest.fixture(scope="module", params=["bubblewrap", "landlock", "none"])
 def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
     rung: Rung = request.param
@@ -65,6 +68,14 @@ def test_a_right_program_passes_and_says_what_it_took(sandbox: Sandbox) -> None:
         ("def f(x): return '\0'", "assert f(1)", "syntax", ""),
         ("def g(x): return 1", "assert f(1)", "missing entry point", "there is no function f"),
         ("f = 3", "assert f(1)", "missing entry point", "there is no function f"),
+        (
+            "class C(int):\n  def __call__(self, x): return x\nf = C()",
+            "assert f(1)",
+            "missing entry point",
+            "no function",
+        ),
+        ("helper = 3\ndef f(x): return 1", "assert helper(f(1)) == 1", "wrong answer", "not callable"),
+        ("def f(x):\n  y = []\n  for _ in range(190): y = [y]\n  return y", DEEPER, "wrong answer", "nested deeper"),
         ("import no_such_package\ndef f(x): return 1", "assert f(1)", "import", "no_such_package"),
         ("def f(x):\n    import no_such_package", "assert f(1)", "import", "ModuleNotFoundError"),
         ("def f(x): return 1 / 0", "assert f(1) == 1", "exception", "ZeroDivisionError: division by zero"),
@@ -126,6 +137,8 @@ def test_each_failure_has_its_class(best: Sandbox, candidate: str, tests: str, e
             "assert abs(f([4, 5]) - 3) < 1e-9",
         ),
         ("def f(x): return helper(x)", "assert f(2) == helper(2) == 3"),
+        ("def f(v, t): return [x for x in v if type(x) is t]", "assert f([1, 'a', 2.5], str) == ['a']"),
+        ("def f(x): return [type(x), ValueError]", "assert f({}) == [dict, ValueError]"),
     ],
 )
 def test_tests_can_do_all_that_they_do_in_one_process(best: Sandbox, candidate: str, tests: str) -> None:

@@ -9,7 +9,7 @@ import socket
 import traceback
 from typing import Any
 
-from .remote import Failed, Handle, NotPlain, Remote, Unpassable, exit_class, one_line
+from .remote import Failed, Handle, NotPlain, Remote, exit_class, one_line
 from .wire import Channel
 
 _TESTS = "<tests>"
@@ -34,6 +34,7 @@ class _Namespace(dict[str, Any]):
             self.missing.append(name)
             raise KeyError(name)
         self[name] = self.remote.ask("name", name=name)
+        self.remote.answers += 1
         return self[name]
 
 
@@ -119,7 +120,9 @@ def _await_candidate(remote: Remote) -> None:
 
 def _run(code: Any, names: _Namespace, entry_point: str | None) -> None:
     if entry_point is not None:
-        names[entry_point] = names.remote.ask("name", name=entry_point)
+        entry = names[entry_point] = names.remote.ask("name", name=entry_point)
+        if not isinstance(entry, Handle):
+            names.remote.fail("missing entry point", f"{entry_point} is no function")
     exec(code, names)
     check = names.get("check")
     if entry_point not in {None, "check"} and callable(check) and not isinstance(check, Handle):
@@ -129,8 +132,6 @@ def _run(code: Any, names: _Namespace, entry_point: str | None) -> None:
 def _classify(error: BaseException, remote: Remote, names: _Namespace, equal: _Compared) -> dict[str, Any]:
     if remote.failure is not None:
         return {"error": remote.failure.error, "detail": remote.failure.detail}
-    if isinstance(error, Unpassable):
-        return {"fault": f"the tests cannot be run: {one_line(str(error))}"}
     if any(error is each for each in remote.raised):
         name = error.__notes__[0]
         kind = {"MemoryError": "memory", "ImportError": "import", "ModuleNotFoundError": "import"}
@@ -138,7 +139,8 @@ def _classify(error: BaseException, remote: Remote, names: _Namespace, equal: _C
     if isinstance(error, NameError) and error.name in names.missing:
         return {"error": "missing entry point", "detail": f"the tests use {error.name}, which is not defined"}
     if remote.answers == 0 and not isinstance(error, AssertionError):
-        return {"fault": f"the tests failed before they asked for anything: {_words(error)}"}
+        # No value of the candidate is in it, so no candidate can bring this about.
+        return {"fault": f"the tests cannot be run: {_words(error)}"}
     if isinstance(error, NotPlain):
         return {"error": "wrong answer", "detail": one_line(f"got {error}")}
     if isinstance(error, AssertionError):

@@ -38,7 +38,7 @@ class Remote:
         self.raised: list[BaseException] = []
         """The exceptions of the candidate that the tests were given."""
         self.answers = 0
-        """Values that the candidate gave; those of mere names do not count."""
+        """Values that the candidate gave, but for the function under test itself."""
         self.last: tuple[str, Any] | None = None
         """The last call in words and its result."""
 

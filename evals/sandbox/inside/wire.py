@@ -4,6 +4,7 @@ Only exact built-in types cross. A subclass of one crosses as the value that its
 an `__iter__` of its own never counts. Anything else crosses as a handle or not at all.
 """
 
+import builtins
 import contextlib
 import json
 import operator
@@ -14,6 +15,25 @@ from typing import Any
 HEADER = struct.Struct("!I")
 _SMALL = 1 << 62
 _DEPTH = 200
+_PLAIN = (
+    bool,
+    int,
+    float,
+    complex,
+    str,
+    bytes,
+    bytearray,
+    list,
+    tuple,
+    dict,
+    set,
+    frozenset,
+    range,
+    object,
+    type(None),
+)
+_ERRORS = tuple(kind for kind in vars(builtins).values() if isinstance(kind, type) and issubclass(kind, Exception))
+_TYPES: dict[str, type] = {kind.__name__: kind for kind in (*_PLAIN, *_ERRORS)}
 
 
 class ProtocolError(Exception):
@@ -104,6 +124,8 @@ def encode(value: Any, other: Callable[[Any], Any], depth: int = 0) -> Any:
         return {"b" if kind is bytes else "a": value.hex()}
     if kind is complex:
         return {"c": [repr(value.real), repr(value.imag)]}
+    if kind is type and value in _TYPES.values():
+        return {"y": value.__name__}
     if kind is range:
         return {"r": [encode(part, other, depth) for part in (value.start, value.stop, value.step)]}
     base = plain(value, kind)
@@ -180,6 +202,8 @@ def _decode_tagged(tag: str, content: Any, other: Callable[[str, Any], Any]) -> 
         return bytearray.fromhex(content)
     if tag == "i":
         return int(content, 16)
+    if tag == "y" and isinstance(content, str) and content in _TYPES:
+        return _TYPES[content]
     if tag == "n":
         return float(content)
     if tag == "c":
