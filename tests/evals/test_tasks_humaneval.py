@@ -7,7 +7,7 @@ from assistant import prompts
 from evals.errors import HarnessError
 from evals.sandbox.outcome import Limits
 from evals.sandbox.sandbox import Sandbox, open_sandbox
-from evals.tasks.base import MAX_STOP_STRINGS, Item
+from evals.tasks.base import MAX_STOP_STRINGS, Ask, Item, Message
 from evals.tasks.humaneval import HumanEval
 from tests.evals.task_data import answer, misjudged
 
@@ -133,6 +133,14 @@ def test_an_answer_to_a_prompt_without_its_newline_is_judged_the_same(sandbox: S
     good = item.data["canonical_solution"]
     for text in (good, "\n" + good):
         assert task.judge(item, answer(text), sandbox).value == 1.0
+
+
+def test_an_ask_is_a_prompt_or_a_conversation() -> None:
+    said = (Message("user", "Hello"),)
+    for prompt, messages, stop in ((None, (), ()), ("a", said, ()), ("a", (), ("1", "2", "3", "4", "5"))):
+        with pytest.raises(ValueError, match="an ask has"):
+            Ask(prompt, messages, stop, 8)
+    assert Ask("", (), (), 8).prompt == ""
 
 
 def test_the_variants_ask_in_other_ways() -> None:
