@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from assistant import paths
 from assistant.errors import UsageError
 from evals import ablate, environment
+from evals.errors import HarnessError
 from evals.harness import References, check_references, choose, run_task
 from evals.report.results import Measure, task_report
 from evals.report.schema import RIGHT, ModelResult, Report, TaskReport
@@ -108,7 +109,7 @@ def evaluate(
         reports = []
         for task, ready in zip(tasks, all_prepared, strict=True):
             if isinstance(task, speed.Plan):
-                reports.append(speed.measure(subjects, connect, task))
+                reports.append(speed.measure(subjects, connect, task, options.show))
                 continue
             assert ready is not None
             found = [(subject, done[ready.task.name, subject.digest]) for subject in subjects]
@@ -263,15 +264,23 @@ def _own_report(each: _Prepared, found: Sequence[tuple[Mapping[str, Any], Done]]
 
 
 def _ablation(each: _Prepared, subject: Subject, ways: Mapping[str, Done], options: Options) -> TaskReport:
-    """A report whose models are the ways of asking one model."""
+    """A report whose models are the ways of asking one model, on the items that are asked in all of them: one way may
+    show some of the items as examples."""
+    common = set.intersection(*({row["item"] for row in one.rows} for one in ways.values()))
+    if not common:
+        raise HarnessError(
+            f"the ways of asking {each.task.name} have no item in common; measure more than {options.limit}"
+        )
     found = []
     for way, one in ways.items():
         name = f"{subject.name} ({way})"
-        rows = tuple({**row, "name": name} for row in one.rows)
-        found.append((dict(subject.facts) | {"name": name, "variant": way}, replace(one, rows=rows)))
+        rows = tuple({**row, "name": name} for row in one.rows if row["item"] in common)
+        sampled = tuple(sample for sample in one.sampled if sample.item.id in common)
+        found.append((dict(subject.facts) | {"name": name, "variant": way}, Done(sampled, rows)))
     made = _report(each, found, options)
     settings = dict(made.settings) | {"model": subject.name}
-    made = replace(made, name=f"{made.name} ablation of {subject.name}", settings=settings, notes=())
+    what = f"ablation of {subject.name}"
+    made = replace(made, name=f"{made.name} {what}", version=f"{made.version} {what}", settings=settings, notes=())
     return replace(made, notes=(ablate.spread(made),))
 
 

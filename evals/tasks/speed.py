@@ -18,6 +18,7 @@ from typing import Any
 
 from evals import statistics
 from evals.errors import HarnessError
+from evals.progress import Progress
 from evals.report.schema import Better, Figure, ModelResult, TaskReport
 from evals.subjects import Connect, Connected, Subject, respond
 from evals.tasks.base import Answer, Ask
@@ -53,8 +54,11 @@ class Level:
     joules: float | None
 
 
-def measure(subjects: Sequence[Subject], connect: Connect, plan: Plan = Plan()) -> TaskReport:
+def measure(subjects: Sequence[Subject], connect: Connect, plan: Plan = Plan(), show: bool = False) -> TaskReport:
     """
+    Args:
+        show: progress on standard error.
+
     Raises:
         HarnessError: a server counts no tokens, or an answer is too short to be timed.
         HoneError: a model cannot be had, or a request failed: one that was sent again would spoil the figures.
@@ -62,7 +66,12 @@ def measure(subjects: Sequence[Subject], connect: Connect, plan: Plan = Plan()) 
     models, requests, notes = [], list[dict[str, Any]](), list[str]()
     for subject in subjects:
         with connect(subject) as connected:
-            levels = [_level(connected, together, plan) for together in plan.levels]
+            progress = (
+                Progress(f"{NAME}, {subject.name}", plan.requests * sum(plan.levels), "requests") if show else None
+            )
+            levels = [_level(connected, together, plan, progress) for together in plan.levels]
+            if progress:
+                progress.finish()
             memory = None if subject.endpoint else peak_memory()
         figures = _figures(levels, plan.seed)
         if memory is not None:
@@ -132,7 +141,7 @@ def energy(folder: Path = _POWERCAP) -> float | None:
     return sum(found) / 1e6 if found else None
 
 
-def _level(connected: Connected, together: int, plan: Plan) -> Level:
+def _level(connected: Connected, together: int, plan: Plan, progress: Progress | None) -> Level:
     stopped = threading.Event()
     # A server that runs for long may hold the prompts of an earlier measurement.
     salt = secrets.token_hex(8)
@@ -147,7 +156,11 @@ def _level(connected: Connected, together: int, plan: Plan) -> Level:
     before = energy()
     started = time.perf_counter()
     with ThreadPoolExecutor(together) as workers:
-        answers = tuple(workers.map(ask, range(plan.requests * together)))
+        answers = []
+        for answer in workers.map(ask, range(plan.requests * together)):
+            answers.append(answer)
+            if progress:
+                progress.add()
     seconds = time.perf_counter() - started
     after = energy()
     joules = after - before if before is not None and after is not None and after >= before else None
@@ -156,7 +169,7 @@ def _level(connected: Connected, together: int, plan: Plan) -> Level:
             raise HarnessError("the server does not count tokens (no `usage` in its answers), so no speed can be given")
         if answer.completion_tokens < 2 or answer.first_token_seconds is None:
             raise HarnessError("the model ended an answer at once, so its speed cannot be told")
-    return Level(together, answers, seconds, joules)
+    return Level(together, tuple(answers), seconds, joules)
 
 
 def _ask(text: str, plan: Plan) -> Ask:

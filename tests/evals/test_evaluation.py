@@ -101,6 +101,21 @@ def test_the_ways_of_asking_are_models_of_a_report_of_their_own(tmp_path: Path) 
     assert {row["name"] for row in ablation.samples} == {f"small ({way})" for way in values}
 
 
+def test_ways_are_compared_on_the_items_that_all_of_them_ask(tmp_path: Path) -> None:
+    class WithExample(Words):
+        def variants(self) -> dict[str, Words]:
+            return {"after an example": Rest(samples_per_item=1)}
+
+    class Rest(Words):
+        def items(self) -> Sequence[Any]:
+            return super().items()[1:]
+
+    with serve() as server:
+        report = run(server.url, [WithExample(samples_per_item=1)], out=tmp_path, ablate=True)
+    assert [model.figures["pass@1"].n for model in report.tasks[0].models] == [6]
+    assert [model.figures["pass@1"].n for model in report.tasks[1].models] == [5, 5]
+
+
 def test_a_way_that_the_server_does_not_have_is_left_out(tmp_path: Path) -> None:
     with serve(chat_only=True) as server:
         report = run(server.url, [Words(chat=True)], out=tmp_path, ablate=True)
