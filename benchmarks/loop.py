@@ -33,6 +33,7 @@ def main() -> None:
             "--repo",
             str(folder),
             *models,
+            *("--levels", "line"),
             "--limit",
             str(arguments.limit),
             "--out",

@@ -63,7 +63,8 @@ def _one(name: str, folder: Path, seed: str, arguments: argparse.Namespace) -> t
         "repo",
         *("--repo", str(folder), "--model", BASE, "--model", adapter, "--limit", str(arguments.limit)),
         # One folder for all seeds: the base's completions are made once.
-        *("--prompt-tokens", str(arguments.prompt_tokens), "--engine", "torch", "--out", str(OUT / name), "--json"),
+        *("--prompt-tokens", str(arguments.prompt_tokens), "--engine", "torch", "--levels", "line"),
+        *("--out", str(OUT / name), "--json"),
     )
     report = report["tasks"][0]["details"]
     (OUT / f"{adapter}.json").write_text(json.dumps(report), "utf-8")

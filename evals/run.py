@@ -151,6 +151,7 @@ def evaluate(
         **summarise(models, lines, scored, options.seed),
         "levels": summarise_levels(models, completed, scored, options.seed),
         "folds": folds.spread(models, completed, scored, shared_out) if shared_out else None,
+        "rows": completed,
     }
 
 

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from evals import statistics
-from evals.report.summary import CONTEXTS, summarise
+from evals.report.summary import CONTEXTS, clusters, summarise
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -71,11 +71,19 @@ def _figures(rows: Rows, seed: int) -> dict[str, Any]:
 
 def _changes(first: Rows, second: Rows, seed: int) -> dict[str, Any]:
     """Whether an answer names something is the right answer's matter, so both models have the same places."""
-    found: dict[str, Any] = {"identifier_f1": None}
-    if _named(first):
-        found["identifier_f1"] = asdict(statistics.compare_means(_named(first), _named(second), seed))
-    before, after = [float(_stopped(row)) for row in first], [float(_stopped(row)) for row in second]
-    return found | {"stop_rate": asdict(statistics.compare_means(before, after, seed))}
+    pairs = list(zip(first, second, strict=True))
+    named = [pair for pair in pairs if pair[0]["identifier_f1"] is not None]
+    stopped = [tuple({"path": row["path"], "stopped": _stopped(row)} for row in pair) for pair in pairs]
+    return {
+        "identifier_f1": _change(named, "identifier_f1", seed) if named else None,
+        "stop_rate": _change(stopped, "stopped", seed),
+    }
+
+
+def _change(pairs: Sequence[tuple[Mapping[str, Any], ...]], name: str, seed: int) -> dict[str, Any]:
+    before, after = ([float(row[name]) for row in rows] for rows in zip(*pairs, strict=True))
+    found = statistics.compare_means(before, after, seed)
+    return asdict(found) | {"clusters": clusters([(one, other) for one, other in pairs], name)}
 
 
 def _named(rows: Rows) -> list[float]:

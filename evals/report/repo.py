@@ -10,7 +10,9 @@ from evals.report.words import quantity
 
 NAME = "repo"
 Rows = Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]
-"""Digest -> context -> judged samples."""
+"""Level -> context -> judged samples."""
+_FIGURES = {"edit_similarity": "", "exact_match": "share", "identifier_f1": "", "stop_rate": "share"}
+"""Of a completion -> unit."""
 _CONTEXTS = {"without_retrieval": "no retrieval", "with_retrieval": "retrieval"}
 
 
@@ -32,7 +34,7 @@ def report(found: Mapping[str, Any]) -> Report:
 
 def task_report(found: Mapping[str, Any]) -> TaskReport:
     details = {name: value for name, value in found.items() if name != "rows"}
-    rows: Rows = found.get("rows", {})
+    rows: Mapping[str, Rows] = found.get("rows", {})
     return TaskReport(
         name=NAME,
         version=" ".join([NAME, *details["task_versions"]]),
@@ -41,27 +43,26 @@ def task_report(found: Mapping[str, Any]) -> TaskReport:
         comparisons=tuple(each for change in details["comparisons"] for each in _comparisons(change, details)),
         notes=(*_notes(details), *_model_notes(details)),
         samples=tuple(
-            _sample(model, context, row)
+            _sample(model, level, context, row)
             for model in details["models"]
-            for context, judged in rows.get(model["digest"], {}).items()
+            for level, contexts in rows.get(model["digest"], {}).items()
+            for context, judged in contexts.items()
             for row in judged
         ),
         details=details,
     )
 
 
-def _model(
-    model: Mapping[str, Any], rows: Mapping[str, Sequence[Mapping[str, Any]]], details: Mapping[str, Any]
-) -> ModelResult:
+def _model(model: Mapping[str, Any], rows: Rows, details: Mapping[str, Any]) -> ModelResult:
     files = details["held_out"]["scored_files"]
     figures = {"bits_per_byte": _figure(model["bits_per_byte"], files, "bits per byte", "bootstrap over files")}
-    for context in _CONTEXTS:
-        lines = model["lines"][context]
-        places = lines["places"]
-        figures[f"edit_similarity_{context}"] = _figure(lines["edit_similarity"], places, "", "bootstrap over places")
-        figures[f"exact_match_{context}"] = _figure(lines["exact_match"], places, "share", "Wilson over places")
+    for level, found in _levels(details).items():
+        (measured,) = (each for each in found["models"] if each["name"] == model["name"])
+        for context in _CONTEXTS:
+            figures |= _completion_figures(measured[context], f"{_prefix(level)}{{}}_{context}")
     facts = {name: model[name] for name in ("asked", "name", "digest", "base", "adapter")}
-    latency = tuple(float(row["seconds"]) for found in rows.values() for row in found if row["seconds"] is not None)
+    lines = [row for judged in rows.get("line", {}).values() for row in judged]
+    latency = tuple(float(row["seconds"]) for row in lines if row["seconds"] is not None)
     return ModelResult(facts, figures, {}, None, latency)
 
 
@@ -69,14 +70,45 @@ def _comparisons(found: Mapping[str, Any], details: Mapping[str, Any]) -> list[C
     """The first is what the gate decides on unless it is told otherwise."""
     files = details["held_out"]["scored_files"]
     made = [_comparison(found, "bits_per_byte", found["bits_per_byte"], files, "bits per byte", "files")]
-    for context in _CONTEXTS:
-        lines = found["lines"][context]
-        places = details["held_out"]["places"]
-        made += [
-            _comparison(found, f"edit_similarity_{context}", lines["edit_similarity"], places, "", "places"),
-            _comparison(found, f"exact_match_{context}", lines["exact_match"], places, "share", "places"),
-        ]
+    for level, measured in _levels(details).items():
+        (changes,) = (each for each in measured["comparisons"] if each["second"] == found["second"])
+        for context in _CONTEXTS:
+            places = measured["models"][0][context]["places"]
+            made += [
+                _comparison(found, f"{_prefix(level)}{name}_{context}", change, places, unit, "places")
+                for name, unit in _FIGURES.items()
+                if (change := changes[context].get(name))
+            ]
     return made
+
+
+def _levels(details: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Level -> `models` and `comparisons`. Reports of single lines alone have no `levels`."""
+    if "levels" in details:
+        return dict(details["levels"])
+    return {"line": {part: [{**each, **each["lines"]} for each in details[part]] for part in ("models", "comparisons")}}
+
+
+def _prefix(level: str) -> str:
+    return "" if level == "line" else f"{level}_"
+
+
+def _completion_figures(measured: Mapping[str, Any], name: str) -> dict[str, Figure]:
+    """
+    Args:
+        name: of a figure, with a place for what it is.
+    """
+    places = measured["places"]
+    figures = {
+        name.format("edit_similarity"): _figure(measured["edit_similarity"], places, "", "bootstrap over places"),
+        name.format("exact_match"): _figure(measured["exact_match"], places, "share", "Wilson over places"),
+    }
+    if measured.get("identifier_f1"):
+        named = measured["identifier_places"]
+        figures[name.format("identifier_f1")] = _figure(measured["identifier_f1"], named, "", "bootstrap over places")
+    if measured.get("stop_rate"):
+        figures[name.format("stop_rate")] = _figure(measured["stop_rate"], places, "share", "Wilson over places")
+    return figures
 
 
 def _comparison(
@@ -105,12 +137,12 @@ def _better(unit: str) -> Better:
     return "lower" if unit == "bits per byte" else "higher"
 
 
-def _sample(model: Mapping[str, Any], context: str, row: Mapping[str, Any]) -> dict[str, Any]:
+def _sample(model: Mapping[str, Any], level: str, context: str, row: Mapping[str, Any]) -> dict[str, Any]:
     """A judged completion in the form of a sample row; its prompt was kept as a hash alone."""
     return {
         "key": row["key"],
         "task": row["task"],
-        "item": f"{row['path']}:{row['line']} ({_CONTEXTS[context]})",
+        "item": f"{row['path']}:{row['line']} ({level}, {_CONTEXTS[context]})",
         "group": row["path"],
         "attempt": 0,
         "model": model["digest"],
@@ -149,6 +181,8 @@ def _notes(details: Mapping[str, Any]) -> list[str]:
         f"seed {settings['seed']}, load average {machine['load_average'][0]} at the start and "
         f"{machine['load_average_at_end'][0]} at the end",
     ]
+    if details.get("folds"):
+        facts += _fold_notes(details["folds"])
     if held["skipped"]:
         names = ", ".join(entry["path"] for entry in held["skipped"][:3])
         facts.append(f"{len(held['skipped'])} held-out files left out, as they changed or cannot be read: {names}")
@@ -157,6 +191,21 @@ def _notes(details: Mapping[str, Any]) -> list[str]:
         facts.append(f"{count} held-out files are taken from the commit, since the working files changed")
     if details["samples"]["resumed"]:
         facts.append(f"{details['samples']['resumed']} samples come from an earlier run, their latency too")
+    return facts
+
+
+def _fold_notes(folds: Mapping[str, Any]) -> list[str]:
+    """Mean and standard deviation of each figure between the folds, a line a model and a line a comparison."""
+    facts = []
+    for kind in ("models", "comparisons"):
+        for each in folds[kind]:
+            who = each["name"] if kind == "models" else f"{each['second']} less {each['first']}"
+            parts = [
+                f"{name} {spread['mean']:.3f} (sd {spread['deviation']:.3f})"
+                for name, spread in each["figures"].items()
+                if spread["deviation"] is not None
+            ]
+            facts.append(f"{folds['count']} folds of files, {who}: {', '.join(parts)}")
     return facts
 
 

@@ -82,7 +82,7 @@ def _line_comparison(
     exact = statistics.compare_means([float(a["exact"]) for a, _ in pairs], [float(b["exact"]) for _, b in pairs], seed)
     similarity = statistics.compare_means(_column(first, "similarity"), _column(second, "similarity"), seed)
     return {
-        "edit_similarity": _comparison(similarity) | {"clusters": _clusters(pairs, "similarity")},
+        "edit_similarity": _comparison(similarity) | {"clusters": clusters(pairs, "similarity")},
         "exact_match": _comparison(exact)
         | {
             "only_first": only_first,
@@ -90,7 +90,7 @@ def _line_comparison(
             "mcnemar_p": statistics.mcnemar(only_first, only_second),
             "outcomes": [outcomes[True, True], only_first, only_second, outcomes[False, False]],
             "detectable": statistics.detectable_share(len(pairs), (only_first + only_second) / len(pairs)),
-            "clusters": _clusters(pairs, "exact"),
+            "clusters": clusters(pairs, "exact"),
         },
     }
 
@@ -101,10 +101,10 @@ def _bits_comparison(
     found = _comparison(
         statistics.compare_ratios(_column(first, "bits"), _column(second, "bits"), _column(first, "bytes"), seed)
     )
-    return found | {"clusters": _clusters(list(zip(first, second, strict=True)), "bits", "bytes")}
+    return found | {"clusters": clusters(list(zip(first, second, strict=True)), "bits", "bytes")}
 
 
-def _clusters(
+def clusters(
     pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], top: str, bottom: str | None = None
 ) -> list[list[float]]:
     """A row for each file: numerator and denominator of the first model and of the second one. Places of one file are

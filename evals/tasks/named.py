@@ -37,6 +37,8 @@ class Wanted:
     seed: int = 0
     progress: Callable[[str], None] = lambda line: None
     """Is told what a long preparation is doing."""
+    python: Path | None = None
+    """Of repo-exec: the interpreter that runs the repository's tests; None finds one."""
 
     @property
     def runs_code(self) -> bool:
@@ -132,7 +134,7 @@ def _repo_exec(wanted: Wanted, sandbox: "Sandbox | None", stack: ExitStack) -> T
     assert sandbox is not None
     root = _root(wanted.repository)
     held = held_out(root, [read_record(name, manifest, root) for name, manifest in wanted.manifests.items()])
-    options = repo_exec.Options(limit=wanted.limit or repo_exec.Options.limit, seed=wanted.seed)
+    options = repo_exec.Options(limit=wanted.limit or repo_exec.Options.limit, seed=wanted.seed, python=wanted.python)
     return stack.enter_context(repo_exec.open_task(root, held, sandbox, options, wanted.progress))
 
 

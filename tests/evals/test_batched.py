@@ -139,7 +139,7 @@ def test_an_evaluation_by_torch_keeps_its_samples_and_measures_no_latency(
     root = make_repository({"lib/a.py": lines, "lib/held.py": lines.replace("step", "held")})
     lora = write_lora(base, tmp_path / "lora")
     tuned = register("tuned", base, root, {"lib/a.py": "train", "lib/held.py": "test"}, adapter=lora)
-    options = Options(root, (str(base), "tuned"), limit=4, prompt_tokens=128, out=tmp_path / "out")
+    options = Options(root, (str(base), "tuned"), limit=4, prompt_tokens=128, out=tmp_path / "out", levels=("line",))
 
     def run() -> dict[str, object]:
         return evaluate(

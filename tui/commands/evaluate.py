@@ -46,6 +46,10 @@ def evaluate(
         Path | None,
         typer.Option("--repo", metavar="PATH", help="repo, repo-exec, review: the repository to ask about."),
     ] = None,
+    python: Annotated[
+        Path | None,
+        typer.Option("--python", metavar="PATH", help="repo-exec: the interpreter that has the repository's packages."),
+    ] = None,
     style: Annotated[
         str | None, typer.Option("--style", metavar="S", help="completion or chat (default: what all models can do).")
     ] = None,
@@ -111,6 +115,7 @@ def evaluate(
         limit,
         seed,
         lambda line: typer.echo(line, err=True),
+        python,
     )
     named.check(wanted)
     if style not in (None, *STYLES):
