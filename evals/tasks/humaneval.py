@@ -73,6 +73,17 @@ class HumanEval:
         asked = prompt.removesuffix("\n") if self.strip_newline else prompt
         return Ask(asked, (), self.stop, self.max_tokens)
 
+    def finished(self, item: Item, text: str) -> bool:
+        """Whether an answer decides the program that is judged, whatever follows: the function is complete, and code
+        has begun at the left margin after it. The harness then ends the answer, as a stop string would."""
+        last = text.rpartition("\n")[2]
+        # A comment may still be followed by more of the function; a fence or an end token by anything.
+        if self.style != "completion" or not last[:1].strip() or last[0] in "#`~<":
+            return False
+        if text.lstrip().startswith(("```", "~~~")):
+            return False
+        return code.continuation(item.data["prompt"], text, item.data["entry_point"]).ended
+
     def judge(self, item: Item, answer: Answer, sandbox: "Sandbox | None") -> Verdict:
         problem = item.data
         extract = code.continuation if self.style == "completion" else code.conversation
