@@ -9,6 +9,7 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+WORKERS ?= 2
 OFFLINE := make: could not install the packages; is there a network? (pip's message is above)
 
 .PHONY: hone setup test check tests test-slow benchmarks clean
@@ -46,8 +47,10 @@ check: $(VENV)/.dev
 	@$(BIN)/mypy
 	@PYTHONPATH=. $(BIN)/lint-imports --no-cache
 
+# Two tests at a time of one thread each: threads of one test that wait for each other by spinning cost more than they
+# give.
 tests: $(VENV)/.dev
-	@$(BIN)/python -m pytest
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --durations 25
 
 # Minutes of training and evaluation on the embedded model.
 test-slow: $(VENV)/.dev
@@ -65,6 +68,8 @@ benchmarks: $(VENV)/.benchmark
 	@$(BIN)/python -m benchmarks.tune_speed
 	@$(BIN)/python -m benchmarks.loop
 	@$(BIN)/python -m benchmarks.corpus
+	@$(BIN)/python -m benchmarks.sandbox
+	@$(BIN)/python -m benchmarks.eval_speed
 
 clean:
 	rm -rf $(VENV) .hone .mypy_cache .ruff_cache .pytest_cache
