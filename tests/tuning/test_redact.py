@@ -74,6 +74,7 @@ def test_a_planted_secret_is_gone_whole(kind: str, line: str):
 @pytest.mark.parametrize(
     ("code", "clean"),
     [
+        ('password = "QfazVuwDJDdIQSObrW51"', 'password = "<SECRET>"'),
         ('password = "hunter2Secret"', 'password = "<SECRET>"'),
         ('{"db_password": "kX9-mQ2v!pL"}', '{"db_password": "<SECRET>"}'),
         ("settings['SECRET_KEY'] = 'k3%9zqv(e&x!m2'", "settings['SECRET_KEY'] = '<SECRET>'"),

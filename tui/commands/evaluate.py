@@ -82,6 +82,9 @@ def evaluate(
 ) -> None:
     """Measure models: on benchmarks, on your own tasks, and on the files that tuning held out.
 
+    TASK is humaneval, mbpp, mbpp-plus, infill, review, review-fix, repo, repo-exec, speed, or a file with your own:
+    FILE.py or FILE.jsonl.
+
     Samples are kept as they come, in DIR or in Hone's state folder; the same command takes what is there.
     """
     from dataclasses import replace

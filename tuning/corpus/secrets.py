@@ -132,6 +132,7 @@ _NAME_CHARACTERS = re.compile(r"[\w.\-:/@]+", re.ASCII)
 _NAME_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _MIN_NAME_PART = 3.0
 """Letters in a part of a name (`GPT`, `2`, `Tokenizer`) on average; random letters have about 2.5."""
+_MIN_RANDOM_LENGTH = 16
 _MIN_ENTROPY = 3.0
 """Bits a character; eight different characters have 3."""
 
@@ -253,7 +254,10 @@ def looks_random(value: str, words_allowed: bool) -> bool:
 
     `words_allowed`: words with digits between them (`hunter2secret`) may be one; they are names elsewhere.
     """
-    if _NO_VALUE.search(value) or _IDENTIFIER.fullmatch(value):
+    if _NO_VALUE.search(value):
+        return False
+    # Letters and then digits are a name (`sha256`, `test_key_2`), unless they are long and fall into no words.
+    if _IDENTIFIER.fullmatch(value) and (len(value) < _MIN_RANDOM_LENGTH or not value.isalnum() or _is_name(value)):
         return False
     if not words_allowed and _is_name(value):
         return False
