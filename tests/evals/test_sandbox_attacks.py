@@ -188,7 +188,7 @@ def f(x):
     ),
     Attack("sleeping", "import time\ndef f(x): time.sleep(10**6)", ("timeout",), WALL),
     Attack("stopping itself", "import os, signal\ndef f(x): os.kill(os.getpid(), signal.SIGSTOP)", ("timeout",), WALL),
-    Attack("a fork bomb", "import os\ndef f(x):\n    while True: os.fork()", ("exception", "killed"), CPU),
+    Attack("a fork bomb", "import os\ndef f(x):\n    while True: os.fork()", ("exception", "killed", "memory"), CPU),
     Attack(
         "a fork bomb that swallows errors",
         """

@@ -154,7 +154,7 @@ def test_an_export_with_q_and_k_unpermuted_does_not_pass_the_proof(tuned: dict, 
     save_file(weights, adapter / "adapter_model.safetensors")
     held_out = [file["path"] for file in manifest["corpus"]["files"] if file["split"] == "test"]
     tokens = load_tokenizer(base)("".join((ROOT / path).read_text("utf-8") for path in held_out)).input_ids
-    passages = [tokens[start : start + 160] for start in range(0, 640, 160)]
+    passages = [tokens[start : start + 160] for start in range(0, 320, 160)]
     torch.set_num_threads(os.cpu_count() or 1)
     model = PeftModel.from_pretrained(load_base(base, torch.float32), adapter).eval()
     _, expected = picks_and_scores(model, passages, frozenset())
