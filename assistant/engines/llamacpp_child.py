@@ -11,7 +11,6 @@ or `{"id", "error": line, "invalid": whether the request was at fault}` in place
 its standard input closes.
 """
 
-import ctypes
 import http.client
 import json
 import os
@@ -25,7 +24,7 @@ import time
 from pathlib import Path
 from typing import Any, NoReturn
 
-_PR_SET_PDEATHSIG = 1
+from assistant.children import end_with_parent
 
 # Prompts are computed in batches of this many tokens and can be cancelled between two of them. Measured on CPU: 64 is
 # as fast as 512 (quantized matrices gain nothing from longer batches) and keeps the wait under half a second.
@@ -258,8 +257,7 @@ def main() -> None:
     # Ctrl-C and a closed terminal reach the whole process group; the parent decides what they mean.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    end_with_parent(signal.SIGTERM)
     # What native code prints must not mix with the messages.
     output = os.dup(1)
     os.dup2(2, 1)

@@ -13,6 +13,7 @@ has to show, on the same passages, against the base with the unmerged adapter in
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from assistant.children import end_with_parent
 from assistant.errors import HoneError
 
 TOLERANCE = 0.02
@@ -169,6 +171,7 @@ def answer_one_request(answer: Any) -> None:
     """The other side of `in_fresh_process`: reads the request, prints `answer(request)` and ends the process."""
     from contextlib import redirect_stdout
 
+    end_with_parent(signal.SIGKILL)
     with redirect_stdout(sys.stderr):
         answered = answer(json.load(sys.stdin))
     sys.stdout.write(json.dumps(answered) + "\n")
