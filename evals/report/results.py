@@ -134,7 +134,7 @@ def calibrate(stated: Sequence[float], right: Sequence[bool], bins: int = 10) ->
         ValueError: not one outcome per statement, or a statement outside 0..1.
     """
     if len(stated) != len(right) or any(not 0 <= value <= 1 for value in stated):
-        raise ValueError("calibration needs one outcome for each probability in 0..1")
+        raise ValueError("calibration needs one outcome for each probability between 0 and 1")
     if not stated:
         return None
     held: dict[int, list[tuple[float, bool]]] = {}

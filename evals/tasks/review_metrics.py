@@ -11,7 +11,8 @@ from typing import Protocol
 
 from assistant.review_prompt import Finding
 from evals import statistics
-from evals.report.schema import Better, Calibration, CalibrationBin, Comparison, Figure
+from evals.report.results import calibrate
+from evals.report.schema import Better, Calibration, Comparison, Figure
 from evals.tasks.base import Item, Verdict
 from evals.tasks.review_data import OTHER, Case, finding, from_item
 from evals.tasks.review_match import classed, distance, match
@@ -298,25 +299,7 @@ def calibration(pairs: Sequence[tuple[float, bool]], bins: int = BINS) -> Calibr
     Raises:
         ValueError: a probability is outside 0..1.
     """
-    if any(not 0 <= stated <= 1 for stated, _ in pairs):
-        raise ValueError("a probability is between 0 and 1")
-    if not pairs:
-        return None
-    inside: dict[int, list[tuple[float, bool]]] = defaultdict(list)
-    for stated, happened in pairs:
-        inside[min(int(stated * bins), bins - 1)].append((stated, happened))
-    made = tuple(
-        CalibrationBin(
-            low=index / bins,
-            high=(index + 1) / bins,
-            count=len(held),
-            stated=sum(stated for stated, _ in held) / len(held),
-            observed=sum(happened for _, happened in held) / len(held),
-        )
-        for index, held in sorted(inside.items())
-    )
-    error = sum(one.count * abs(one.stated - one.observed) for one in made) / len(pairs)
-    return Calibration(made, error)
+    return calibrate([stated for stated, _ in pairs], [happened for _, happened in pairs], bins)
 
 
 def ranking(pairs: Sequence[tuple[float, bool]]) -> float | None:
