@@ -73,6 +73,16 @@ FIM_FAMILIES = (
     FimTokens("[PREFIX]", "[SUFFIX]", "[MIDDLE]", suffix_first=True),  # Codestral
 )
 
+_FIM_ENDS = (
+    "<|endoftext|>",
+    "<|fim_pad|>",
+    "<|repo_name|>",
+    "<|file_sep|>",
+    "<file_sep>",
+    "<EOT>",
+    "<｜end▁of▁sentence｜>",
+)
+
 TAUGHT_FIM = FimTokens("<PRE>", "<SUF>", "<MID>")
 """Sentinels in plain text, for teaching infilling to a base without tokens of its own."""
 
@@ -86,6 +96,12 @@ def find_fim_tokens(vocabulary: Mapping[str, int]) -> FimTokens | None:
         if all(token in vocabulary for token in needed):
             return family
     return None
+
+
+def fim_stops(tokens: FimTokens) -> tuple[str, ...]:
+    """What no middle holds: the family's own tokens and those that end one, where an engine writes them out as text."""
+    own = (tokens.prefix, tokens.suffix, tokens.middle)
+    return (*(token for token in own if token), *_FIM_ENDS)
 
 
 def fim(
