@@ -7,6 +7,7 @@ chat (`chat`, by the model's own template).
 
 import functools
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -154,6 +155,9 @@ def chat(
 ) -> str:
     """Renders a conversation by the model's own Jinja template, in Jinja's sandbox.
 
+    Some templates (Gemma's, Mistral's first ones) refuse a system message: its text then goes in front of the first
+    question.
+
     Args:
         messages: dicts with `role` and `content`.
         template: the tokenizer's chat template.
@@ -164,15 +168,34 @@ def chat(
     """
     import jinja2
 
-    values: dict[str, Any] = {
-        **special_tokens,
-        "messages": list(messages),
-        "add_generation_prompt": add_generation_prompt,
-    }
-    try:
+    def render(shown: Sequence[Mapping[str, str]]) -> str:
+        values: dict[str, Any] = {
+            **special_tokens,
+            "messages": list(shown),
+            "add_generation_prompt": add_generation_prompt,
+        }
         return str(_compiled(template).render(**values))
-    except (jinja2.TemplateError, TypeError, ValueError) as error:
-        raise HoneError(f"the model's chat template cannot render this conversation: {error}") from error
+
+    # What a template can do wrong: it is a program.
+    broken = (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError)
+    try:
+        return render(messages)
+    except broken as error:
+        with suppress(*broken):
+            if (folded := _without_system(messages)) is not None:
+                return render(folded)
+        raise HoneError(
+            f"the model's chat template cannot render this conversation: {' '.join(str(error).split())}; it comes with "
+            "the model's tokenizer (chat_template): repair it there, or choose another model with --model"
+        ) from error
+
+
+def _without_system(messages: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]] | None:
+    """The system message's text in front of the first question; None when there is nothing to move."""
+    if len(messages) < 2 or messages[0]["role"] != "system" or messages[1]["role"] != "user":
+        return None
+    joined = {"role": "user", "content": f"{messages[0]['content']}\n\n{messages[1]['content']}"}
+    return [joined, *messages[2:]]
 
 
 @functools.lru_cache(maxsize=8)
