@@ -152,16 +152,16 @@ def chat(
     template: str,
     special_tokens: Mapping[str, str],
     add_generation_prompt: bool = True,
+    fold_system: bool = False,
 ) -> str:
     """Renders a conversation by the model's own Jinja template, in Jinja's sandbox.
-
-    Some templates (Gemma's, Mistral's first ones) refuse a system message: its text then goes in front of the first
-    question.
 
     Args:
         messages: dicts with `role` and `content`.
         template: the tokenizer's chat template.
         special_tokens: `bos_token`, `eos_token` and so on, as templates name them.
+        fold_system: where the template refuses a system message (Gemma's and Mistral's first ones do), its text goes in
+            front of the first question.
 
     Raises:
         HoneError: the template is broken or refuses these messages.
@@ -182,7 +182,7 @@ def chat(
         return render(messages)
     except broken as error:
         with suppress(*broken):
-            if (folded := _without_system(messages)) is not None:
+            if fold_system and (folded := _without_system(messages)) is not None:
                 return render(folded)
         raise HoneError(
             f"the model's chat template cannot render this conversation: {' '.join(str(error).split())}; it comes with "

@@ -158,7 +158,7 @@ def _item(record: dict[str, Any], number: int, place: str) -> Item:
     if "tests" in record:
         texts += ["tests", "entry_point"]
     elif "reference" not in record and "expect" not in record:
-        raise HoneError(f"{place}: a question has tests with an entry_point, a reference to compare with, or expect")
+        raise HoneError(f"{place}: a question has tests with an entry_point, or a reference to compare with, or expect")
     if "expect" in record:
         _check_expected(record["expect"], place)
     for field in texts:

@@ -167,7 +167,9 @@ ASKED = [{"role": "system", "content": "Be brief."}, {"role": "user", "content":
 
 
 def test_a_template_that_refuses_system_messages_gets_its_text_in_the_first_question():
-    assert prompts.chat(ASKED, GEMMA, {}) == "<user>Be brief.\n\nWhy?"
+    assert prompts.chat(ASKED, GEMMA, {}, fold_system=True) == "<user>Be brief.\n\nWhy?"
+    with pytest.raises(HoneError, match="System role not supported"):
+        prompts.chat(ASKED, GEMMA, {})
 
 
 @pytest.mark.parametrize(
