@@ -16,6 +16,7 @@ from typing import Any, Literal, Protocol
 from assistant import prompts
 from assistant.errors import HoneError, UnknownModel
 from assistant.skills import context, filters, repository, window
+from assistant.skills.counts import LineCounts
 from assistant.skills.point import Point, line_end, read_source, split
 
 
@@ -68,6 +69,9 @@ class Plan:
     prompt: str
     mode: prompts.CompletionMode
     snippets: tuple[prompts.Snippet, ...]
+    snippet_tokens: int
+    start: int
+    """Where the window of the file begins, in characters from the file's beginning."""
     prompt_tokens: int
     """Estimated by lines; an upper bound as a rule."""
     held_back: str
@@ -171,6 +175,8 @@ def plan(
     budget: Budget = Budget(),
     shape: filters.Shape | None = None,
     one_line: bool = False,
+    near: Plan | None = None,
+    count: window.TokenCounts | None = None,
 ) -> Plan:
     """Builds the prompt for a cursor between `prefix` and `suffix`.
 
@@ -184,6 +190,9 @@ def plan(
         exclude: repository paths that retrieval must not show.
         shape: None chooses; see `filters`.
         one_line: end at the first newline whatever the shape.
+        near: the plan for a nearby cursor of this file. The same snippets are shown again and the window begins at the
+            same line while it fits, so that the prompts begin alike and the engine computes only what was typed.
+        count: None asks the gateway for each text.
     """
     newline = line_end(prefix + suffix)
     # As in training, where every line ends in \n.
@@ -194,25 +203,26 @@ def plan(
             f"{max_tokens} tokens leave no room for a prompt in a context of {form.context_length}; ask for fewer"
         )
 
-    def count(texts: Sequence[str]) -> list[int]:
-        return [len(tokens) for tokens in client.tokenize(texts, form.name)] if texts else []
-
+    count = count or LineCounts(client, form.name).exact
     fim = form.fim if form.fim and not _holds(form.fim, prefix + suffix) else None
     held_back = " " if fim is None and prefix.endswith(" ") else ""
     visible = prefix[: len(prefix) - len(held_back)]
     snippets: tuple[prompts.Snippet, ...] = ()
+    snippet_tokens = 0
     used = count([prompts.header(path)])[0]
-    if retriever is not None:
+    if near is not None:
+        snippets, snippet_tokens = near.snippets, near.snippet_tokens
+    elif retriever is not None:
         found = retriever.retrieve(context.query_of(prefix), budget.snippet_count, {*exclude, path})
-        snippets, cost = _fit_snippets(
+        snippets, snippet_tokens = _fit_snippets(
             [s for s in found if not (fim and _holds(fim, s.text))], min(budget.snippets, room // 2), count
         )
-        used += cost
+    used += snippet_tokens
     after = ""
     if fim is not None:
         after = window.fit_suffix(suffix, min(budget.suffix, room // 5), count)
-        used += sum(count([after])) + 4
-    before = window.fit_prefix(visible, max(room - used, 16), count)
+        used += sum(count(window.lines_of(after))) + 4
+    before = window.fit_prefix(visible, max(room - used, 16), count, near.start if near else None)
     if fim is not None:
         prompt = prompts.fim(path, before, after, fim, snippets)
     else:
@@ -221,7 +231,9 @@ def plan(
         prompt=prompt,
         mode="fim" if fim else "prefix",
         snippets=snippets,
-        prompt_tokens=used + sum(count([before])),
+        snippet_tokens=snippet_tokens,
+        start=len(visible) - len(before),
+        prompt_tokens=used + sum(count(window.lines_of(before))),
         held_back=held_back,
         around=filters.surroundings(prefix, suffix, shape),
         newline=newline,
@@ -237,8 +249,13 @@ def generate(
     *,
     note: str | None = None,
     seed: int | None = None,
+    **options: Any,
 ) -> Completion:
-    """Asks the gateway, greedily, and stops it as soon as a filter says that the completion has ended."""
+    """Asks the gateway, greedily, and stops it as soon as a filter says that the completion has ended.
+
+    Args:
+        options: further ones of the client's `complete`, such as `cancel`.
+    """
     started = time.perf_counter()
     first: float | None = None
     raw, finish, cut = "", "stop", None
@@ -251,6 +268,7 @@ def generate(
         stop=made.stop,
         seed=seed,
         parse_special=made.mode == "fim",
+        **options,
     )
     with closing(stream):  # type: ignore[type-var]
         for delta in stream:

@@ -1,0 +1,263 @@
+"""Suggestions while a person types: what `complete` does once, kept warm for one open repository.
+
+A keystroke costs little because what is known stays: the snippets and the beginning of the prompt while the cursor stays
+in its neighbourhood (so the engine computes only what was typed), token counts of lines, and the completions themselves,
+whose rest is shown at once while the user types them.
+"""
+
+import hashlib
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from assistant.client import Cancellation
+from assistant.languages import language_of
+from assistant.skills import complete as completion
+from assistant.skills import filters, reuse
+from assistant.skills.counts import LineCounts
+from assistant.skills.pace import Pace
+
+How = Literal["whole", "line", "word"]
+
+MAX_TOKENS: dict[filters.Shape, int] = {"line": 48, "block": 160, "body": 256}
+"""Of one suggestion."""
+NEIGHBOURHOOD_LINES = 32
+"""The cursor may move so far before other files are searched again."""
+MAX_RIGHT_OF_CURSOR = 8
+"""Nothing is suggested unasked in front of more characters than that (as llama.vim)."""
+_FORM_SECONDS = 10.0
+"""After that long the gateway is asked again what the model's name stands for: it may have been promoted."""
+_REMEMBERED = 256
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A suggestion."""
+
+    id: str
+    """Of the completion; what is left of it after typing or accepting a part has the same one."""
+    text: str
+    """To insert at the cursor; its line ends are the file's. Never empty."""
+    model: str
+    adapter: str | None
+    prompt_sha256: str
+    latency_seconds: float
+    """From the call of `suggest` to its return."""
+    from_cache: bool
+    language: str | None
+
+
+@dataclass
+class _Given:
+    """A completion that was made, and what became of it."""
+
+    shown: Shown
+    where: reuse.Place
+    prompt: str
+    taken: int = 0
+    """Characters of it that were typed or accepted."""
+
+
+class Ghost:
+    """Suggestions for the files of one repository. Thread-safe; all methods but `suggest` return at once.
+
+    Args:
+        client: of the gateway (`assistant.client.Client`).
+        model: what to complete with; None is the gateway's default.
+        root: the repository; None completes each file from itself alone.
+        clock: seconds, steady.
+    """
+
+    def __init__(
+        self,
+        client: completion.CompletionClient,
+        model: str | None = None,
+        root: Path | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client = client
+        self._model = model
+        self._root = root
+        self._clock = clock
+        self._lock = threading.Lock()
+        # Plans one request after the other: they share the token counts and the last plan.
+        self._planning = threading.Lock()
+        self._running: Cancellation | None = None
+        self._form: completion.ModelForm | None = None
+        self._form_time = 0.0
+        self._counts: LineCounts | None = None
+        self._near: tuple[str, int, completion.Plan] | None = None
+        self._completions = reuse.Completions()
+        self._given: OrderedDict[str, _Given] = OrderedDict()
+        self._pace = Pace()
+
+    def suggest(self, path: str, text: str, offset: int, *, manual: bool = False) -> Shown | None:
+        """What to insert at the cursor; None when there is nothing, or when a later call or `cancel` came meanwhile.
+
+        Blocks while the model writes. Call it from a worker thread, `debounce_seconds` after the last key; a call ends
+        the one before it within one token.
+
+        Args:
+            path: of the file below the repository's root, `/` separated; files of no known language get suggestions
+                only when asked for.
+            text: the whole file as it is in the editor.
+            offset: of the cursor, in characters.
+            manual: the user asked for it.
+
+        Raises:
+            UnknownModel: the gateway does not serve the model.
+            HoneError: the gateway fails.
+        """
+        started = self._clock()
+        mine = self._begin()
+        try:
+            found = self.ready(path, text, offset)
+            if found is not None:
+                return found
+            if not manual and not _worth_asking(path, text, offset):
+                return None
+            form = self._model_form()
+            where = reuse.place(path, form.name, text, offset)
+            with self._lock:
+                known = self._completions.find(where)
+            if known is not None and not known.text and not manual:
+                return None
+            if mine.cancelled:
+                return None
+            made = self._plan(form, path, text, offset)
+            if mine.cancelled:
+                return None
+            done = completion.generate(self._client, form, made, MAX_TOKENS[made.around.shape], cancel=mine)
+            if mine.cancelled:
+                return None
+            return self._give(where, done, self._clock() - started)
+        finally:
+            self._end(mine)
+
+    def ready(self, path: str, text: str, offset: int) -> Shown | None:
+        """What can be shown without asking the model: the rest of a completion that was made before. Takes well under a
+        millisecond, so an editor may call it at each key before it waits for `suggest`.
+        """
+        started = self._clock()
+        with self._lock:
+            form = self._form
+            if form is None:
+                return None
+            known = self._completions.find(reuse.place(path, form.name, text, offset))
+            if known is None or not known.text or known.id not in self._given:
+                return None
+            given = self._given[known.id]
+            given.taken = known.typed
+            return replace(given.shown, text=known.text, latency_seconds=self._clock() - started, from_cache=True)
+
+    def cancel(self) -> None:
+        """Ends the running `suggest`, which returns None."""
+        with self._lock:
+            if self._running is not None:
+                self._running.cancel()
+
+    def debounce_seconds(self) -> float:
+        """How long to wait after a key before `suggest`; adapts to typing speed and to how long answers take."""
+        with self._lock:
+            return self._pace.debounce()
+
+    def typed_on(self, shown_id: str | None, text: str) -> None:
+        """The user typed `text` while `shown_id` was shown (None: nothing was). Call it at each key."""
+        with self._lock:
+            self._pace.key(self._clock())
+
+    def accepted(self, shown_id: str, how: How, text: str) -> None:
+        """`text`, the beginning of what was shown, was inserted. An unknown id is ignored."""
+        with self._lock:
+            given = self._given.get(shown_id)
+            if given is not None:
+                given.taken += len(text)
+
+    def rejected(self, shown_id: str) -> None:
+        """The user dismissed it. It is not suggested there again unless asked for."""
+        with self._lock:
+            given = self._given.pop(shown_id, None)
+            if given is not None:
+                self._completions.add(shown_id, given.where, "")
+
+    def _begin(self) -> Cancellation:
+        mine = Cancellation()
+        with self._lock:
+            before, self._running = self._running, mine
+        if before is not None:
+            before.cancel()
+        return mine
+
+    def _end(self, mine: Cancellation) -> None:
+        with self._lock:
+            if self._running is mine:
+                self._running = None
+
+    def _model_form(self) -> completion.ModelForm:
+        now = self._clock()
+        with self._lock:
+            if self._form is not None and now - self._form_time < _FORM_SECONDS:
+                return self._form
+        form = completion.model_form(self._client, self._model)
+        with self._lock:
+            self._form, self._form_time = form, now
+        return form
+
+    def _plan(self, form: completion.ModelForm, path: str, text: str, offset: int) -> completion.Plan:
+        prefix, suffix = text[:offset], text[offset:]
+        line = prefix.count("\n")
+        with self._planning:
+            if self._counts is None or self._counts.model != form.name:
+                self._counts = LineCounts(self._client, form.name)
+            near = None
+            if self._near is not None and self._near[0] == path and abs(self._near[1] - line) <= NEIGHBOURHOOD_LINES:
+                near = self._near[2]
+            made = completion.plan(
+                self._client,
+                form,
+                path,
+                prefix,
+                suffix,
+                max_tokens=max(MAX_TOKENS.values()),
+                near=near,
+                count=self._counts.bounded,
+            )
+            self._near = (path, self._near[1] if near is not None and self._near else line, made)
+            return made
+
+    def _give(self, where: reuse.Place, done: completion.Completion, seconds: float) -> Shown | None:
+        identity = secrets.token_hex(8)
+        language = language_of(where.path)
+        shown = Shown(
+            id=identity,
+            text=done.text,
+            model=done.model,
+            adapter=done.adapter,
+            prompt_sha256=hashlib.sha256(done.prompt.encode()).hexdigest(),
+            latency_seconds=seconds,
+            from_cache=False,
+            language=language.name if language else None,
+        )
+        with self._lock:
+            self._pace.answered(seconds)
+            self._completions.add(identity, where, done.text)
+            if not done.text:
+                return None
+            self._given[identity] = _Given(shown, where, done.prompt)
+            while len(self._given) > _REMEMBERED:
+                self._given.popitem(last=False)
+            return shown
+
+
+def _worth_asking(path: str, text: str, offset: int) -> bool:
+    """Whether to suggest something unasked."""
+    if language_of(path) is None:
+        return False
+    end = text.find("\n", offset)
+    return len(text[offset : len(text) if end < 0 else end].strip()) <= MAX_RIGHT_OF_CURSOR
