@@ -17,6 +17,7 @@ from assistant import prompts
 from assistant.errors import HoneError, UnknownModel
 from assistant.skills import context, filters, repository, window
 from assistant.skills.counts import LineCounts
+from assistant.skills.index import of_repository
 from assistant.skills.point import Point, line_end, read_source, split
 
 
@@ -45,6 +46,7 @@ class Budget:
     suffix: int = 160
     """Fill-in-the-middle only."""
     snippet_count: int = 2
+    """Chunks by BM25; definitions of imported names come before them."""
 
 
 @dataclass(frozen=True)
@@ -131,15 +133,16 @@ def complete(
     if base is not None and not file.is_relative_to(base):
         raise HoneError(f"{point.path} is not inside {base}")
     name = file.relative_to(base).as_posix() if base else file.name
-    retriever = None
-    if retrieval and base is not None:
-        retriever = context.index(base, exclude=exclude | {name})
-        if not retriever.chunks:
-            note = "the repository has no other source files tracked by git, so nothing was retrieved"
     form = model_form(client, model)
-    made = plan(
-        client, form, name, prefix, suffix, retriever=retriever, exclude=exclude | {name}, max_tokens=max_tokens
-    )
+    if not retrieval or base is None:
+        made = plan(client, form, name, prefix, suffix, max_tokens=max_tokens)
+        return generate(client, form, made, max_tokens, note=note)
+    names = repository.tracked_sources(base)
+    if not set(names) - exclude - {name}:
+        note = "the repository has no other source files tracked by git, so nothing was retrieved"
+    with closing(of_repository(base)) as retriever:
+        retriever.update(names)
+        made = plan(client, form, name, prefix, suffix, retriever=retriever, exclude=exclude, max_tokens=max_tokens)
     return generate(client, form, made, max_tokens, note=note)
 
 
@@ -176,6 +179,7 @@ def plan(
     shape: filters.Shape | None = None,
     one_line: bool = False,
     near: Plan | None = None,
+    recent: Sequence[prompts.Snippet] = (),
     count: window.TokenCounts | None = None,
 ) -> Plan:
     """Builds the prompt for a cursor between `prefix` and `suffix`.
@@ -186,12 +190,14 @@ def plan(
 
     Args:
         path: the repository path, which names the file in the prompt.
-        retriever: None completes without other files' code.
+        retriever: None searches no other files.
         exclude: repository paths that retrieval must not show.
         shape: None chooses; see `filters`.
         one_line: end at the first newline whatever the shape.
-        near: the plan for a nearby cursor of this file. The same snippets are shown again and the window begins at the
-            same line while it fits, so that the prompts begin alike and the engine computes only what was typed.
+        near: the last plan for this file. The window begins at the same line while it fits; without a retriever the
+            same snippets are shown again, with one those found again keep their order. So the prompts begin alike and
+            the engine computes only what was typed.
+        recent: places of other files that were edited; see `context.find`.
         count: None asks the gateway for each text.
     """
     newline = line_end(prefix + suffix)
@@ -210,13 +216,14 @@ def plan(
     snippets: tuple[prompts.Snippet, ...] = ()
     snippet_tokens = 0
     used = count([prompts.header(path)])[0]
-    if near is not None:
-        snippets, snippet_tokens = near.snippets, near.snippet_tokens
-    elif retriever is not None:
-        found = retriever.retrieve(context.query_of(prefix), budget.snippet_count, {*exclude, path})
+    if retriever is not None:
+        found = context.find(retriever, path, prefix, budget.snippet_count, {*exclude, path}, recent)
         snippets, snippet_tokens = _fit_snippets(
             [s for s in found if not (fim and _holds(fim, s.text))], min(budget.snippets, room // 2), count
         )
+        snippets = _in_order(snippets, near.snippets if near else ())
+    elif near is not None:
+        snippets, snippet_tokens = near.snippets, near.snippet_tokens
     used += snippet_tokens
     after = ""
     if fim is not None:
@@ -334,6 +341,14 @@ def _fit_snippets(
                 used += cost_of_part
         break
     return tuple(reversed(kept)), used
+
+
+def _in_order(
+    snippets: tuple[prompts.Snippet, ...], before: tuple[prompts.Snippet, ...]
+) -> tuple[prompts.Snippet, ...]:
+    """Those that were shown before come first, in the order they had."""
+    kept = tuple(snippet for snippet in before if snippet in snippets)
+    return kept + tuple(snippet for snippet in snippets if snippet not in kept)
 
 
 def _holds(tokens: prompts.FimTokens, text: str) -> bool:

@@ -16,18 +16,17 @@ from pathlib import Path
 from typing import Literal
 
 from assistant.client import Cancellation
+from assistant.errors import HoneError
 from assistant.languages import language_of
 from assistant.skills import complete as completion
 from assistant.skills import filters, reuse
-from assistant.skills.counts import LineCounts
 from assistant.skills.pace import Pace
+from assistant.skills.planner import Planner
 
 How = Literal["whole", "line", "word"]
 
 MAX_TOKENS: dict[filters.Shape, int] = {"line": 48, "block": 160, "body": 256}
 """Of one suggestion."""
-NEIGHBOURHOOD_LINES = 32
-"""The cursor may move so far before other files are searched again."""
 MAX_RIGHT_OF_CURSOR = 8
 """Nothing is suggested unasked in front of more characters than that (as llama.vim)."""
 _FORM_SECONDS = 10.0
@@ -83,16 +82,14 @@ class Ghost:
     ) -> None:
         self._client = client
         self._model = model
-        self._root = root
         self._clock = clock
         self._lock = threading.Lock()
         # Plans one request after the other: they share the token counts and the last plan.
         self._planning = threading.Lock()
+        self._planner = Planner(client, root, clock)
         self._running: Cancellation | None = None
         self._form: completion.ModelForm | None = None
         self._form_time = 0.0
-        self._counts: LineCounts | None = None
-        self._near: tuple[str, int, completion.Plan] | None = None
         self._completions = reuse.Completions()
         self._given: OrderedDict[str, _Given] = OrderedDict()
         self._pace = Pace()
@@ -130,7 +127,8 @@ class Ghost:
                 return None
             if mine.cancelled:
                 return None
-            made = self._plan(form, path, text, offset)
+            with self._planning:
+                made = self._planner.plan(form, path, text, offset, max(MAX_TOKENS.values()))
             if mine.cancelled:
                 return None
             done = completion.generate(self._client, form, made, MAX_TOKENS[made.around.shape], cancel=mine)
@@ -186,6 +184,17 @@ class Ghost:
             if given is not None:
                 self._completions.add(shown_id, given.where, "")
 
+    @property
+    def problem(self) -> HoneError | None:
+        """Why suggestions know nothing of other files, when the index cannot be used."""
+        return self._planner.problem
+
+    def close(self) -> None:
+        """Ends what runs and closes the index."""
+        self.cancel()
+        with self._planning:
+            self._planner.close()
+
     def _begin(self) -> Cancellation:
         mine = Cancellation()
         with self._lock:
@@ -208,28 +217,6 @@ class Ghost:
         with self._lock:
             self._form, self._form_time = form, now
         return form
-
-    def _plan(self, form: completion.ModelForm, path: str, text: str, offset: int) -> completion.Plan:
-        prefix, suffix = text[:offset], text[offset:]
-        line = prefix.count("\n")
-        with self._planning:
-            if self._counts is None or self._counts.model != form.name:
-                self._counts = LineCounts(self._client, form.name)
-            near = None
-            if self._near is not None and self._near[0] == path and abs(self._near[1] - line) <= NEIGHBOURHOOD_LINES:
-                near = self._near[2]
-            made = completion.plan(
-                self._client,
-                form,
-                path,
-                prefix,
-                suffix,
-                max_tokens=max(MAX_TOKENS.values()),
-                near=near,
-                count=self._counts.bounded,
-            )
-            self._near = (path, self._near[1] if near is not None and self._near else line, made)
-            return made
 
     def _give(self, where: reuse.Place, done: completion.Completion, seconds: float) -> Shown | None:
         identity = secrets.token_hex(8)
