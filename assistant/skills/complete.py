@@ -90,6 +90,8 @@ class Completion:
     mode: prompts.CompletionMode
     shape: filters.Shape
     prompt: str
+    held_back: str
+    """What the model wrote between the prompt and `text`; see `plan`."""
     snippets: tuple[prompts.Snippet, ...]
     finish_reason: Literal["stop", "length"] | filters.StopReason
     """`stop`: the model ended it; `length`: the token limit did; otherwise the filter that did."""
@@ -297,6 +299,7 @@ def generate(
         mode=made.mode,
         shape=made.around.shape,
         prompt=made.prompt,
+        held_back=made.held_back,
         snippets=made.snippets,
         finish_reason=reason,
         model=form.name,

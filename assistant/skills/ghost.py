@@ -6,20 +6,22 @@ whose rest is shown at once while the user types them.
 """
 
 import hashlib
+import re
 import secrets
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from assistant.client import Cancellation
 from assistant.errors import HoneError
+from assistant.feedback import Feedback
 from assistant.languages import language_of
 from assistant.skills import complete as completion
 from assistant.skills import filters, reuse
+from assistant.skills.outcomes import Given, Outcomes
 from assistant.skills.pace import Pace
 from assistant.skills.planner import Planner
 
@@ -31,7 +33,10 @@ MAX_RIGHT_OF_CURSOR = 8
 """Nothing is suggested unasked in front of more characters than that (as llama.vim)."""
 _FORM_SECONDS = 10.0
 """After that long the gateway is asked again what the model's name stands for: it may have been promoted."""
-_REMEMBERED = 256
+
+
+_LINE = re.compile(r"\s*[^\n]*\n?")
+_WORD = re.compile(r"\s*(?:\w+|[^\w\s]+|\Z)")
 
 
 @dataclass(frozen=True)
@@ -51,17 +56,6 @@ class Shown:
     language: str | None
 
 
-@dataclass
-class _Given:
-    """A completion that was made, and what became of it."""
-
-    shown: Shown
-    where: reuse.Place
-    prompt: str
-    taken: int = 0
-    """Characters of it that were typed or accepted."""
-
-
 class Ghost:
     """Suggestions for the files of one repository. Thread-safe; all methods but `suggest` return at once.
 
@@ -69,6 +63,7 @@ class Ghost:
         client: of the gateway (`assistant.client.Client`).
         model: what to complete with; None is the gateway's default.
         root: the repository; None completes each file from itself alone.
+        feedback: where it is kept what became of suggestions; None keeps nothing.
         clock: seconds, steady.
     """
 
@@ -78,6 +73,7 @@ class Ghost:
         model: str | None = None,
         root: Path | None = None,
         *,
+        feedback: Feedback | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
@@ -91,7 +87,7 @@ class Ghost:
         self._form: completion.ModelForm | None = None
         self._form_time = 0.0
         self._completions = reuse.Completions()
-        self._given: OrderedDict[str, _Given] = OrderedDict()
+        self._outcomes = Outcomes(feedback, clock)
         self._pace = Pace()
 
     def suggest(self, path: str, text: str, offset: int, *, manual: bool = False) -> Shown | None:
@@ -132,9 +128,8 @@ class Ghost:
             if mine.cancelled:
                 return None
             done = completion.generate(self._client, form, made, MAX_TOKENS[made.around.shape], cancel=mine)
-            if mine.cancelled:
-                return None
-            return self._give(where, done, self._clock() - started)
+            # What a cancel cut short is no completion.
+            return None if mine.cancelled else self._give(mine, where, done, self._clock() - started)
         finally:
             self._end(mine)
 
@@ -147,12 +142,14 @@ class Ghost:
             form = self._form
             if form is None:
                 return None
+            self._outcomes.seen(path, text, offset)
             known = self._completions.find(reuse.place(path, form.name, text, offset))
-            if known is None or not known.text or known.id not in self._given:
+            given = self._outcomes.find(known.id) if known is not None and known.text else None
+            if known is None or given is None:
                 return None
-            given = self._given[known.id]
             given.taken = known.typed
-            return replace(given.shown, text=known.text, latency_seconds=self._clock() - started, from_cache=True)
+            self._outcomes.show(given)
+            return Shown(given.id, known.text, latency_seconds=self._clock() - started, from_cache=True, **given.facts)
 
     def cancel(self) -> None:
         """Ends the running `suggest`, which returns None."""
@@ -169,31 +166,32 @@ class Ghost:
         """The user typed `text` while `shown_id` was shown (None: nothing was). Call it at each key."""
         with self._lock:
             self._pace.key(self._clock())
+            self._outcomes.typed(shown_id, text)
 
     def accepted(self, shown_id: str, how: How, text: str) -> None:
-        """`text`, the beginning of what was shown, was inserted. An unknown id is ignored."""
+        """`text` was inserted: all that was shown, or its beginning up to the end of a line or word. The rest may stay on
+        the screen under the same id. An unknown id is ignored."""
         with self._lock:
-            given = self._given.get(shown_id)
-            if given is not None:
-                given.taken += len(text)
+            self._outcomes.accept(shown_id, text)
 
     def rejected(self, shown_id: str) -> None:
-        """The user dismissed it. It is not suggested there again unless asked for."""
+        """The user dismissed it. It is not suggested at that place again unless asked for."""
         with self._lock:
-            given = self._given.pop(shown_id, None)
-            if given is not None:
-                self._completions.add(shown_id, given.where, "")
+            if self._outcomes.reject(shown_id) is not None:
+                self._completions.forget(shown_id)
 
     @property
     def problem(self) -> HoneError | None:
-        """Why suggestions know nothing of other files, when the index cannot be used."""
-        return self._planner.problem
+        """Why suggestions know nothing of other files (the index cannot be used), or why feedback is not kept."""
+        return self._planner.problem or self._outcomes.problem
 
     def close(self) -> None:
-        """Ends what runs and closes the index."""
+        """Ends what runs, closes the index and writes the rest of the feedback."""
         self.cancel()
         with self._planning:
             self._planner.close()
+        with self._lock:
+            self._outcomes.close()
 
     def _begin(self) -> Cancellation:
         mine = Cancellation()
@@ -218,28 +216,45 @@ class Ghost:
             self._form, self._form_time = form, now
         return form
 
-    def _give(self, where: reuse.Place, done: completion.Completion, seconds: float) -> Shown | None:
-        identity = secrets.token_hex(8)
+    def _give(
+        self, mine: Cancellation, where: reuse.Place, done: completion.Completion, seconds: float
+    ) -> Shown | None:
         language = language_of(where.path)
-        shown = Shown(
-            id=identity,
+        facts = {
+            "model": done.model,
+            "adapter": done.adapter,
+            "language": language.name if language else None,
+            "prompt_sha256": hashlib.sha256(done.prompt.encode()).hexdigest(),
+        }
+        given = Given(
+            id=secrets.token_hex(8),
             text=done.text,
-            model=done.model,
-            adapter=done.adapter,
-            prompt_sha256=hashlib.sha256(done.prompt.encode()).hexdigest(),
-            latency_seconds=seconds,
-            from_cache=False,
-            language=language.name if language else None,
+            path=where.path,
+            offset=where.offset,
+            before=where.before,
+            prompt=done.prompt,
+            held_back=done.held_back,
+            facts=facts,
         )
         with self._lock:
             self._pace.answered(seconds)
-            self._completions.add(identity, where, done.text)
+            self._completions.add(given.id, where, done.text)
             if not done.text:
                 return None
-            self._given[identity] = _Given(shown, where, done.prompt)
-            while len(self._given) > _REMEMBERED:
-                self._given.popitem(last=False)
-            return shown
+            self._outcomes.add(given)
+            if self._running is not mine:
+                return None
+            self._outcomes.show(given)
+            return Shown(given.id, done.text, latency_seconds=seconds, from_cache=False, **facts)
+
+
+def beginning(text: str, how: How) -> str:
+    """What to insert of a suggestion: all of it, its first line with the line end before or after it, or its first word
+    with the blanks before it. Never empty unless `text` is; taken again and again the pieces join to `text`."""
+    if how == "whole":
+        return text
+    found = (_LINE if how == "line" else _WORD).match(text)
+    return found[0] if found else text
 
 
 def _worth_asking(path: str, text: str, offset: int) -> bool:

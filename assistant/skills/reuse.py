@@ -51,6 +51,12 @@ class Completions:
         while len(self._entries) > _ENTRIES:
             self._entries.popitem(last=False)
 
+    def forget(self, identity: str) -> None:
+        """Nothing is suggested at its place any more."""
+        where, _ = self._entries.get(identity, (None, ""))
+        if where is not None:
+            self._entries[identity] = (where, "")
+
     def find(self, here: Place) -> Reused | None:
         """The completion whose text was typed farthest up to here; everything else around the cursor is as it was."""
         best: Reused | None = None
