@@ -45,6 +45,30 @@ def tracked_sources(root: Path) -> list[str]:
     )
 
 
+def present_files(root: Path) -> list[str]:
+    """Repository paths (sorted) of all files in the working tree but those that git ignores."""
+    done = _git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate")
+    if done is None or done.returncode != 0:
+        return []
+    names = (os.fsdecode(name) for name in done.stdout.split(b"\0") if name)
+    return sorted(name for name in names if os.path.lexists(root / name))
+
+
+def changed_files(root: Path) -> dict[str, str]:
+    """What `git status` says of each repository path that differs from the commit: its two letters, blanks left out."""
+    done = _git(root, "status", "--porcelain=v1", "-z", "--untracked-files=all")
+    if done is None or done.returncode != 0:
+        return {}
+    found: dict[str, str] = {}
+    entries = iter(done.stdout.split(b"\0"))
+    for entry in entries:
+        if entry:
+            found[os.fsdecode(entry[3:])] = entry[:2].decode("ascii").replace(" ", "")
+            if entry[:1] in b"RC":
+                next(entries, None)  # the name it had before
+    return found
+
+
 def committed(root: Path, revision: str, path: str) -> bytes | None:
     """The content of a file (path from `root`) in a commit, None when the commit or the file does not exist."""
     done = _git(root, "cat-file", "blob", f"{revision}:./{path}")
