@@ -17,6 +17,7 @@ COMMANDS = (
     SlashCommand("sessions", "", "list earlier conversations"),
     SlashCommand("copy", "", "copy the code of the last answer"),
     SlashCommand("clear", "", "start a new conversation; this one stays on disk"),
+    SlashCommand("code", "[FILE[:LINE]]", "the editor, with FILE open at LINE"),
     SlashCommand("quit", "", "leave"),
 )
 NAMES = tuple(command.name for command in COMMANDS)

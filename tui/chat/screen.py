@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -14,7 +14,7 @@ from textual.content import Content
 from textual.message import Message as Posted
 from textual.screen import Screen
 from textual.timer import Timer
-from textual.widgets import Footer, Markdown, Static, TextArea
+from textual.widgets import Markdown, Static, TextArea
 
 from assistant import sessions
 from assistant.errors import HoneError
@@ -29,6 +29,11 @@ from tui.chat.prompt import PromptInput
 from tui.chat.services import Services
 from tui.chat.status import Status, StatusLine
 from tui.inert import inert
+from tui.keybar import KeyBar
+from tui.places import Visit
+
+if TYPE_CHECKING:
+    from assistant.client import Client
 
 _DRAFT_SECONDS = 0.6
 _TICK_SECONDS = 0.5
@@ -66,6 +71,11 @@ class ChatScreen(Screen[None]):
         self._draft = session.conversation.draft
 
     @property
+    def serving(self) -> "tuple[Client, str] | None":
+        """The client and the model that answer here; None while none is loaded."""
+        return self._backend.serving
+
+    @property
     def session_id(self) -> str | None:
         """The id to resume by; None while nothing was said."""
         kept = self._session.conversation
@@ -79,7 +89,7 @@ class ChatScreen(Screen[None]):
         yield Static("", id="hint")
         yield PromptInput(SUGGESTIONS)
         yield StatusLine()
-        yield Footer(show_command_palette=False)
+        yield KeyBar()
 
     async def on_mount(self) -> None:
         self.query_one("#session", Static).update(f"session {self._session.id}")
@@ -142,8 +152,10 @@ class ChatScreen(Screen[None]):
                 self.action_copy_code()
             case "clear":
                 await self._clear()
+            case "code":
+                self.post_message(Visit(command.name, command.argument))
             case "quit":
-                self.app.exit()
+                await self.run_action("app.quit")
 
     async def _clear(self) -> None:
         if self._under_way is not None or self._waiting:
