@@ -93,9 +93,14 @@ class Client:
         temperature: float = 0.2,
         seed: int | None = None,
         stop: Sequence[str] = (),
+        json_schema: Mapping[str, Any] | None = None,
     ) -> Iterator[Delta]:
-        """Streams the next message of a conversation; closing the iterator cancels it."""
-        body = {"messages": [dict(message) for message in messages]}
+        """Streams the next message of a conversation; closing the iterator cancels it.
+
+        Args:
+            json_schema: the engine lets the answer be nothing but JSON that conforms to it.
+        """
+        body = {"messages": [dict(message) for message in messages], **_constrained(json_schema)}
         body |= self._sampling(model, max_tokens, temperature, seed, stop)
         return self._stream("/v1/chat/completions", body)
 
@@ -108,11 +113,17 @@ class Client:
         stop: Sequence[str] = (),
         seed: int | None = None,
         parse_special: bool = False,
+        json_schema: Mapping[str, Any] | None = None,
         cancel: Cancellation | None = None,
     ) -> Iterator[Delta]:
-        """Streams what follows a prompt of text or token ids; closing the iterator cancels it, and so does `cancel` from
-        another thread, upon which the iterator ends without a finish reason."""
-        body = {"prompt": prompt if isinstance(prompt, str) else list(prompt), "parse_special": parse_special}
+        """Streams what follows a prompt of text or token ids; closing the iterator cancels it. So does `cancel` from
+        another thread, upon which the iterator ends without a finish reason.
+
+        Args:
+            json_schema: as for `chat`.
+        """
+        body: dict[str, Any] = {"prompt": prompt if isinstance(prompt, str) else list(prompt)}
+        body |= {"parse_special": parse_special, **_constrained(json_schema)}
         body |= self._sampling(model, max_tokens, temperature, seed, stop)
         return self._stream("/v1/completions", body, cancel)
 
@@ -270,7 +281,7 @@ def _http(url: str, uds: str | None, key: str) -> "httpx.Client":
     import httpx
 
     # Proxies of the environment are for other machines, and prompts take as long as they take. Each request has a
-    # connection of its own, so that shutting it down ends that request and nothing else; on one machine it costs little.
+    # connection of its own: shutting it down ends that request and nothing else. On one machine that costs little.
     return httpx.Client(
         base_url=url,
         transport=httpx.HTTPTransport(uds=uds, limits=httpx.Limits(max_keepalive_connections=0)),
@@ -278,6 +289,12 @@ def _http(url: str, uds: str | None, key: str) -> "httpx.Client":
         timeout=httpx.Timeout(None, connect=_START_SECONDS),
         trust_env=False,
     )
+
+
+def _constrained(schema: Mapping[str, Any] | None) -> dict[str, Any]:
+    if schema is None:
+        return {}
+    return {"response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": dict(schema)}}}
 
 
 def _encode(body: Any) -> bytes:
