@@ -41,6 +41,8 @@ COMMANDS = [
     ["models", "promote"],
     ["models", "export"],
     ["models", "merge"],
+    ["jobs"],
+    ["jobs", "logs"],
 ]
 
 PROBE = """
