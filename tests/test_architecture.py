@@ -26,7 +26,6 @@ HEAVY = {
     "jinja2",
     "huggingface_hub",
     "gguf",
-    "bm25s",
     "detect_secrets",
 }
 COMMANDS = [
