@@ -30,6 +30,13 @@ CHAT = Place("chat", "f2", "Chat", "Ask the model about code", "tui.chat.screen:
 PLACES = (
     CHAT,
     Place("code", "f3", "Code", "Edit files while the model writes ahead", "tui.code.screen:CodeScreen"),
+    Place(
+        "review",
+        "f4",
+        "Review",
+        "See what is wrong with a change before it is committed",
+        "tui.review.screen:ReviewScreen",
+    ),
 )
 
 

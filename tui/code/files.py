@@ -35,7 +35,7 @@ class Files:
 def listed(root: Path, in_repository: bool) -> Files:
     """Reads the working tree: what git tracks or would take, or outside git what is not hidden."""
     if in_repository:
-        paths, cut = repository.present_files(root), False
+        paths, cut = repository.files(root) or [], False
         status = {path: _letter(state) for path, state in repository.changed_files(root).items()}
     else:
         paths, cut = _walk(root)
