@@ -5,8 +5,9 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from tuning.corpus import filters, git, licence, records, trees
-from tuning.corpus.attributes import Marks, marks
+from assistant import git
+from assistant.attributes import Marks, marks
+from tuning.corpus import filters, licence, records, trees
 from tuning.corpus.document import Document, Dropped
 from tuning.corpus.filters import Filters
 from tuning.corpus.gitignore import IgnoreRules

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from assistant import git
 from assistant.errors import HoneError
-from tuning.corpus import git
 
 Kind = Literal["git", "folder", "jsonl", "dataset"]
 

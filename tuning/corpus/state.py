@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tuning.corpus import git
+from assistant import git
 from tuning.corpus.collect import HONEIGNORE
 from tuning.corpus.sources import Source, folder_in
 
