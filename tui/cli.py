@@ -5,7 +5,7 @@ import sys
 import typer
 
 from assistant.errors import HoneError
-from tui.commands import chat, complete, doctor, evaluate, gate, models, serve, tune
+from tui.commands import chat, complete, doctor, evaluate, feedback, gate, models, serve, tune
 from tui.commands.panels import PanelCommand
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command("gate", cls=gate.GateCommand)(gate.gate)
 app.command("serve")(serve.serve)
 app.command("doctor")(doctor.doctor)
 app.add_typer(models.app, name="models")
+app.add_typer(feedback.app, name="feedback")
 
 
 def _version(value: bool) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from assistant.errors import HoneError
 
@@ -32,6 +32,8 @@ class Request:
     adapter: str | None = None
     parse_special: bool = True
     """Whether text such as `<|im_end|>` in a string prompt becomes the special token of that name."""
+    json_schema: Mapping[str, Any] | None = None
+    """The answer is JSON that conforms to this schema: no other token can be drawn. Cut short only by `max_tokens`."""
 
 
 @dataclass(frozen=True)

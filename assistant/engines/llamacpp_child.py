@@ -192,7 +192,7 @@ class _Child:
 def _fields(request: dict[str, Any], prompt: list[int], max_tokens: int, adapters: list[str]) -> dict[str, Any]:
     """The fields that reach llama.cpp: only these, whatever was asked for."""
     seed = request["seed"]
-    fields = {
+    fields: dict[str, Any] = {
         "prompt": prompt,
         "n_predict": max_tokens,
         "temperature": request["temperature"],
@@ -208,6 +208,8 @@ def _fields(request: dict[str, Any], prompt: list[int], max_tokens: int, adapter
         "return_progress": True,
         "timings_per_token": True,
     }
+    if request["json_schema"] is not None:
+        fields["json_schema"] = request["json_schema"]
     if adapters:
         # An empty list would mean the global scales, so every adapter is named.
         fields["lora"] = [

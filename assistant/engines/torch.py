@@ -197,6 +197,10 @@ class Torch:
         if self._closed:
             raise EngineError("the engine is closed")
         check_request(request, tuple(self._adapters))
+        if request.json_schema is not None:
+            raise InvalidRequestError(
+                "this model is served from safetensors, where no JSON schema can be enforced; serve a GGUF of it"
+            )
 
     def _prompt(self, request: Request) -> list[int]:
         if isinstance(request.prompt, str):

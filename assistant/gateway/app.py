@@ -12,7 +12,8 @@ from assistant.engines.base import Request
 from assistant.errors import HoneError, UsageError
 from assistant.gateway import openai
 from assistant.gateway.auth import host_allowed, key_matches
-from assistant.gateway.openai import Answer, BadFieldError, Sampling, failure
+from assistant.gateway.fields import BadFieldError
+from assistant.gateway.openai import Answer, Sampling, failure
 from assistant.gateway.serving import Lease, Serving
 from assistant.gateway.stream import (
     ClientLeftError,
@@ -178,6 +179,7 @@ class Gateway:
             repeat_penalty=sampling.repeat_penalty,
             seed=sampling.seed,
             stop=sampling.stop,
+            json_schema=sampling.json_schema,
             adapter=lease.served.adapter.id if lease.served.adapter else None,
             parse_special=parse_special,
         )

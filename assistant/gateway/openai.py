@@ -13,18 +13,11 @@ from typing import Any, Literal
 
 from assistant.engines.base import InvalidRequestError, Usage
 from assistant.errors import EngineError, HoneError, UnknownModel
+from assistant.gateway.fields import BadFieldError, boolean, integer, model_name, number, stop_strings
+from assistant.gateway.response_format import parse_response_format
 
-MAX_STOP_STRINGS = 16
 MAX_TEXTS = 4096
 _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
-
-
-class BadFieldError(HoneError):
-    """A field of the request is missing, malformed or not supported."""
-
-    def __init__(self, field: str | None, message: str) -> None:
-        super().__init__(message)
-        self.field = field
 
 
 @dataclass(frozen=True)
@@ -40,6 +33,7 @@ class Sampling:
     repeat_penalty: float
     seed: int | None
     stop: tuple[str, ...]
+    json_schema: Mapping[str, Any] | None
     stream: bool
     include_usage: bool
 
@@ -75,9 +69,6 @@ def parse_chat(body: Mapping[str, Any]) -> ChatRequest:
         raise BadFieldError("messages", "messages must be a list with at least one message")
     if body.get("tools") and body.get("tool_choice") != "none":
         raise BadFieldError("tools", "tools are not supported by this gateway")
-    wanted = body.get("response_format")
-    if wanted is not None and wanted != {"type": "text"}:
-        raise BadFieldError("response_format", "response_format: only text is supported by this gateway")
     limit = "max_completion_tokens" if body.get("max_completion_tokens") is not None else "max_tokens"
     return ChatRequest(
         _sampling(body, limit, None, temperature=0.7),
@@ -109,7 +100,7 @@ def parse_completion(body: Mapping[str, Any]) -> CompletionRequest:
     if body.get("echo"):
         raise BadFieldError("echo", "echo is not supported by this gateway")
     sampling = _sampling(body, "max_tokens", 16, temperature=1.0)
-    return CompletionRequest(sampling, prompt, suffix or None, _boolean(body, "parse_special", True))
+    return CompletionRequest(sampling, prompt, suffix or None, boolean(body, "parse_special", True))
 
 
 def parse_tokenize(body: Mapping[str, Any]) -> TokenizeRequest:
@@ -122,7 +113,7 @@ def parse_tokenize(body: Mapping[str, Any]) -> TokenizeRequest:
         raise BadFieldError("texts", "texts must be a list of strings")
     if len(texts) > MAX_TEXTS:
         raise BadFieldError("texts", f"texts has {len(texts)} entries, at most {MAX_TEXTS} are taken at once")
-    return TokenizeRequest(_model(body), tuple(texts), _boolean(body, "parse_special", False))
+    return TokenizeRequest(model_name(body), tuple(texts), boolean(body, "parse_special", False))
 
 
 def _sampling(body: Mapping[str, Any], limit: str, default_limit: int | None, temperature: float) -> Sampling:
@@ -134,24 +125,25 @@ def _sampling(body: Mapping[str, Any], limit: str, default_limit: int | None, te
     for field in ("frequency_penalty", "presence_penalty", "logit_bias"):
         if body.get(field):
             raise BadFieldError(field, f"{field} is not supported by this gateway; repeat_penalty is")
-    stream = _boolean(body, "stream", False)
+    stream = boolean(body, "stream", False)
     options = body.get("stream_options")
     if options is not None and not isinstance(options, dict):
         raise BadFieldError("stream_options", "stream_options must be an object")
-    max_tokens = _integer(body, limit, 1, 2**31 - 1)
-    seed = _integer(body, "seed", -(2**63), 2**64)
+    max_tokens = integer(body, limit, 1, 2**31 - 1)
+    seed = integer(body, "seed", -(2**63), 2**64)
     return Sampling(
-        model=_model(body),
+        model=model_name(body),
         max_tokens=default_limit if max_tokens is None else max_tokens,
-        temperature=_number(body, "temperature", temperature, 0.0, 2.0),
-        top_p=_number(body, "top_p", 0.95, 0.0, 1.0),
-        top_k=_or(_integer(body, "top_k", 0, 2**31 - 1), 40),
-        min_p=_number(body, "min_p", 0.05, 0.0, 1.0),
-        repeat_penalty=_number(body, "repeat_penalty", 1.0, 0.1, 10.0),
+        temperature=number(body, "temperature", temperature, 0.0, 2.0),
+        top_p=number(body, "top_p", 0.95, 0.0, 1.0),
+        top_k=_or(integer(body, "top_k", 0, 2**31 - 1), 40),
+        min_p=number(body, "min_p", 0.05, 0.0, 1.0),
+        repeat_penalty=number(body, "repeat_penalty", 1.0, 0.1, 10.0),
         seed=seed,
-        stop=_stop(body.get("stop")),
+        stop=stop_strings(body),
+        json_schema=parse_response_format(body),
         stream=stream,
-        include_usage=bool(options and _boolean(options, "include_usage", False)),
+        include_usage=bool(options and boolean(options, "include_usage", False)),
     )
 
 
@@ -175,52 +167,6 @@ def _message(message: Any, index: int) -> dict[str, str]:
     if not isinstance(content, str):
         raise BadFieldError(f"{field}.content", f"{field}.content must be text")
     return {"role": _ROLES[role], "content": content}
-
-
-def _model(body: Mapping[str, Any]) -> str | None:
-    model = body.get("model")
-    if model is not None and not isinstance(model, str):
-        raise BadFieldError("model", "model must be a string")
-    return model or None
-
-
-def _stop(value: Any) -> tuple[str, ...]:
-    if value is None:
-        return ()
-    strings = [value] if isinstance(value, str) else value
-    if not isinstance(strings, list) or not all(isinstance(text, str) and text for text in strings):
-        raise BadFieldError("stop", "stop must be a string or a list of strings, none of them empty")
-    if len(strings) > MAX_STOP_STRINGS:
-        raise BadFieldError("stop", f"stop has {len(strings)} strings, at most {MAX_STOP_STRINGS} are taken")
-    return tuple(strings)
-
-
-def _boolean(body: Mapping[str, Any], field: str, default: bool) -> bool:
-    value = body.get(field)
-    if value is None:
-        return default
-    if not isinstance(value, bool):
-        raise BadFieldError(field, f"{field} must be true or false")
-    return value
-
-
-def _integer(body: Mapping[str, Any], field: str, low: int, high: int) -> int | None:
-    value = body.get(field)
-    if value is None:
-        return None
-    if type(value) is not int or not low <= value <= high:
-        raise BadFieldError(field, f"{field} must be a whole number from {low} to {high}, got {value!r:.40}")
-    return value
-
-
-def _number(body: Mapping[str, Any], field: str, default: float, low: float, high: float) -> float:
-    value = body.get(field)
-    if value is None:
-        return default
-    # Comparisons with NaN are false, so NaN is refused too.
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise BadFieldError(field, f"{field} must be a number from {low:g} to {high:g}, got {value!r:.40}")
-    return float(value)
 
 
 def _or(value: int | None, default: int) -> int:

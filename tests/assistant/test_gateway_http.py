@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import openai
@@ -105,6 +106,53 @@ def test_sampling_and_stop_reach_the_engine(client: openai.OpenAI) -> None:
     assert "return" in whole
     assert cut.choices[0].text == whole[: whole.index("return")]
     assert cut.choices[0].finish_reason == "stop"
+
+
+VERDICT = {
+    "type": "object",
+    "properties": {"severity": {"enum": ["low", "high"]}, "wrong": {"type": "boolean"}},
+    "required": ["severity", "wrong"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_an_answer_is_json_of_the_schema_that_was_asked_for(client: openai.OpenAI, seed: int) -> None:
+    wanted: Any = {"type": "json_schema", "json_schema": {"name": "verdict", "schema": VERDICT, "strict": True}}
+    common: Any = {"model": MODEL, "max_tokens": 48, "temperature": 1.5, "seed": seed}
+    chat = client.chat.completions.create(messages=HELLO, response_format=wanted, **common)
+    text = client.completions.create(prompt=PROMPT, extra_body={"response_format": wanted}, **common)
+    for choice, answer in ((chat.choices[0], chat.choices[0].message.content), (text.choices[0], text.choices[0].text)):
+        assert choice.finish_reason == "stop"
+        found = json.loads(answer or "")
+        assert list(found) == ["severity", "wrong"]
+        assert found["severity"] in ("low", "high")
+        assert found["wrong"] in (True, False)
+
+
+def test_any_json_object_can_be_asked_for(client: openai.OpenAI) -> None:
+    answer = client.chat.completions.create(
+        model=MODEL,
+        messages=HELLO,  # type: ignore[arg-type]
+        max_tokens=48,
+        temperature=0,
+        response_format={"type": "json_object"},
+    )
+    text = answer.choices[0].message.content or ""
+    assert text.startswith("{")
+    assert answer.choices[0].finish_reason == "length" or isinstance(json.loads(text), dict)
+
+
+def test_a_schema_that_the_engine_cannot_enforce_is_the_requests_fault(client: openai.OpenAI) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "nonsense"}}, "required": ["a"]}
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.chat.completions.create(
+            model=MODEL,
+            messages=HELLO,  # type: ignore[arg-type]
+            response_format={"type": "json_schema", "json_schema": {"name": "a", "schema": schema}},
+        )
+    assert "\n" not in caught.value.message
+    assert client.completions.create(model=MODEL, prompt=PROMPT, max_tokens=1).choices
 
 
 def test_token_ids_are_a_prompt_too(served: Served, client: openai.OpenAI) -> None:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from assistant.engines.base import InvalidRequestError, Usage
 from assistant.errors import EngineError, HoneError, UnknownModel
 from assistant.gateway import openai
-from assistant.gateway.openai import Answer, BadFieldError
+from assistant.gateway.fields import BadFieldError
+from assistant.gateway.openai import Answer
 
 HELLO = [{"role": "user", "content": "hello"}]
 USAGE = Usage(prompt_tokens=7, cached_tokens=6, completion_tokens=5, prompt_seconds=0.1, completion_seconds=0.2)
@@ -42,7 +43,7 @@ DETAILS = {"base": "base", "adapter": None, "context_length": 4096}
         ({"messages": HELLO, "n": 2}, "n"),
         ({"messages": HELLO, "logprobs": True}, "logprobs"),
         ({"messages": HELLO, "tools": [{"type": "function"}]}, "tools"),
-        ({"messages": HELLO, "response_format": {"type": "json_object"}}, "response_format"),
+        ({"messages": HELLO, "response_format": {"type": "xml"}}, "response_format"),
         ({"messages": HELLO, "logit_bias": {"1": 2}}, "logit_bias"),
     ],
 )
