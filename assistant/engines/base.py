@@ -99,6 +99,19 @@ class Engine(Protocol):
     def find_token(self, text: str) -> int | None:
         """The id of the one special token spelled `text`, None when the vocabulary has none."""
 
+    def choose(
+        self, texts: Sequence[str], choices: Sequence[str], assumed: int = 0, adapter: str | None = None
+    ) -> list[list[float]]:
+        """For each text, the natural log-probabilities of `choices` after it, which sum to one over the choices.
+
+        The texts follow each other in one context; after each, `choices[assumed]` is put as the answer given. Text is
+        tokenized piece by piece, and special tokens that it spells are plain text.
+
+        Raises:
+            InvalidRequestError: the tokenizer does not tell the choices apart by one token, or all is too long.
+            EngineError: the engine failed.
+        """
+
     def close(self) -> None:
         """Frees the model; running generations end with an error."""
 

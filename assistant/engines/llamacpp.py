@@ -18,6 +18,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import IO, Any
 
+from assistant.engines import choices as questions
 from assistant.engines.base import Cancel, Chunk, Emit, InvalidRequestError, Request, Usage, check_request, iterate
 from assistant.errors import EngineError, HoneError
 from assistant.models.gguf_file import read_header
@@ -139,6 +140,20 @@ class LlamaCpp:
         if isinstance(answer, HoneError):
             raise answer
         return [list(tokens) for tokens in answer["tokens"]]
+
+    def choose(
+        self, texts: Sequence[str], choices: Sequence[str], assumed: int = 0, adapter: str | None = None
+    ) -> list[list[float]]:
+        questions.check(texts, choices, assumed)
+        if adapter is not None and adapter not in self._adapters:
+            raise InvalidRequestError(f"the engine has no adapter {adapter}")
+        received: SimpleQueue[dict[str, Any] | HoneError] = SimpleQueue()
+        message = {"choose": {"texts": list(texts), "choices": list(choices), "assumed": assumed, "adapter": adapter}}
+        self._submit(_Job(message, received.put, adapter, exclusive=True))
+        answer = received.get()
+        if isinstance(answer, HoneError):
+            raise answer
+        return [[float(value) for value in row] for row in answer["logprobs"]]
 
     def find_token(self, text: str) -> int | None:
         special, plain = self.tokenize(text, parse_special=True), self.tokenize(text)

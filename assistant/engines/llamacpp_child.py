@@ -7,12 +7,15 @@ Run as `python -m assistant.engines.llamacpp_child`. The first line it reads is 
     {"id", "cancel": true}                            ->  nothing; the run of that id ends
     {"id", "tokenize": [text, ...], "parse_special"}  ->  {"id", "tokens": [[id, ...], ...]}
 
+    {"id", "choose": {texts, choices, assumed, adapter}}  ->  {"id", "logprobs": [[of each choice], ...]}
+
 or `{"id", "error": line, "invalid": whether the request was at fault}` in place of the end or the tokens. It exits when
 its standard input closes.
 """
 
 import http.client
 import json
+import math
 import os
 import secrets
 import shutil
@@ -25,6 +28,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from assistant.children import end_with_parent
+from assistant.engines.base import InvalidRequestError, Request
+from assistant.engines.choices import assemble, opening_of
 
 # Prompts are computed in batches of this many tokens and can be cancelled between two of them. Measured on CPU: 64 is
 # as fast as 512 (quantized matrices gain nothing from longer batches) and keeps the wait under half a second.
@@ -34,6 +39,11 @@ _BATCH = 64
 # gateway and its client, which on two cores takes time from the two threads that compute: sent one by one at 65 tokens
 # per second, tokens came 9 % slower.
 _PACE_SECONDS = 0.025
+
+# Added to the logits of the choices: more than any logits differ by, and small enough that 32 bits keep five decimals.
+_RAISED = 100.0
+_LEAST = 1e-30
+"""The least probability that is told; llama.cpp rounds smaller ones to nothing."""
 
 # llama.cpp draws a seed when it is given this one.
 _RANDOM_SEED = 0xFFFFFFFF
@@ -116,9 +126,11 @@ class _Child:
         try:
             if "run" in message:
                 last: dict[str, Any] = {"end": self._run(number, message["run"])}
+            elif "choose" in message:
+                last = {"logprobs": self._choose(**message["choose"])}
             else:
                 last = {"tokens": [self._tokenize(text, message["parse_special"]) for text in message["tokenize"]]}
-        except _RefusedError as error:
+        except (_RefusedError, InvalidRequestError) as error:
             last = {"error": str(error), "invalid": True}
         except Exception as error:
             last = {"error": f"llama.cpp: {error}", "invalid": False}
@@ -128,6 +140,34 @@ class _Child:
     def _tokenize(self, text: str, parse_special: bool, add_special: bool = False) -> list[int]:
         body = {"content": text, "parse_special": parse_special, "add_special": add_special}
         return list(self._listener.call("POST", "/tokenize", body)["tokens"])
+
+    def _choose(self, texts: list[str], choices: list[str], assumed: int, adapter: str | None) -> list[list[float]]:
+        def tokenize(text: str) -> list[int]:
+            return self._tokenize(text, parse_special=False)
+
+        opening = opening_of(tokenize, lambda text: self._tokenize(text, parse_special=False, add_special=True))
+        asked = assemble(tokenize, opening, texts, choices, assumed)
+        if len(asked.tokens) >= self._context_length:
+            raise _RefusedError(
+                f"the texts have {len(asked.tokens)} tokens and the context of this model holds {self._context_length}"
+            )
+        found = []
+        request = vars(Request(texts[0], temperature=1.0, top_k=len(asked.choices), adapter=adapter))
+        for position in asked.positions:
+            fields = {
+                **_fields(request, list(asked.tokens[:position]), 1, self._adapters),
+                # Of the whole vocabulary only the choices are left, so that their probabilities are all there is.
+                "logit_bias": [[token, _RAISED] for token in asked.choices],
+                "samplers": ["top_k", "temperature"],
+                "n_probs": len(asked.choices),
+                "post_sampling_probs": True,
+                "stream": False,
+            }
+            answer = self._listener.call("POST", "/completion", fields)
+            (drawn,) = answer["completion_probabilities"]
+            read = {int(one["id"]): float(one["prob"]) for one in drawn["top_probs"]}
+            found.append([math.log(max(read.get(token, 0.0), _LEAST)) for token in asked.choices])
+        return found
 
     def _run(self, number: int, request: dict[str, Any]) -> dict[str, Any]:
         prompt = request["prompt"]

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from assistant.engines import choices as questions
 from assistant.engines.base import Cancel, Chunk, Emit, FinishReason, InvalidRequestError, Request, Usage, check_request
 from assistant.engines.torch_load import load_model, load_tokenizer
 from assistant.errors import EngineError, HoneError
@@ -189,6 +190,34 @@ class Torch:
     def find_token(self, text: str) -> int | None:
         number = self._tokenizer.get_added_vocab().get(text)
         return number if isinstance(number, int) else None
+
+    def choose(
+        self, texts: Sequence[str], choices: Sequence[str], assumed: int = 0, adapter: str | None = None
+    ) -> list[list[float]]:
+        import torch
+
+        questions.check(texts, choices, assumed)
+        if self._closed:
+            raise EngineError("the engine is closed")
+        if adapter is not None and adapter not in self._adapters:
+            raise InvalidRequestError(f"the engine has no adapter {adapter}")
+        opening = questions.opening_of(
+            self.tokenize, lambda text: _encode(self._tokenizer, text, parse_special=False, add_special=True)
+        )
+        asked = questions.assemble(self.tokenize, opening, texts, choices, assumed)
+        if len(asked.tokens) >= self._context_length:
+            raise InvalidRequestError(
+                f"the texts have {len(asked.tokens)} tokens and the context of this model holds {self._context_length}"
+            )
+        with self._turn, torch.inference_mode(), self._using(adapter):
+            hidden = _backbone(self._model)(input_ids=torch.tensor([list(asked.tokens)]), use_cache=False)
+            before = hidden.last_hidden_state[0, [position - 1 for position in asked.positions]]
+            head = self._model.get_output_embeddings()
+            found: list[list[float]] = []
+            for start in range(0, len(asked.positions), _SCORE_ROWS):
+                logits = head(before[start : start + _SCORE_ROWS]).float()[:, list(asked.choices)]
+                found += torch.log_softmax(logits, -1).tolist()
+        return found
 
     def close(self) -> None:
         self._closed = True
