@@ -116,7 +116,7 @@ class Client:
         json_schema: Mapping[str, Any] | None = None,
         cancel: Cancellation | None = None,
     ) -> Iterator[Delta]:
-        """Streams what follows a prompt of text or token ids; closing the iterator cancels it, and so does `cancel` from
+        """Streams what follows a prompt of text or token ids; closing the iterator cancels it. So does `cancel` from
         another thread, upon which the iterator ends without a finish reason.
 
         Args:
@@ -281,7 +281,7 @@ def _http(url: str, uds: str | None, key: str) -> "httpx.Client":
     import httpx
 
     # Proxies of the environment are for other machines, and prompts take as long as they take. Each request has a
-    # connection of its own, so that shutting it down ends that request and nothing else; on one machine it costs little.
+    # connection of its own: shutting it down ends that request and nothing else. On one machine that costs little.
     return httpx.Client(
         base_url=url,
         transport=httpx.HTTPTransport(uds=uds, limits=httpx.Limits(max_keepalive_connections=0)),

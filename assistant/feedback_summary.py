@@ -80,7 +80,7 @@ def stories(events: Iterable[Event]) -> list[Story]:
 
 
 def groups(events: Iterable[Event]) -> list[Group]:
-    """By language, model and adapter, the most shown first. Completions only: answers in a chat are not shown unasked."""
+    """By language, model and adapter, the most shown first. Of completions only: a chat answers when it is asked."""
     together: dict[tuple[str | None, str, str | None], list[Story]] = {}
     for story in stories(event for event in events if event.source == "complete"):
         together.setdefault((story.first.language, story.first.model, story.first.adapter), []).append(story)

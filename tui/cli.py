@@ -5,7 +5,7 @@ import sys
 import typer
 
 from assistant.errors import HoneError
-from tui.commands import chat, complete, doctor, evaluate, feedback, gate, models, serve, tune
+from tui.commands import ask, chat, complete, doctor, evaluate, feedback, gate, models, serve, tune
 from tui.commands.panels import PanelCommand
 
 app = typer.Typer(
@@ -17,6 +17,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("chat")(chat.chat)
+app.command("ask")(ask.ask)
 app.command("complete")(complete.complete)
 app.command("tune", cls=PanelCommand)(tune.tune)
 app.command("eval")(evaluate.evaluate)

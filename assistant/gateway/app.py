@@ -138,7 +138,7 @@ class Gateway:
             template = lease.engine.chat_template
             if template is None:
                 raise BadFieldError("model", f"{lease.served.name} has no chat template; use /v1/completions")
-            prompt = prompts.chat(request.messages, template, lease.engine.special_tokens)
+            prompt = prompts.chat(request.messages, template, lease.engine.special_tokens, fold_system=True)
             await self._generate("chat", prompt, True, request.sampling, lease, receive, send)
 
     async def _complete(self, receive: Receive, send: Send) -> None:

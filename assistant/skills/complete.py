@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol
 
 from assistant import prompts
 from assistant.errors import HoneError, UnknownModel
+from assistant.languages import language_of
 from assistant.skills import context, filters, repository, window
 from assistant.skills.counts import LineCounts
 from assistant.skills.index import of_repository
@@ -244,9 +245,9 @@ def plan(
         start=len(visible) - len(before),
         prompt_tokens=used + sum(count(window.lines_of(before))),
         held_back=held_back,
-        around=filters.surroundings(prefix, suffix, shape),
+        around=filters.surroundings(prefix, suffix, shape, language_of(path)),
         newline=newline,
-        stop=("\n",) if one_line else (),
+        stop=(*(("\n",) if one_line else ()), *(prompts.fim_stops(fim) if fim else ())),
     )
 
 

@@ -64,8 +64,10 @@ def find(
     shared = [len(words.intersection(words_of(snippet.text))) for snippet in edited]
     if shared and max(shared) >= SHARED_WORDS:
         found.append(edited[shared.index(max(shared))])
-    for chunk in retriever.retrieve(query, k, exclude):
-        if not any(snippet.text in chunk.text or chunk.text in snippet.text for snippet in found):
+    known = tuple(found)
+    for chunk in retriever.retrieve(query, k + len(known), exclude):
+        shown = any(snippet.text in chunk.text or chunk.text in snippet.text for snippet in known)
+        if not shown and len(found) < k + len(known):
             found.append(chunk)
     return found
 

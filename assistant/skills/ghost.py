@@ -1,8 +1,8 @@
 """Suggestions while a person types: what `complete` does once, kept warm for one open repository.
 
-A keystroke costs little because what is known stays: the snippets and the beginning of the prompt while the cursor stays
-in its neighbourhood (so the engine computes only what was typed), token counts of lines, and the completions themselves,
-whose rest is shown at once while the user types them.
+A keystroke costs little because what is known stays: the snippets and the beginning of the prompt while the cursor
+stays in its neighbourhood (so the engine computes only what was typed), token counts of lines, and the completions
+themselves, whose rest is shown at once while the user types them.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from assistant.client import Cancellation
 from assistant.errors import HoneError
@@ -169,8 +169,8 @@ class Ghost:
             self._outcomes.typed(shown_id, text)
 
     def accepted(self, shown_id: str, how: How, text: str) -> None:
-        """`text` was inserted: all that was shown, or its beginning up to the end of a line or word. The rest may stay on
-        the screen under the same id. An unknown id is ignored."""
+        """`text` was inserted: all that was shown, or its beginning up to the end of a line or word. The rest may stay
+        on the screen under the same id. An unknown id is ignored."""
         with self._lock:
             self._outcomes.accept(shown_id, text)
 
@@ -184,6 +184,10 @@ class Ghost:
     def problem(self) -> HoneError | None:
         """Why suggestions know nothing of other files (the index cannot be used), or why feedback is not kept."""
         return self._planner.problem or self._outcomes.problem
+
+    def wait(self, seconds: float) -> bool:
+        """Until the repository's index is up to date; False when that takes longer. Suggestions do not wait for it."""
+        return self._planner.wait(seconds)
 
     def close(self) -> None:
         """Ends what runs, closes the index and writes the rest of the feedback."""
@@ -220,7 +224,7 @@ class Ghost:
         self, mine: Cancellation, where: reuse.Place, done: completion.Completion, seconds: float
     ) -> Shown | None:
         language = language_of(where.path)
-        facts = {
+        facts: dict[str, Any] = {
             "model": done.model,
             "adapter": done.adapter,
             "language": language.name if language else None,

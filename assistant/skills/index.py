@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from assistant import paths
 from assistant.errors import HoneError
@@ -252,7 +253,7 @@ class Index:
         self._connection.execute("DELETE FROM definitions WHERE file = ?", (number,))
         return self._connection.execute("DELETE FROM chunks WHERE file = ?", (number,)).rowcount
 
-    def _one(self, query: str) -> object:
+    def _one(self, query: str) -> Any:
         with self._lock, self._readable():
             return self._connection.execute(query).fetchone()[0]
 

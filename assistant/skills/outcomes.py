@@ -1,4 +1,4 @@
-"""What becomes of the suggestions that are shown: taken, turned down or passed by, and how much of what was taken stays."""
+"""What becomes of suggestions that are shown: taken, turned down or passed by; and how much of what was taken stays."""
 
 import re
 from collections import OrderedDict
@@ -154,6 +154,7 @@ class Outcomes:
         self._watched.clear()
         if self._writer is not None:
             self._writer.shutdown(wait=True)
+            self._writer = None
 
     def _hide(self, given: Given) -> None:
         if given.since is not None:

@@ -41,7 +41,9 @@ class Planner:
         root: the repository; None, or an index that is not built yet, shows no other files.
     """
 
-    def __init__(self, client: CompletionClient, root: Path | None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, client: CompletionClient, root: Path | None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._client = client
         self._root = root
         self._clock = clock
@@ -99,8 +101,8 @@ class Planner:
         return made
 
     def close(self) -> None:
-        self.wait(60)
-        if self._index is not None:
+        # An update that is still running ends with the process; what it wrote is whole or not there.
+        if self.wait(0) and self._index is not None:
             self._index.close()
 
     def _edited(self, path: str, text: str, offset: int) -> None:

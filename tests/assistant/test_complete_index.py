@@ -36,7 +36,7 @@ def answers(found: Index) -> list[list[Snippet]]:
     return [found.retrieve(query, 4) for query in ("alpha beta", "gamma_ray x1", "force", "omega é")]
 
 
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(versions=st.lists(FILES, min_size=1, max_size=4))
 def test_an_updated_index_answers_like_a_new_one(
     versions: list[dict[str, str]], tmp_path_factory: pytest.TempPathFactory
@@ -128,6 +128,7 @@ def test_two_that_update_at_once_leave_one_index(tmp_path: Path) -> None:
     assert Index(tmp_path, tmp_path / "index.sqlite").chunks == 60
 
 
+@settings(max_examples=25)
 @given(documents=st.lists(LINES.filter(str.strip), min_size=1, max_size=12), query=LINES)
 def test_the_ranking_is_bm25(documents: list[str], query: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     root = tmp_path_factory.mktemp("root")
@@ -158,7 +159,7 @@ def plain_bm25(query: set[str], words: list[str], corpus: list[list[str]]) -> fl
     return round(score, 9)
 
 
-PYTHON = '''from shapes import Circle as Disc, area
+PYTHON = """from shapes import Circle as Disc, area
 import shapes.solids
 
 LIMIT: int = 3
@@ -173,7 +174,7 @@ class Box:
         pass
 
     size = 1
-'''
+"""
 
 
 def test_definitions_are_those_at_the_beginning_of_a_line() -> None:
@@ -191,7 +192,9 @@ def test_definitions_are_those_at_the_beginning_of_a_line() -> None:
 
 
 SHAPES = "class Circle:\n    radius = 1\n\n\ndef area(w, h):\n    return w * h\n"
-CURSOR = "from shapes import Circle as Disc, area\nimport solids\n\n\ndef use(w):\n    x = solids.volume(w)\n    return "
+CURSOR = (
+    "from shapes import Circle as Disc, area\nimport solids\n\n\ndef use(w):\n    x = solids.volume(w)\n    return "
+)
 
 
 def test_definitions_of_imported_names_come_first_the_one_used_last_before_others(tmp_path: Path) -> None:
@@ -215,7 +218,10 @@ def test_definitions_of_imported_names_come_first_the_one_used_last_before_other
     shown = context.find(made, "main.py", CURSOR + "area(", 2, {"main.py"})
     assert [one.path for one in shown[:2]] == ["shapes.py", "solids.py"]
     assert "like.py" in [one.path for one in shown[2:]]
-    assert context.imported(made, "main.py", CURSOR + "area(", CURSOR + "area(", exclude={"shapes.py"})[0].path == "other.py"
+    assert (
+        context.imported(made, "main.py", CURSOR + "area(", CURSOR + "area(", exclude={"shapes.py"})[0].path
+        == "other.py"
+    )
 
 
 def test_a_place_edited_lately_is_shown_when_it_is_related(tmp_path: Path) -> None:

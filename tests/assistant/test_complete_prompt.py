@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from assistant import prompts
 from assistant.errors import HoneError, UnknownModel
 from assistant.skills import context
-from assistant.skills.complete import Budget, model_form, plan
+from assistant.skills.complete import Budget, generate, model_form, plan
 from assistant.skills.index import Index
 from assistant.skills.window import fit_prefix, fit_suffix
 from tests.assistant.completion_fakes import FakeClient
@@ -78,6 +78,12 @@ def test_fim_models_are_asked_with_their_own_tokens() -> None:
     assert prompt_for("a = ", "\nb = 2\n", client) == (
         "<|fim_prefix|># pkg/a.py\na = <|fim_suffix|>\nb = 2\n<|fim_middle|>"
     )
+
+
+def test_a_fim_answer_ends_where_a_control_token_is_written_out() -> None:
+    client = FakeClient("compute(rows)<|file_sep|># other.py\n", fim_tokens=QWEN)
+    made = plan(client, model_form(client, "fake"), "pkg/a.py", "total = ", "\n")
+    assert generate(client, model_form(client, "fake"), made, 64).text == "compute(rows)"
 
 
 def test_code_that_spells_control_tokens_is_completed_left_to_right() -> None:

@@ -5,7 +5,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tui.chat import models
+from tui.chat import clipboard, models
+from tui.chat.clipboard import Tool
 from tui.chat.models import ModelRow, ModelTarget
 
 if TYPE_CHECKING:
@@ -24,3 +25,4 @@ class Services:
     """Opens a client to a gateway that may still be loading its model."""
     check: Callable[[str, bool], ModelTarget] = models.check
     rows: Callable[[], Sequence[ModelRow]] = models.rows
+    clipboard: Callable[[], Sequence[Tool]] = clipboard.tools

@@ -122,7 +122,9 @@ def export(
 @app.command()
 def forget(
     ids: Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Of suggestions.")] = None,
-    older_than: Annotated[float | None, typer.Option(min=0, max=36500, metavar="DAYS", help="What is older than that.")] = None,
+    older_than: Annotated[
+        float | None, typer.Option(min=0, max=36500, metavar="DAYS", help="What is older than that.")
+    ] = None,
     everything: Annotated[bool, typer.Option("--all", help="All of it.")] = False,
     as_json: AsJson = False,
 ) -> None:
