@@ -10,7 +10,7 @@ from typing import Any
 from assistant import prompts
 from assistant.engines.base import Request
 from assistant.errors import HoneError, UsageError
-from assistant.gateway import openai
+from assistant.gateway import choices, openai
 from assistant.gateway.auth import host_allowed, key_matches
 from assistant.gateway.fields import BadFieldError
 from assistant.gateway.openai import Answer, Sampling, failure
@@ -61,6 +61,7 @@ class Gateway:
             "/v1/chat/completions": {"POST": self._chat},
             "/v1/completions": {"POST": self._complete},
             "/v1/tokenize": {"POST": self._tokenize},
+            "/v1/choices": {"POST": self._choices},
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -131,6 +132,12 @@ class Gateway:
         async with self._serving.lease(request.model) as lease:
             tokens = await lease.tokenize(request.texts, request.parse_special)
         await send_json(send, 200, {"model": lease.served.name, "tokens": tokens})
+
+    async def _choices(self, receive: Receive, send: Send) -> None:
+        request = choices.parse_choices(await _read_json(receive))
+        async with self._serving.lease(request.model) as lease:
+            logprobs = await lease.choose(request.texts, request.choices, request.assumed)
+        await send_json(send, 200, choices.answer(lease.served.name, logprobs))
 
     async def _chat(self, receive: Receive, send: Send) -> None:
         request = openai.parse_chat(await _read_json(receive))
