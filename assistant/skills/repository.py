@@ -55,6 +55,21 @@ def files(folder: Path) -> list[str] | None:
     return sorted(name for name in names if (folder / name).is_file() and not (folder / name).is_symlink())
 
 
+def changed_files(root: Path) -> dict[str, str]:
+    """What `git status` says of each repository path that differs from the commit: its two letters, blanks left out."""
+    done = _git(root, "status", "--porcelain=v1", "-z", "--untracked-files=all")
+    if done is None or done.returncode != 0:
+        return {}
+    found: dict[str, str] = {}
+    entries = iter(done.stdout.split(b"\0"))
+    for entry in entries:
+        if entry:
+            found[os.fsdecode(entry[3:])] = entry[:2].decode("ascii").replace(" ", "")
+            if entry[:1] in b"RC":
+                next(entries, None)  # the name it had before
+    return found
+
+
 def git_output(root: Path, *arguments: str, given: bytes | None = None) -> str:
     """What a git command prints at `root`; `given` is its standard input. Bytes that are not UTF-8 are replaced.
 

@@ -84,6 +84,12 @@ class Backend:
     def switch(self, model: str) -> None:
         self._jobs.put(_Switch(model))
 
+    @property
+    def serving(self) -> "tuple[Client, str] | None":
+        """The client and the model's name that other screens may ask too; None while none is loaded."""
+        client, target = self._client, self._target
+        return None if client is None or target is None else (client, target.asked)
+
     def close(self, timeout: float = 5.0) -> None:
         """Stops the answer under way (what came is kept) and the gateway that was started here."""
         self._closing.set()

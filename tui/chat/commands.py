@@ -28,6 +28,8 @@ COMMANDS = (
     SlashCommand("undo", "", "take the last applied change back"),
     SlashCommand("context", "", "what of the context the last prompt took, and what was left out"),
     SlashCommand("clear", "", "start a new conversation; this one stays on disk"),
+    SlashCommand("code", "[FILE[:LINE]]", "the editor, with FILE open at LINE"),
+    SlashCommand("review", "[staged|since REV|commit REV]", "the review of a change; without a word go there"),
     SlashCommand("quit", "", "leave"),
 )
 SKILLS = tuple(

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from textual import on
 from textual.app import ComposeResult
@@ -12,7 +13,7 @@ from textual.content import Content
 from textual.message import Message as Posted
 from textual.screen import Screen
 from textual.timer import Timer
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from assistant.errors import HoneError
 from assistant.sessions import Session
@@ -27,6 +28,10 @@ from tui.chat.prompt import PromptInput
 from tui.chat.services import Services
 from tui.chat.status import Status, StatusLine
 from tui.chat.suggestions import Suggestions
+from tui.keybar import KeyBar
+
+if TYPE_CHECKING:
+    from assistant.client import Client
 
 _TICK_SECONDS = 0.5
 
@@ -63,6 +68,11 @@ class LiveScreen(Screen[None]):
         self._draft = session.conversation.draft
 
     @property
+    def serving(self) -> "tuple[Client, str] | None":
+        """The client and the model that answer here; None while none is loaded."""
+        return self._backend.serving
+
+    @property
     def session_id(self) -> str | None:
         """The id to resume by; None while nothing was said."""
         kept = self._session.conversation
@@ -77,7 +87,7 @@ class LiveScreen(Screen[None]):
         yield offered
         yield PromptInput(offered, SUGGESTIONS)
         yield StatusLine()
-        yield Footer(show_command_palette=False)
+        yield KeyBar()
 
     async def on_mount(self) -> None:
         kept = self._session.conversation

@@ -27,6 +27,7 @@ from tui.chat.prompt import PromptInput
 from tui.chat.services import Services
 from tui.chat.sessions_list import SessionsPicker, export
 from tui.inert import inert
+from tui.places import Visit
 
 _DRAFT_SECONDS = 0.6
 
@@ -93,7 +94,9 @@ class ChatScreen(LiveScreen):
             "undo": self._undo,
             "context": lambda: self._say(self._meter or "nothing was asked yet"),
             "clear": self._clear,
-            "quit": self.app.exit,
+            "code": lambda: self.post_message(Visit("code", argument)),
+            "review": lambda: self.post_message(Visit("review", argument)),
+            "quit": lambda: self.run_action("app.quit"),
         }
         done = run[command.name]()
         if isinstance(done, Coroutine):

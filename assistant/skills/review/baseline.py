@@ -74,9 +74,29 @@ def write(file: Path, findings: Sequence[Finding]) -> None:
     Raises:
         HoneError: it cannot be written.
     """
-    accepted = [{**asdict(finding.mark), "was_at": finding.line, "message": finding.message} for finding in findings]
+    _write(file, [_entry(finding) for finding in findings])
+
+
+def accept(file: Path, finding: Finding, reason: str) -> None:
+    """Adds a finding to the baseline, which is made if there is none; the reason is there for people.
+
+    Raises:
+        HoneError: the file is no baseline, or it cannot be written.
+    """
+    entries = []
+    if file.exists():
+        read(file)
+        entries = json.loads(file.read_text("utf-8"))["accepted"]
+    _write(file, [*entries, {**_entry(finding), "reason": reason}])
+
+
+def _entry(finding: Finding) -> dict[str, Any]:
+    return {**asdict(finding.mark), "was_at": finding.line, "message": finding.message}
+
+
+def _write(file: Path, accepted: Sequence[dict[str, Any]]) -> None:
     try:
-        atomic.write_json(file, {"schema_version": SCHEMA_VERSION, "accepted": accepted})
+        atomic.write_json(file, {"schema_version": SCHEMA_VERSION, "accepted": list(accepted)})
     except OSError as error:
         raise HoneError(f"cannot write {file}: {error.strerror}") from error
 
