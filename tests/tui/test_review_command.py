@@ -1,4 +1,4 @@
-"""`hone review` as a process."""
+"""`hone review`, as a process where its output and exit code count together."""
 
 import json
 import os
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, git
+from tui.cli import main
 
 OLD = "def area(w, h):\n    return w * h\n"
 NEW = "def area(w, h):\n    return w * missing\n"
@@ -112,9 +113,18 @@ def test_text_of_a_file_cannot_colour_or_move_anything(root: Path):
         (["--samples", "0"], "--samples"),
     ],
 )
-def test_what_is_no_review_exits_with_2(root: Path, arguments: list[str], reason: str):
-    done = hone(root, *arguments)
-    assert done.returncode == 2
-    assert reason in done.stderr
-    assert done.stdout == ""
-    assert "Traceback" not in done.stderr
+def test_what_is_no_review_exits_with_2(
+    root: Path,
+    arguments: list[str],
+    reason: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    monkeypatch.chdir(root)
+    monkeypatch.setattr(sys, "argv", ["hone", "review", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    told = capsys.readouterr()
+    assert caught.value.code == 2
+    assert reason in told.err
+    assert told.out == ""
