@@ -136,6 +136,16 @@ class Client:
         answer = self._json("POST", "/v1/tokenize", {"model": model or self._model, "texts": list(texts)})
         return list(answer["tokens"])
 
+    def choose(
+        self, texts: Sequence[str], choices: Sequence[str], assumed: int = 0, model: str | None = None
+    ) -> list[list[float]]:
+        """For each text, the natural log-probabilities of `choices` after it, which sum to one over the choices.
+
+        The texts follow each other in one context; after each, `choices[assumed]` is put as the answer given.
+        """
+        body = {"model": model or self._model, "texts": list(texts), "choices": list(choices), "assumed": assumed}
+        return [list(row) for row in self._json("POST", "/v1/choices", body)["logprobs"]]
+
     def _sampling(
         self, model: str | None, max_tokens: int, temperature: float, seed: int | None, stop: Sequence[str]
     ) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import sys
 import typer
 
 from assistant.errors import HoneError
-from tui.commands import ask, chat, complete, doctor, evaluate, feedback, gate, jobs, models, serve, tune
+from tui.commands import ask, chat, complete, doctor, evaluate, feedback, gate, jobs, models, review, serve, tune
 from tui.commands.panels import PanelCommand
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
 app.command("chat")(chat.chat)
 app.command("ask")(ask.ask)
 app.command("complete")(complete.complete)
+app.command("review", cls=PanelCommand)(review.review)
 app.command("tune", cls=PanelCommand)(tune.tune)
 app.command("eval", cls=PanelCommand)(evaluate.evaluate)
 app.command("gate", cls=gate.GateCommand)(gate.gate)

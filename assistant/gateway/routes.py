@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from assistant import prompts
 from assistant.feedback import Source
-from assistant.gateway import around, native, openai, outcomes, tabby
+from assistant.gateway import around, choices, native, openai, outcomes, tabby
 from assistant.gateway.admission import Admission, Limits, seconds_allowed
 from assistant.gateway.answers import Answer, Kind
 from assistant.gateway.app import Endpoint, Exchange, Routes
@@ -65,6 +65,7 @@ class Endpoints:
             "/v1/completions": post(self._complete),
             "/v1/fim/completions": post(self._fim_chat),
             "/v1/tokenize": post(self._tokenize),
+            "/v1/choices": post(self._choices),
             "/infill": post(self._infill),
             "/completion": post(self._native),
             "/v1/feedback": post(self._feedback),
@@ -87,6 +88,13 @@ class Endpoints:
         async with self._serving.lease(request.model) as lease:
             tokens = await lease.tokenize(request.texts, request.parse_special)
         await exchange.reply(200, {"model": lease.served.name, "tokens": tokens})
+
+    async def _choices(self, exchange: Exchange) -> None:
+        request = choices.parse_choices(await exchange.body())
+        with self._admission.place(1):
+            async with self._serving.lease(request.model) as lease:
+                logprobs = await lease.choose(request.texts, request.choices, request.assumed)
+        await exchange.reply(200, choices.answer(lease.served.name, logprobs))
 
     async def _chat(self, exchange: Exchange) -> None:
         body = await exchange.body()

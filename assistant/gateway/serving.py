@@ -59,6 +59,10 @@ class Lease:
     async def tokenize(self, texts: Sequence[str], parse_special: bool) -> list[list[int]]:
         return await asyncio.to_thread(self.engine.tokenize_all, texts, parse_special)
 
+    async def choose(self, texts: Sequence[str], choices: Sequence[str], assumed: int) -> list[list[float]]:
+        adapter = self.served.adapter
+        return await asyncio.to_thread(self.engine.choose, texts, choices, assumed, adapter.id if adapter else None)
+
 
 @dataclass
 class _Status:

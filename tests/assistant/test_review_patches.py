@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assistant.skills.review import patches, snapshot
@@ -47,6 +47,7 @@ def edited(draw: st.DrawFn) -> tuple[list[str], list[Edit]]:
     return lines, edits
 
 
+@settings(max_examples=40)
 @given(case=edited(), end=st.sampled_from(["\n", "\r\n"]), ended=st.booleans(), bom=st.booleans())
 def test_a_patch_does_what_its_edits_say(
     tmp_path_factory: pytest.TempPathFactory, case: tuple[list[str], list[Edit]], end: str, ended: bool, bom: bool

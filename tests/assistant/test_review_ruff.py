@@ -64,6 +64,7 @@ def test_bugs_are_found(text: str, rule: str, severity: str, category: str):
         "l = 1\n",
         "type X[T] = list[T]\n",
         "print(missing)  # noqa: F821\n",
+        "x: 'Missing' = 1\n",
     ],
 )
 def test_style_and_the_newest_syntax_are_fine(text: str):

@@ -109,6 +109,21 @@ def test_a_finding_that_its_own_samples_take_back_is_none(root: Path):
     assert found.evidence[0].details["votes"] == {"wrong": 3, "of": 3}
 
 
+def test_an_engine_that_enforces_no_schema_leaves_findings_unexplained(root: Path, monkeypatch: pytest.MonkeyPatch):
+    client = FakeClient(wrong=lambda line: 0.8)
+    (root / "x.py").write_text(OLD.replace("*", "+") + "a = 1\n")
+
+    def refuse(*arguments: Any, **fields: Any) -> Any:
+        raise HoneError("this engine enforces no schema")
+
+    monkeypatch.setattr(client, "chat", refuse)
+    done = review(Request(root), model_of(client))
+    assert rules(done) == [(2, "model/wrong-line"), (3, "model/wrong-line")]
+    assert [note for note in done.notes if "explained" in note] == [
+        "the model's findings are not explained: this engine enforces no schema"
+    ]
+
+
 def test_without_explanations_nothing_is_written(root: Path):
     client = FakeClient(wrong=lambda line: 0.8 if "w + h" in line else 0.1)
     done = review(Request(root, explain=False), model_of(client))

@@ -29,10 +29,10 @@ CLASSES = (
     "security",
     "other",
 )
-MAX_TOKENS = 320
+MAX_TOKENS = 256
 _TEMPERATURE = 0.7
 """Of several samples; a single one is greedy."""
-_MAX_REASON, _MAX_LINE, _MAX_LINES = 240, 200, 8
+_MAX_REASON, _MAX_LINE, _MAX_LINES = 200, 160, 6
 
 _ANSWER: dict[str, Any] = {
     "reason": {"type": "string", "maxLength": _MAX_REASON},

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from assistant.errors import HoneError
+from assistant.errors import EngineError, HoneError
 from assistant.skills import repository
 from assistant.skills.review import (
     analyzers,
@@ -89,7 +89,15 @@ def review(
                 raise CancelledError("the review was cancelled")
             report("writing findings", number, len(new))
             writer = client if request.explain and problem.only_model else None
-            finding = _finding(problem, name, folder, places, writer, author, request.samples)
+            try:
+                finding = _finding(problem, name, folder, places, writer, author, request.samples)
+            except (EngineError, CancelledError):
+                raise
+            except HoneError as error:
+                # An engine that cannot enforce a schema, for example; the finding itself stands.
+                notes.append(f"the model's findings are not explained: {error}")
+                author = None
+                finding = _finding(problem, name, folder, places, None, None, 1)
             if finding is not None:
                 findings.append(finding)
         report("writing findings", len(new), len(new))
