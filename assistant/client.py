@@ -10,10 +10,11 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from assistant.engines.base import TokenLogprob
 from assistant.errors import EngineError, HoneError, UnknownModel
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Delta:
     text: str = ""
     finish_reason: str | None = None
     details: dict[str, Any] | None = None
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 class Cancellation:
@@ -115,15 +117,17 @@ class Client:
         parse_special: bool = False,
         json_schema: Mapping[str, Any] | None = None,
         cancel: Cancellation | None = None,
+        logprobs: int | None = None,
     ) -> Iterator[Delta]:
-        """Streams what follows a prompt of text or token ids; closing the iterator cancels it. So does `cancel` from
-        another thread, upon which the iterator ends without a finish reason.
+        """Streams what follows a prompt of text or token ids; closing the iterator cancels it, and so does `cancel`
+        from another thread, upon which the iterator ends without a finish reason.
 
         Args:
             json_schema: as for `chat`.
+            logprobs: how many of the likeliest tokens come with each token, at most 20; None gives no probabilities.
         """
         body: dict[str, Any] = {"prompt": prompt if isinstance(prompt, str) else list(prompt)}
-        body |= {"parse_special": parse_special, **_constrained(json_schema)}
+        body |= {"parse_special": parse_special, "logprobs": logprobs, **_constrained(json_schema)}
         body |= self._sampling(model, max_tokens, temperature, seed, stop)
         return self._stream("/v1/completions", body, cancel)
 
@@ -170,9 +174,10 @@ class Client:
                 choice = event["choices"][0]
                 text = choice["delta"].get("content", "") if "delta" in choice else choice["text"]
                 reason = choice["finish_reason"]
-                if text or reason is not None:
+                logprobs = _logprobs(choice)
+                if text or logprobs or reason is not None:
                     ended = reason is not None
-                    yield Delta(text, reason, event.get("hone"))
+                    yield Delta(text, reason, event.get("hone"), logprobs)
             if not ended:
                 raise EngineError("the gateway ended the answer in the middle")
 
@@ -233,16 +238,11 @@ def _shared(spec: str) -> "httpx.Client | None":
 
 @contextmanager
 def _private(spec: str, settings: "Settings") -> Iterator["httpx.Client"]:
+    from assistant.gateway.process import Service
+
     folder = Path(tempfile.mkdtemp(prefix="hone-"))
     uds, key = folder / "gateway.sock", "hone-" + secrets.token_urlsafe(32)
-    config = {
-        "model": spec,
-        "context_length": settings.context_length,
-        "threads": settings.threads,
-        "slots": settings.slots,
-        "uds": str(uds),
-        "key": key,
-    }
+    config = {"service": asdict(Service.of(settings, spec)), "uds": str(uds), "key": key}
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "assistant.gateway"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
@@ -289,6 +289,14 @@ def _http(url: str, uds: str | None, key: str) -> "httpx.Client":
         timeout=httpx.Timeout(None, connect=_START_SECONDS),
         trust_env=False,
     )
+
+
+def _logprobs(choice: Mapping[str, Any]) -> tuple[TokenLogprob, ...]:
+    def read(entry: Mapping[str, Any]) -> TokenLogprob:
+        top = tuple(read(other) for other in entry.get("top_logprobs", ()))
+        return TokenLogprob(entry["id"], entry["token"], tuple(entry["bytes"]), entry["logprob"], top)
+
+    return tuple(read(entry) for entry in (choice.get("logprobs") or {}).get("content") or ())
 
 
 def _constrained(schema: Mapping[str, Any] | None) -> dict[str, Any]:

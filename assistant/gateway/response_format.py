@@ -1,6 +1,7 @@
 """`response_format` of OpenAI's API: the JSON schema that an answer must conform to, checked before an engine sees it.
 
-An engine compiles the schema into a grammar in native code, so what could make that compiler run away is refused here.
+An engine compiles the schema into a grammar in native code. What could make that compiler run away is refused here, and
+so is what it cannot compile: llama.cpp would only log that and answer without any constraint.
 """
 
 import json
@@ -59,6 +60,19 @@ def _check(schema: Mapping[str, Any]) -> None:
         raise BadFieldError(_FIELD, f"the schema is not JSON: {error}") from error
     if size > MAX_SCHEMA_CHARACTERS:
         raise BadFieldError(_FIELD, f"the schema has {size} characters, at most {MAX_SCHEMA_CHARACTERS} are taken")
+    reason = _compile_error(json.dumps(schema))
+    if reason:
+        raise BadFieldError(_FIELD, f"the schema cannot be enforced: {' '.join(reason.split())[:300]}")
+
+
+def _compile_error(schema: str) -> str:
+    """Empty when the compiler that is inside llama.cpp, here as a package, takes the schema."""
+    from llguidance import LLMatcher
+
+    try:
+        return str(LLMatcher.validate_grammar(LLMatcher.grammar_from_json_schema(schema)))
+    except (RuntimeError, ValueError) as error:
+        return str(error)
 
 
 def _check_object(node: Mapping[str, Any]) -> None:

@@ -64,11 +64,15 @@ def test_an_ordinary_schema_passes_unchanged(schema: dict[str, Any]) -> None:
         asking({"type": "string", "pattern": "^(a{1,9999}){1,9}$"}),
         asking({"type": "string", "pattern": "a" * (MAX_PATTERN_CHARACTERS + 1)}),
         asking({"const": float("inf")}),
+        asking({"type": "nonsense"}),
+        asking({"$ref": "#/nowhere"}),
+        asking({"not": {"type": "string"}}),
+        asking({"type": "string", "pattern": "("}),
         asking({"enum": ["x" * MAX_SCHEMA_CHARACTERS]}),
         asking(nested(MAX_SCHEMA_DEPTH + 1)),
     ],
 )
-def test_what_could_make_the_grammar_run_away_is_refused(body: dict[str, Any]) -> None:
+def test_what_could_run_away_or_cannot_be_enforced_is_refused(body: dict[str, Any]) -> None:
     with pytest.raises(BadFieldError) as caught:
         parse_response_format(body)
     assert caught.value.field == "response_format"

@@ -58,7 +58,9 @@ def test_a_patch_does_what_its_edits_say(
     data = ("\ufeff" if bom else "").encode() + text.encode()
     with snapshot.of([whole("x.txt", data)]) as folder:
         patch = patches.unified("x.txt", data, edits)
-        assert patch is not None
+        if patch is None:
+            assert (bom, ended, len(lines)) == (True, False, 1)
+            return
         assert patches.applies(folder, patch)
         apply(folder, patch)
         found = (folder / "x.txt").read_bytes() if (folder / "x.txt").exists() else b""
@@ -138,6 +140,10 @@ PYTHON = "def f(x):\n    return x == None\n"
     [
         ("x.py", PYTHON, TextEdit(2, 14, 2, 16, "is"), True),
         ("x.py", PYTHON, TextEdit(2, 14, 2, 16, "("), False),
+        ("x.go", "package a\n\nfunc f() int { return 1 }\n", TextEdit(3, 23, 3, 24, "2"), True),
+        ("x.go", "package a\n\nfunc f() int { return 1 }\n", TextEdit(3, 23, 3, 24, "{"), False),
+        ("x.py", "x = 1\nprint 2\ny = 3\n", TextEdit(1, 5, 1, 6, "2"), True),
+        ("x.py", "x = (\ny = 3\n", TextEdit(2, 5, 2, 6, "2"), False),
         ("x.rb", "puts 1\n", TextEdit(1, 6, 1, 7, "2"), False),
     ],
 )

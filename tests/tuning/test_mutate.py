@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assistant.languages import language_of
+from assistant.syntax import parse
 from tuning.examples.mutate import BUG_CLASSES, OPERATORS, Program, mutations
 from tuning.examples.mutate_edit import Mutation, changed_lines
 from tuning.examples.mutate_syntax import errors
-from tuning.examples.spans import parse
 
 SAMPLES = {
     language.name: path

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from assistant import git
 from assistant.attributes import Marks, marks
-from tuning.corpus import filters, licence, records, trees
+from tuning.corpus import filters, installed, licence, records, trees
 from tuning.corpus.document import Document, Dropped
 from tuning.corpus.filters import Filters
 from tuning.corpus.gitignore import IgnoreRules
@@ -33,6 +33,8 @@ def read(sources: Sequence[Source], options: Filters | None = None) -> Iterator[
             from tuning.corpus import dataset
 
             yield from dataset.read(number, resolved, options)
+        elif resolved.kind == "installed":
+            yield from installed.read(number, resolved.path, options)
         elif resolved.kind == "jsonl":
             yield from records.read_file(number, Path(resolved.path), options)
         else:

@@ -1,6 +1,7 @@
 """Suggested changes as patches: checked to parse, and to be what `git apply` takes."""
 
 import ast
+import itertools
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -103,13 +104,17 @@ def _edited(lines: Sequence[str], edits: Sequence[Edit]) -> list[str]:
 
 
 def parses(path: str, before: str, after: str) -> bool:
-    """Whether a file parses after a change. False where this interpreter cannot tell: a fix is a promise."""
+    """Whether a file parses after a change. False for languages without a grammar here: a fix is a promise."""
     language = language_of(path)
     if language is None:
         return False
+    # This interpreter's own parser is the stricter one, but it may be older than the file.
     if language.name == "python" and parses_as_python(before):
         return parses_as_python(after)
-    return False
+    from assistant.syntax import parse
+
+    tree = parse(after, language.name)
+    return tree is not None and not tree.root.has_error
 
 
 def parses_as_python(text: str) -> bool:
@@ -123,12 +128,16 @@ def parses_as_python(text: str) -> bool:
 
 
 def unified(path: str, data: bytes, edits: Sequence[Edit]) -> str | None:
-    """The patch in git's form; line ends, byte-order mark and a missing last line end stay as the file has them."""
+    """The patch in git's form; line ends, byte-order mark and a missing last line end stay as the file has them. None
+    for bytes that are not UTF-8, and for a single line with neither beginning nor end that is added to at both."""
     raw = data.split(b"\n")
     lines = [line + b"\n" for line in raw[:-1]] + ([raw[-1]] if raw[-1] else [])
     hunks: list[str] = []
     grown = 0
-    for group in _near([_at_an_end(lines, edit) for edit in edits]):
+    edits = [_at_an_end(lines, edit) for edit in edits]
+    if any(edit.first <= before.last for before, edit in itertools.pairwise(edits)):
+        return None
+    for group in _near(edits):
         start = max(1, group[0].first - _CONTEXT)
         end = min(len(lines), max(edit.last for edit in group) + _CONTEXT)
         body: list[bytes] = []
