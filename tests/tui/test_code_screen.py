@@ -284,15 +284,16 @@ async def test_closing_and_leaving_ask_about_unsaved_changes(make_app: MakeApp, 
     assert recovery.left_behind(shop) == []
 
 
-async def test_unsaved_text_comes_back_after_a_crash(make_app: MakeApp, shop: Path):
-    async with code(make_app, "src/cart.py") as pilot:
+@pytest.mark.parametrize("size", [(110, 30), (80, 24)])
+async def test_unsaved_text_comes_back_after_a_crash(make_app: MakeApp, shop: Path, size: tuple[int, int]):
+    async with code(make_app, "src/cart.py", size=size) as pilot:
         await pilot.press("a")
         tabs = screen(pilot).query_one(FileTabs)
         tabs._keep()
         await until(pilot, lambda: tabs._recovery._folder and list(tabs._recovery._folder.glob("*.json")))
     pilot.app.close()  # type: ignore[attr-defined]
     assert recovery.left_behind(shop) == [str(shop / "src/cart.py")]
-    async with code(make_app) as pilot:
+    async with code(make_app, size=size) as pilot:
         await until(pilot, lambda: screen(pilot).query_one(FileTabs).pane)
         assert editor(pilot).text == "a" + CART
         assert pane(pilot).modified

@@ -53,6 +53,12 @@ class Canvas(TextArea):
         assert isinstance(self.document, SourceDocument)
         return self.document
 
+    def center_cursor(self) -> None:
+        """Scrolls so that the cursor's row is in the middle, and sideways only as far as it must."""
+        self.scroll_to(x=0, animate=False)
+        self.scroll_cursor_visible()
+        self.scroll_to(y=max(0, self.cursor_location[0] - self.size.height // 2), animate=False)
+
     def mark(self, pattern: re.Pattern[str] | None) -> None:
         """Marks all matches, or none."""
         self._pattern = pattern

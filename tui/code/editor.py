@@ -29,7 +29,7 @@ SCREEN_KEYS = (
     Binding("ctrl+r", "screen.find(True)", "Replace", tooltip="Search and replace", id="code.replace", show=False),
     Binding("ctrl+g", "screen.line", "Line", tooltip="Go to a line", id="code.line", show=False),
     Binding("ctrl+b", "screen.tree", "Files", tooltip="Go to the tree of files, or hide it", id="code.tree"),
-    Binding("ctrl+w", "screen.close", "Close", tooltip="Close this file", id="code.close"),
+    Binding("ctrl+w", "screen.close", "Close", tooltip="Close this file", id="code.close", show=False),
     Binding("ctrl+pagedown", "screen.turn(1)", "Next file", id="code.next", show=False),
     Binding("ctrl+pageup", "screen.turn(-1)", "Previous file", id="code.previous", show=False),
     Binding("ctrl+l", "screen.reload", "Reload", tooltip="Take what is on disk", id="code.reload", show=False),

@@ -211,7 +211,7 @@ class FindBar(Horizontal):
             return
         row, start, end = places[index]
         editor.selection = Selection((row, start), (row, end))
-        editor.scroll_cursor_visible(center=True)
+        editor.center_cursor()
         more = "+" if len(places) == MOST else ""
         self._tell(f"{index + 1} of {len(places)}{more}")
 

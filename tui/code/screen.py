@@ -92,7 +92,8 @@ class CodeScreen(Screen[None]):
             path = there if not here.exists() and there.exists() else here
         pane = await self._file_tabs.open(path)
         if pane is not None and line:
-            pane.editor.move_cursor((int(line) - 1, 0), center=True)
+            pane.editor.move_cursor((int(line) - 1, 0))
+            pane.editor.center_cursor()
 
     async def open_path(self, path: str) -> None:
         """Opens a file by its path below the root."""
@@ -136,6 +137,7 @@ class CodeScreen(Screen[None]):
     def _listed(self, found: files.Files) -> None:
         self.files = found
         self.query_one(FileTree).show(found)
+        self._show_status()
 
     def on_screen_resume(self) -> None:
         self._list()
@@ -182,7 +184,8 @@ class CodeScreen(Screen[None]):
             return
         answer = await self.app.push_screen_wait(Prompt(f"Line, 1 to {pane.editor.document.line_count}"))
         if answer.isdigit():
-            pane.editor.move_cursor((int(answer) - 1, 0), center=True)
+            pane.editor.move_cursor((int(answer) - 1, 0))
+            pane.editor.center_cursor()
 
     def action_external(self) -> None:
         """The file in the user's own editor, at the same line; Hone waits."""
@@ -295,7 +298,8 @@ class CodeScreen(Screen[None]):
     def _fields(self) -> list[Field]:
         pane = self._file_tabs.pane
         if pane is None:
-            return [(0, Content(f"{len(self.files.paths)} files{' and more' if self.files.cut else ''}"))]
+            count = f"{len(self.files.paths)} files{' and more' if self.files.cut else ''}"
+            return [(0, Content(count)), (1, Content("Enter opens, Ctrl+O finds by name").stylize("$text-muted"))]
         editor = pane.editor
         row, column = editor.cursor_location
         fields: list[Field] = [(1, Content(inert(pane.path)))]

@@ -77,7 +77,7 @@ class FileTree(Tree[str]):
             letter = "•"
         kind = {"U": "new", "A": "new", "D": "gone", "!": "gone", "": ""}.get(letter, "changed")
         colour = self.get_component_rich_style(f"tree--{kind}", partial=True) if kind else Style()
-        label.append(name, style=style + colour)
+        label.append(name, style=style if style.bgcolor else style + colour)
         if letter:
             label.append(f" {letter}", style=colour)
         return label

@@ -365,7 +365,7 @@ class ReviewScreen(Screen[None]):
             text = f"{inert(self._line)}\n\n{_HINT}"
         elif self._review is not None:
             text = f"Nothing to review in {self._what()}.\n\n{_HINT}"
-        nothing.update("" if self._stop is not None else text)
+        nothing.update(f"Reviewing {inert(self._what())}…" if self._stop is not None else text)
         self._show_chosen()
         self._show_status()
 
