@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from tuning.corpus import filters, git, licence, records, trees
+from tuning.corpus import filters, git, installed, licence, records, trees
 from tuning.corpus.attributes import Marks, marks
 from tuning.corpus.document import Document, Dropped
 from tuning.corpus.filters import Filters
@@ -32,6 +32,8 @@ def read(sources: Sequence[Source], options: Filters | None = None) -> Iterator[
             from tuning.corpus import dataset
 
             yield from dataset.read(number, resolved, options)
+        elif resolved.kind == "installed":
+            yield from installed.read(number, resolved.path, options)
         elif resolved.kind == "jsonl":
             yield from records.read_file(number, Path(resolved.path), options)
         else:

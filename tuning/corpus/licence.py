@@ -3,7 +3,7 @@
 import json
 import re
 import tomllib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -152,10 +152,13 @@ def excluded(expression: str, identifiers: Collection[str]) -> bool:
 
 def _classified(content: Any) -> str | None:
     listed = _at(content, "project", "classifiers") or _at(content, "tool", "poetry", "classifiers")
-    if not isinstance(listed, list):
-        return None
+    return classified(listed) if isinstance(listed, list) else None
+
+
+def classified(classifiers: Sequence[Any]) -> str | None:
+    """The licence that trove classifiers name; None where they name none or several."""
     entries = [
-        entry.rpartition(" :: ")[2] for entry in listed if isinstance(entry, str) and entry.startswith("License")
+        entry.rpartition(" :: ")[2] for entry in classifiers if isinstance(entry, str) and entry.startswith("License")
     ]
     known = sorted({name for entry in entries if (name := _CLASSIFIERS.get(entry))})
     return known[0] if len(known) == 1 else None

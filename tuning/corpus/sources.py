@@ -2,14 +2,15 @@
 
 import math
 import re
+import sysconfig
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from assistant.errors import HoneError
-from tuning.corpus import git
+from tuning.corpus import git, installed
 
-Kind = Literal["git", "folder", "jsonl", "dataset"]
+Kind = Literal["git", "folder", "jsonl", "dataset", "installed"]
 
 RECORD_ENDINGS = (".jsonl", ".jsonl.gz")
 DATASET_PREFIX = "hf:"
@@ -20,7 +21,7 @@ _HUB_NAME = re.compile(r"\w[\w.\-]*(?:/\w[\w.\-]*)?")
 class Source:
     kind: Kind
     path: str
-    """Absolute once resolved; the name of a dataset that is on a hub."""
+    """Absolute once resolved; the name of a dataset on a hub; installed packages as they were asked for."""
     weight: float = 1.0
     revision: str | None = None
     """As asked for; None reads the working tree."""
@@ -40,8 +41,9 @@ class Source:
 def parse(spec: str, weight: float = 1.0) -> Source:
     """Reads one source as it is written on the command line.
 
-    `PATH` (a git repository or a folder in one, else a plain folder), `PATH@REVISION`, `FILE.jsonl`, `FILE.jsonl.gz`
-    or `hf:NAME[:CONFIG][@SPLIT]`. A path that exists wins over the reading with a revision.
+    `PATH` (a git repository or a folder in one, else a plain folder), `PATH@REVISION`, `FILE.jsonl`, `FILE.jsonl.gz`,
+    `hf:NAME[:CONFIG][@SPLIT]` or `installed:all` (see `corpus.installed`). A path that exists wins over the
+    reading with a revision.
 
     Raises:
         HoneError: it is none of these, the path does not exist, or the weight is no positive number.
@@ -50,6 +52,9 @@ def parse(spec: str, weight: float = 1.0) -> Source:
         raise HoneError(f"the weight of {spec} is {weight:g}; it must be a number greater than 0")
     if spec.startswith(DATASET_PREFIX):
         return _dataset(spec, weight)
+    if spec.startswith(installed.PREFIX):
+        installed.check(spec)
+        return Source("installed", spec, weight)
     if not spec or "\0" in spec:
         raise HoneError("a corpus is named by a path, PATH@REVISION, FILE.jsonl or hf:DATASET; this one is empty")
     path = Path(spec)
@@ -72,7 +77,8 @@ def resolve(source: Source) -> Source:
     A resolved source is returned as it is.
 
     Raises:
-        HoneError: the revision does not exist, the plain folder is empty, or a dataset's hub does not answer.
+        HoneError: the revision does not exist, the plain folder is empty, a package is not installed, or a dataset's
+            hub does not answer.
     """
     if source.root is not None:
         return source
@@ -80,6 +86,9 @@ def resolve(source: Source) -> Source:
         from tuning.corpus.dataset import pinned
 
         return pinned(source)
+    if source.kind == "installed":
+        installed.packages(source.path)
+        return replace(source, root=sysconfig.get_path("purelib"))
     path = Path(source.path).absolute()
     if source.kind == "jsonl":
         return replace(source, path=str(path), root=str(path.parent))

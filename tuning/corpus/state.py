@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tuning.corpus import git
+from tuning.corpus import git, installed
 from tuning.corpus.collect import HONEIGNORE
 from tuning.corpus.sources import Source, folder_in
 
@@ -25,6 +25,8 @@ def _state(source: Source) -> list[Any] | None:
         return [about, _stat(Path(source.path))]
     if source.kind == "folder":
         return [about, _stats(Path(source.path).rglob("*"))]
+    if source.kind == "installed":
+        return [about, installed.state(source.path)]
     if (path := Path(source.path)).exists():
         return [about, _stats([path] if path.is_file() else path.rglob("*"))]
     # A dataset on a hub is the same as long as it is pinned to a commit.
