@@ -23,7 +23,16 @@ DEFAULT = "default"
 
 TASKS: Mapping[str, Mapping[str, Any]] = {
     "code": {},
-    "review": {"examples.review_rate": 0.5},
+    "review": {
+        "examples.code_rate": 0.0,
+        "examples.review_rate": 1.0,
+        "examples.review_form": "verdicts",
+        "examples.reviews_per_file": 12,
+        "examples.review_lines": 30,
+        "examples.review_twins": True,
+        "corpus.replay": 0.75,
+        "corpus.replay_source": "installed:all",
+    },
     "chat": {"examples.instruct_rate": 0.5},
 }
 """What a task changes in the defaults."""

@@ -23,8 +23,12 @@ from tuning.examples.plain import IGNORED, Example
 from tuning.plan import CorpusOptions, Plan
 from tuning.rows import Rows, RowsWriter
 
-FORMAT = 1
+FORMAT = 2
 """Of cached corpora and rows: another number makes them anew."""
+
+
+MOST_REPEATS = 16
+"""Of a small repository beside a reviewer's general set, each time with other bugs."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,7 @@ def make_rows(corpus: Corpus, tokenizer: Any, plan: Plan) -> Data:
     """
     vocabulary = tokenizer.get_vocab()
     end_token = vocabulary[prompts.document_end(vocabulary, tokenizer.eos_token)]
-    weights = _weights(corpus, plan.corpus)
+    weights = _weights(corpus, plan)
     replayed = len(corpus.sources) - 1 if plan.corpus.replay else None
     key = cache.key_of(
         FORMAT,
@@ -154,9 +158,14 @@ def _write_rows(corpus: Corpus, maker: Maker, plan: Plan, weights: Sequence[floa
         for document in corpus.documents("train"):
             times = _times(document, weights[document.source])
             for kind, example in maker.examples(document) if times else ():
-                train.add(example, kind, times)
+                # Where a document is seen again, other bugs are seeded into it.
+                train.add(example, kind, 1 if kind == "review" else times)
+            for again in range(1, times):
+                for example in maker.reviewed(document, again):
+                    train.add(example, "review")
         for document in corpus.documents("validation"):
-            if not (plan.corpus.replay and document.source == len(weights) - 1):
+            # What is replayed against forgetting is no measure of a run; the general set of a reviewer is.
+            if plan.examples.task == "review" or not (plan.corpus.replay and document.source == len(weights) - 1):
                 for kind, example in maker.examples(document):
                     validation.add(example, kind)
         if plan.examples.review_rate:
@@ -176,8 +185,13 @@ def _history(corpus: Corpus, maker: Maker, plan: Plan) -> Iterator[Example]:
             yield from maker.fixes(Path(source.root), source.commit, taken, held_out)
 
 
-def _weights(corpus: Corpus, options: CorpusOptions) -> list[float]:
-    """Of each source; that of replayed code is such that it makes `options.replay` of what is trained on, by bytes."""
+def _weights(corpus: Corpus, plan: Plan) -> list[float]:
+    """Of each source; that of replayed code is such that it makes `corpus.replay` of what is trained on, by bytes.
+
+    A reviewer's general set is whole, since it has few enough bugs to learn from: what lacks to the share is seen
+    more often.
+    """
+    options = plan.corpus
     weights = [source.weight for source in corpus.sources]
     if not options.replay:
         return weights
@@ -188,7 +202,11 @@ def _weights(corpus: Corpus, options: CorpusOptions) -> list[float]:
     own = sum(size * weight for size, weight in zip(sizes[:-1], weights[:-1], strict=True))
     if not sizes[-1]:
         raise HoneError(f"{options.replay_source} has no file to replay; name another source of general code")
-    return [*weights[:-1], options.replay / (1 - options.replay) * own / sizes[-1]]
+    general = options.replay / (1 - options.replay) * own / sizes[-1]
+    if plan.examples.task != "review" or general >= 1:
+        return [*weights[:-1], general]
+    often = min(1 / general, MOST_REPEATS) if general else 1.0
+    return [*(weight * often for weight in weights[:-1]), 1.0]
 
 
 def _times(document: Document, weight: float) -> int:

@@ -70,7 +70,8 @@ def test_other_sources_leave_nothing_of_earlier_weights(write):
 
 def test_a_task_changes_defaults_and_no_more():
     made = of("examples.task=review")
-    assert made.plan.examples.review_rate == 0.5
+    assert (made.plan.examples.review_rate, made.plan.examples.code_rate) == (1.0, 0.0)
+    assert made.plan.corpus.replay_source == "installed:all"
     assert made.origins["examples.review_rate"] == "task review"
     assert of("examples.task=review", "examples.review_rate=0.9").plan.examples.review_rate == 0.9
 

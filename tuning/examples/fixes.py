@@ -158,7 +158,7 @@ def reviews(
         if len(wrong) != expected or not wrong:
             continue
         if clean:
-            yield Review(hunk, (), (), "commit")
+            yield Review(hunk, (), (), "commit", place=wrong)
             continue
         finding = Finding(
             hunk.lines[wrong[0]].number,
@@ -167,7 +167,7 @@ def reviews(
             _reason(fix.subject),
             tuple(replaced),
         )
-        yield Review(hunk, wrong, (finding,), "commit")
+        yield Review(hunk, wrong, (finding,), "commit", place=wrong)
 
 
 def _changed(fixed: str, buggy: str) -> int:

@@ -1,7 +1,7 @@
 """Which examples a document becomes, by the settings of the run and what the base can do."""
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -13,10 +13,19 @@ from tuning.corpus.redact import redact
 from tuning.examples import dialogue, fim, fixes, instruct, review
 from tuning.examples.mutate import OPERATORS
 from tuning.examples.plain import Example, windows
-from tuning.plan import Plan
+from tuning.plan import ExampleOptions, Plan
 
-FORMS: tuple[review.Form, ...] = ("verdicts", "findings")
-"""Of a review, in turn: what the reviewer reads from the logits, and what it writes."""
+FORMS: Mapping[str, tuple[review.Form, ...]] = {
+    "both": ("verdicts", "findings"),
+    "verdicts": ("verdicts",),
+    "findings": ("findings",),
+}
+"""Of reviews, in turn: what the reviewer reads from the logits, and what it writes."""
+
+
+def taught_operators(options: ExampleOptions) -> list[str]:
+    """Names of `mutate.OPERATORS` whose bugs are shown in training."""
+    return [name for name in OPERATORS if name not in options.held_out_operators]
 
 
 class Maker:
@@ -34,7 +43,7 @@ class Maker:
         elif self._options.teach_fim:
             self._fim = fim.taught(tokenizer)
         self._chat: dialogue.ChatFormat | None = None
-        self._operators = [name for name in OPERATORS if name not in self._options.held_out_operators]
+        self._operators = taught_operators(self._options)
 
     def examples(self, document: Document) -> Iterator[tuple[str, Example]]:
         """(kind, example): `code`, `infilling`, `instruction`, `review`, `chat` or `prompt`.
@@ -45,12 +54,22 @@ class Maker:
         if document.turns:
             yield from self._of_record(document)
             return
-        yield from (("code", example) for example in self._code(document))
+        # One comparison for the default, so that nothing is drawn for it.
+        if self._options.code_rate == 1 or self._drawn(document, "code").random() < self._options.code_rate:
+            yield from (("code", example) for example in self._code(document))
         if self._drawn(document, "instruction").random() < self._options.instruct_rate:
             yield from (("instruction", example) for example in self._instructions(document))
-        generator = self._drawn(document, "review")
-        if generator.random() < self._options.review_rate:
-            yield from (("review", example) for example in self._reviews(document, generator))
+        yield from (("review", example) for example in self.reviewed(document))
+
+    def reviewed(self, document: Document, again: int = 0) -> Iterator[Example]:
+        """The review examples of a document.
+
+        Args:
+            again: another number seeds other bugs.
+        """
+        generator = self._drawn(document, f"review {again}" if again else "review")
+        if not document.turns and generator.random() < self._options.review_rate:
+            yield from self._written(self._reviews(document, generator))
 
     def _code(self, document: Document) -> list[Example]:
         path, text, length = document.path, document.text, self._plan.row_length
@@ -91,18 +110,33 @@ class Maker:
                 clean = replace(
                     fix, subject=redact(fix.subject)[0], fixed=redact(fix.fixed)[0], buggy=redact(fix.buggy)[0]
                 )
-                generator = Random(f"{self._plan.seed}/{fix.commit}/{fix.path}")
-                yield from self._written(fixes.reviews(clean, generator))
+                named = f"{self._plan.seed}/{fix.commit}/{fix.path}"
+                for share in (1.0, 0.0) if self._options.review_twins else (0.5,):
+                    yield from self._written(
+                        fixes.reviews(clean, Random(named), share, most_lines=self._options.review_lines)
+                    )
 
-    def _reviews(self, document: Document, generator: Random) -> Iterator[Example]:
-        return self._written(
-            review.reviews(document.path, document.text, document.language, generator, self._operators)
+    def _reviews(self, document: Document, generator: Random) -> Iterator[review.Review]:
+        options = self._options
+        return review.reviews(
+            document.path,
+            document.text,
+            document.language,
+            generator,
+            self._operators,
+            options.reviews_per_file,
+            most_lines=options.review_lines,
+            twins=options.review_twins,
         )
 
     def _written(self, found: Iterable[review.Review]) -> Iterator[Example]:
+        options = self._options
+        forms = FORMS[options.review_form]
         for number, one in enumerate(found):
+            # Twins come one after the other and are asked alike.
+            form = forms[(number // 2 if options.review_twins else number) % len(forms)]
             made = review.example(
-                one, FORMS[number % len(FORMS)], self._tokenizer, self._end_token, self._plan.row_length
+                one, form, self._tokenizer, self._end_token, self._plan.row_length, options.fine_verdicts
             )
             if made is not None:
                 yield made

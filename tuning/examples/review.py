@@ -7,7 +7,7 @@ diff, nor its kind, its length or the function it is in tells whether it is wron
 import itertools
 import random
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from assistant import review_context, review_prompt
@@ -37,6 +37,8 @@ class Review:
     kind: Kind
     operator: str = ""
     """What seeded the bug; empty for clean changes and for those from a history."""
+    place: tuple[int, ...] = ()
+    """Indices in `hunk.lines` of the lines that are wrong, or would be if the change were not clean."""
 
     @property
     def is_clean(self) -> bool:
@@ -49,6 +51,8 @@ class Written:
 
     text: str
     supervised: tuple[tuple[int, int], ...]
+    unlearnt: tuple[tuple[int, int], ...] = ()
+    """Spans of answers that are only shown."""
 
 
 def reviews(
@@ -60,12 +64,14 @@ def reviews(
     most: int = 4,
     clean_share: float = 0.5,
     most_lines: int = review_context.MAX_LINES,
+    twins: bool = False,
 ) -> Iterator[Review]:
     """Up to `most` reviews from one file, each of another function; the same generator state gives the same ones.
 
     Args:
         operators: names of `mutate.OPERATORS` that seed; all by default.
         clean_share: probability that a change is clean.
+        twins: each change twice, clean and then with its bug, alike in all else; both count as one of `most`.
 
     Raises:
         ValueError: an operator is unknown.
@@ -84,17 +90,23 @@ def reviews(
         mutation = draw(program, index, program.sites(index, wanted), generator)
         if mutation is None:
             continue
-        review = _review(path, mutation, program.functions[index], generator, clean_share, most_lines)
-        if review is not None:
+        # Drawn before anything depends on the label.
+        clean = generator.random() < clean_share
+        state = generator.getstate()
+        found = []
+        for label in (True, False) if twins else (clean,):
+            generator.setstate(state)
+            found.append(_review(path, mutation, program.functions[index], generator, label, most_lines))
+        # A place that only one twin shows would tell the label.
+        whole = [review for review in found if review is not None]
+        if len(whole) == len(found):
             made += 1
-            yield review
+            yield from whole
 
 
 def _review(
-    path: str, mutation: Mutation, span: FunctionSpan, generator: random.Random, clean_share: float, most_lines: int
+    path: str, mutation: Mutation, span: FunctionSpan, generator: random.Random, clean: bool, most_lines: int
 ) -> Review | None:
-    # Drawn before anything depends on the label.
-    clean = generator.random() < clean_share
     kinds, weights = zip(*_KINDS, strict=True)
     (kind,) = generator.choices(kinds, weights)
     good, bad = mutation.before.split("\n"), mutation.after.split("\n")
@@ -129,17 +141,27 @@ def _review(
         # The place is cut off, blank or not part of the change: dropped for either label.
         return None
     if clean:
-        return Review(hunk, (), (), kind)
+        return Review(hunk, (), (), kind, place=wrong)
     low, high = mutation.original_lines
     bug_class = OPERATORS[mutation.operator].bug_class
     finding = Finding(first, last, bug_class, mutation.description, tuple(good[low - 1 : high]))
-    return Review(hunk, wrong, (finding,), kind, mutation.operator)
+    return Review(hunk, wrong, (finding,), kind, mutation.operator, wrong)
 
 
-def written(review: Review, form: Form) -> Written:
-    """The text of a review in one of the two forms, with what is learnt: the whole answer, or each verdict."""
+def written(review: Review, form: Form, fine_verdicts: int | None = None) -> Written:
+    """The text of a review in one of the two forms, with what is learnt: the whole answer, or verdicts.
+
+    Args:
+        fine_verdicts: so many besides those of `place`, always the same ones of the same text; None: all.
+    """
     if form == "verdicts":
         text, spans = review_prompt.verdicts(review.hunk, review.wrong)
+        if fine_verdicts is not None:
+            asked = list(zip(review.hunk.changed, spans, strict=True))
+            others = [span for index, span in asked if index not in review.place]
+            drawn = random.Random(text).sample(others, min(fine_verdicts, len(others)))
+            learnt = {span for index, span in asked if index in review.place}.union(drawn)
+            return Written(text, tuple(sorted(learnt)), tuple(span for span in spans if span not in learnt))
         return Written(text, spans)
     prompt = review_prompt.findings_prompt(review.hunk)
     answer = review_prompt.findings_answer(review.findings)
@@ -149,9 +171,10 @@ def written(review: Review, form: Form) -> Written:
 def tokenized(piece: Written, tokenizer: Any, end_token: int) -> Example:
     """Token ids with the learnt spans; the end token follows and is learnt too.
 
-    The text is tokenized piece by piece, cut at the spans' bounds, so that no token crosses one.
+    The text is tokenized piece by piece, cut at the bounds of all answers, so that no token crosses one.
     """
-    bounds = [0, *(bound for span in piece.supervised for bound in span), len(piece.text)]
+    answers = sorted({*piece.supervised, *piece.unlearnt})
+    bounds = [0, *(bound for span in answers for bound in span), len(piece.text)]
     tokens = encode.opening(tokenizer)
     supervised: list[tuple[int, int]] = []
     text_bytes = 0
@@ -160,7 +183,7 @@ def tokenized(piece: Written, tokenizer: Any, end_token: int) -> Example:
         if not text:
             continue
         ids = encode.plain(tokenizer, [text])[0] if index == 0 else encode.continuation(tokenizer, text)
-        if index % 2:
+        if (start, end) in piece.supervised:
             supervised.append((len(tokens), len(tokens) + len(ids)))
             text_bytes += len(text.encode())
         tokens += ids
@@ -171,21 +194,40 @@ def tokenized(piece: Written, tokenizer: Any, end_token: int) -> Example:
     return Example((*tokens, end_token), tuple(supervised), text_bytes)
 
 
-def example(review: Review, form: Form, tokenizer: Any, end_token: int, row_length: int) -> Example | None:
+def example(
+    review: Review, form: Form, tokenizer: Any, end_token: int, row_length: int, fine_verdicts: int | None = None
+) -> Example | None:
     """The example of a review in at most `row_length` tokens: context goes first, then lines at the end of the change;
-    None where the wrong line would have to go."""
-    hunk, marked = review.hunk, [review.hunk.lines[index] for index in review.wrong]
-    most = len(hunk.lines)
+    None where the line that is wrong, or would be, would have to go.
+
+    Args:
+        fine_verdicts: as for `written`.
+    """
+    short = review
+    most = len(review.hunk.lines)
     while True:
-        wrong = tuple(index for index, line in enumerate(hunk.lines) if any(line is other for other in marked))
-        if len(wrong) < len(marked) or not hunk.changed:
-            return None
-        short = Review(hunk, wrong, review.findings, review.kind, review.operator)
-        found = tokenized(written(short, form), tokenizer, end_token)
+        found = tokenized(written(short, form, fine_verdicts), tokenizer, end_token)
         if len(found.tokens) <= row_length:
             return found
         # Tokens grow with lines, so the excess says about how many must go.
         most = min(most - 1, most * row_length // len(found.tokens))
         if most < 1:
             return None
-        hunk = review_context.shortened(hunk, most)
+        cut = _shortened(short, most)
+        if cut is None:
+            return None
+        short = cut
+
+
+def _shortened(review: Review, most: int) -> Review | None:
+    """The review with at most `most` lines; None where nothing is asked any more, or not of `place`."""
+    hunk = review_context.shortened(review.hunk, most)
+
+    def kept(indices: tuple[int, ...]) -> tuple[int, ...]:
+        marked = [review.hunk.lines[index] for index in indices]
+        return tuple(index for index, line in enumerate(hunk.lines) if any(line is other for other in marked))
+
+    wrong, place = kept(review.wrong), kept(review.place)
+    if len(wrong) < len(review.wrong) or len(place) < len(review.place) or not hunk.changed:
+        return None
+    return replace(review, hunk=hunk, wrong=wrong, place=place)
