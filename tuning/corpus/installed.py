@@ -29,8 +29,8 @@ PERMISSIVE = frozenset(
     }
 )
 """SPDX identifiers of the licences that ask for no more than a notice."""
-MOST_BYTES = 4_000_000
-MOST_OF_PACKAGE = 200_000
+MOST_BYTES = 5_000_000
+MOST_OF_PACKAGE = 100_000
 """Bytes, so that a few large packages do not decide."""
 
 _OWN = "hone-assistant"
