@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from assistant import atomic
 from assistant.review_prompt import Hunk
-from assistant.skills.review.verdicts import FILE, FORMULATION, SCHEMA_VERSION
 from tuning import calibration
 from tuning.corpus.assemble import Corpus
 from tuning.examples import review
@@ -23,6 +22,9 @@ from tuning.plan import Plan
 if TYPE_CHECKING:
     from tuning.data import Data
 
+FILE = "reviewer.json"
+SCHEMA_VERSION = 1
+FORMULATION = "verdicts"
 CHANGES = 240
 """Read for the calibration, half of them clean: at 0.1 false alarms a change their count has an error of 0.03."""
 LEAST = 40
