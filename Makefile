@@ -67,6 +67,8 @@ benchmarks: $(VENV)/.benchmark
 	@$(BIN)/python -m benchmarks.startup
 	@$(BIN)/python -m benchmarks.decode
 	@$(BIN)/python -m benchmarks.tune_speed
+	@$(BIN)/python -m benchmarks.tune_speed --curves
+	@$(BIN)/python -m benchmarks.cached_start
 	@$(BIN)/python -m benchmarks.loop
 	@$(BIN)/python -m benchmarks.corpus
 	@$(BIN)/python -m benchmarks.sandbox

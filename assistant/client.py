@@ -3,15 +3,18 @@
 import json
 import secrets
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from assistant.engines.base import TokenLogprob
 from assistant.errors import EngineError, HoneError, UnknownModel
 
 if TYPE_CHECKING:
@@ -30,6 +33,42 @@ class Delta:
     text: str = ""
     finish_reason: str | None = None
     details: dict[str, Any] | None = None
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+class Cancellation:
+    """Ends a running request from another thread, also while it waits for its first token.
+
+    The connection is shut down, by which the gateway learns that nobody waits any more.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+        self._cancelled = False
+
+    @property
+    def cancelled(self) -> bool:
+        return self._cancelled
+
+    def cancel(self) -> None:
+        with self._lock:
+            self._cancelled = True
+            self._shut_down()
+
+    def connected(self, event: str, details: Mapping[str, Any]) -> None:
+        """What httpcore calls with each step of a request (its `trace` extension)."""
+        if event in ("connection.connect_tcp.complete", "connection.connect_unix_socket.complete"):
+            with self._lock:
+                self._socket = details["return_value"].get_extra_info("socket")
+                if self._cancelled:
+                    self._shut_down()
+
+    def _shut_down(self) -> None:
+        if self._socket is not None:
+            # Refused when the connection has ended already.
+            with suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
 
 
 class Client:
@@ -56,9 +95,14 @@ class Client:
         temperature: float = 0.2,
         seed: int | None = None,
         stop: Sequence[str] = (),
+        json_schema: Mapping[str, Any] | None = None,
     ) -> Iterator[Delta]:
-        """Streams the next message of a conversation; closing the iterator cancels it."""
-        body = {"messages": [dict(message) for message in messages]}
+        """Streams the next message of a conversation; closing the iterator cancels it.
+
+        Args:
+            json_schema: the engine lets the answer be nothing but JSON that conforms to it.
+        """
+        body = {"messages": [dict(message) for message in messages], **_constrained(json_schema)}
         body |= self._sampling(model, max_tokens, temperature, seed, stop)
         return self._stream("/v1/chat/completions", body)
 
@@ -71,10 +115,21 @@ class Client:
         stop: Sequence[str] = (),
         seed: int | None = None,
         parse_special: bool = False,
+        json_schema: Mapping[str, Any] | None = None,
+        cancel: Cancellation | None = None,
+        logprobs: int | None = None,
     ) -> Iterator[Delta]:
-        """Streams what follows a prompt of text or token ids; closing the iterator cancels it."""
-        body = {"prompt": prompt if isinstance(prompt, str) else list(prompt), "parse_special": parse_special}
-        return self._stream("/v1/completions", body | self._sampling(model, max_tokens, temperature, seed, stop))
+        """Streams what follows a prompt of text or token ids; closing the iterator cancels it, and so does `cancel`
+        from another thread, upon which the iterator ends without a finish reason.
+
+        Args:
+            json_schema: as for `chat`.
+            logprobs: how many of the likeliest tokens come with each token, at most 20; None gives no probabilities.
+        """
+        body: dict[str, Any] = {"prompt": prompt if isinstance(prompt, str) else list(prompt)}
+        body |= {"parse_special": parse_special, "logprobs": logprobs, **_constrained(json_schema)}
+        body |= self._sampling(model, max_tokens, temperature, seed, stop)
+        return self._stream("/v1/completions", body, cancel)
 
     def tokenize(self, texts: Sequence[str], model: str | None = None) -> list[list[int]]:
         """Token ids of each text alone; special tokens spelled in it count as plain text."""
@@ -100,8 +155,16 @@ class Client:
             raise _error(response.status_code, response.content)
         return dict(response.json())
 
-    def _stream(self, path: str, body: dict[str, Any]) -> Iterator[Delta]:
-        with _transport_errors(), self._http.stream("POST", path, content=_encode(body)) as response:
+    def _stream(self, path: str, body: dict[str, Any], cancel: Cancellation | None = None) -> Iterator[Delta]:
+        try:
+            yield from self._deltas(path, body, {} if cancel is None else {"trace": cancel.connected})
+        except EngineError:
+            if cancel is None or not cancel.cancelled:
+                raise
+
+    def _deltas(self, path: str, body: dict[str, Any], extensions: dict[str, Any]) -> Iterator[Delta]:
+        sent = self._http.stream("POST", path, content=_encode(body), extensions=extensions)
+        with _transport_errors(), sent as response:
             if response.status_code != 200:
                 raise _error(response.status_code, response.read())
             ended = False
@@ -111,9 +174,10 @@ class Client:
                 choice = event["choices"][0]
                 text = choice["delta"].get("content", "") if "delta" in choice else choice["text"]
                 reason = choice["finish_reason"]
-                if text or reason is not None:
+                logprobs = _logprobs(choice)
+                if text or logprobs or reason is not None:
                     ended = reason is not None
-                    yield Delta(text, reason, event.get("hone"))
+                    yield Delta(text, reason, event.get("hone"), logprobs)
             if not ended:
                 raise EngineError("the gateway ended the answer in the middle")
 
@@ -174,16 +238,11 @@ def _shared(spec: str) -> "httpx.Client | None":
 
 @contextmanager
 def _private(spec: str, settings: "Settings") -> Iterator["httpx.Client"]:
+    from assistant.gateway.process import Service
+
     folder = Path(tempfile.mkdtemp(prefix="hone-"))
     uds, key = folder / "gateway.sock", "hone-" + secrets.token_urlsafe(32)
-    config = {
-        "model": spec,
-        "context_length": settings.context_length,
-        "threads": settings.threads,
-        "slots": settings.slots,
-        "uds": str(uds),
-        "key": key,
-    }
+    config = {"service": asdict(Service.of(settings, spec)), "uds": str(uds), "key": key}
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "assistant.gateway"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
@@ -221,14 +280,29 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 def _http(url: str, uds: str | None, key: str) -> "httpx.Client":
     import httpx
 
-    # Proxies of the environment are for other machines, and prompts take as long as they take.
+    # Proxies of the environment are for other machines, and prompts take as long as they take. Each request has a
+    # connection of its own: shutting it down ends that request and nothing else. On one machine that costs little.
     return httpx.Client(
         base_url=url,
-        transport=httpx.HTTPTransport(uds=uds),
+        transport=httpx.HTTPTransport(uds=uds, limits=httpx.Limits(max_keepalive_connections=0)),
         headers={"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
         timeout=httpx.Timeout(None, connect=_START_SECONDS),
         trust_env=False,
     )
+
+
+def _logprobs(choice: Mapping[str, Any]) -> tuple[TokenLogprob, ...]:
+    def read(entry: Mapping[str, Any]) -> TokenLogprob:
+        top = tuple(read(other) for other in entry.get("top_logprobs", ()))
+        return TokenLogprob(entry["id"], entry["token"], tuple(entry["bytes"]), entry["logprob"], top)
+
+    return tuple(read(entry) for entry in (choice.get("logprobs") or {}).get("content") or ())
+
+
+def _constrained(schema: Mapping[str, Any] | None) -> dict[str, Any]:
+    if schema is None:
+        return {}
+    return {"response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": dict(schema)}}}
 
 
 def _encode(body: Any) -> bytes:

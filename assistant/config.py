@@ -13,7 +13,7 @@ from assistant.errors import HoneError
 REPOSITORY_FILE = "hone.toml"
 _NOT_FROM_A_REPOSITORY = frozenset({"host", "port"})
 """A cloned repository must not decide what this machine exposes."""
-_TABLES = frozenset({"tune"})
+_TABLES = frozenset({"chat", "jobs", "keys", "review", "tune"})
 """Tables of the files that are no settings of this floor; who reads one checks it."""
 
 
@@ -31,6 +31,10 @@ class Settings(BaseSettings):
     slots: int = Field(2, ge=1, le=64)
     """Requests that llama.cpp computes together, others wait; each takes the memory of a whole context. Two, so that a
     completion does not wait for a chat answer that is being written."""
+    queue: int = Field(256, ge=1, le=10_000)
+    """Answers that a gateway makes or lets wait; more are turned away."""
+    deadline: float = Field(600.0, gt=0, le=86_400)
+    """Seconds that a request to a gateway may take when it does not say itself."""
     host: str = "127.0.0.1"
     port: int = Field(8873, ge=0, le=65535)
     """Of `hone serve`; 0 lets the system choose. Gateways that commands start for themselves take any free one."""

@@ -55,6 +55,11 @@ def sessions_dir() -> Path:
     return _ensured("sessions")
 
 
+def pastes_dir() -> Path:
+    """Holds long texts that were pasted into the chat; conversations keep what the model was shown of them."""
+    return _ensured("pastes")
+
+
 def run_dir() -> Path:
     """Holds what a running gateway leaves: its address, process id and key."""
     return _ensured("run")

@@ -7,6 +7,7 @@ chat (`chat`, by the model's own template).
 
 import functools
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -73,6 +74,16 @@ FIM_FAMILIES = (
     FimTokens("[PREFIX]", "[SUFFIX]", "[MIDDLE]", suffix_first=True),  # Codestral
 )
 
+_FIM_ENDS = (
+    "<|endoftext|>",
+    "<|fim_pad|>",
+    "<|repo_name|>",
+    "<|file_sep|>",
+    "<file_sep>",
+    "<EOT>",
+    "<｜end▁of▁sentence｜>",
+)
+
 TAUGHT_FIM = FimTokens("<PRE>", "<SUF>", "<MID>")
 """Sentinels in plain text, for teaching infilling to a base without tokens of its own."""
 
@@ -86,6 +97,12 @@ def find_fim_tokens(vocabulary: Mapping[str, int]) -> FimTokens | None:
         if all(token in vocabulary for token in needed):
             return family
     return None
+
+
+def fim_stops(tokens: FimTokens) -> tuple[str, ...]:
+    """What no middle holds: the family's own tokens and those that end one, where an engine writes them out as text."""
+    own = (tokens.prefix, tokens.suffix, tokens.middle)
+    return (*(token for token in own if token), *_FIM_ENDS)
 
 
 def fim(
@@ -135,6 +152,7 @@ def chat(
     template: str,
     special_tokens: Mapping[str, str],
     add_generation_prompt: bool = True,
+    fold_system: bool = False,
 ) -> str:
     """Renders a conversation by the model's own Jinja template, in Jinja's sandbox.
 
@@ -142,21 +160,42 @@ def chat(
         messages: dicts with `role` and `content`.
         template: the tokenizer's chat template.
         special_tokens: `bos_token`, `eos_token` and so on, as templates name them.
+        fold_system: where the template refuses a system message (Gemma's and Mistral's first ones do), its text goes in
+            front of the first question.
 
     Raises:
         HoneError: the template is broken or refuses these messages.
     """
     import jinja2
 
-    values: dict[str, Any] = {
-        **special_tokens,
-        "messages": list(messages),
-        "add_generation_prompt": add_generation_prompt,
-    }
-    try:
+    def render(shown: Sequence[Mapping[str, str]]) -> str:
+        values: dict[str, Any] = {
+            **special_tokens,
+            "messages": list(shown),
+            "add_generation_prompt": add_generation_prompt,
+        }
         return str(_compiled(template).render(**values))
-    except (jinja2.TemplateError, TypeError, ValueError) as error:
-        raise HoneError(f"the model's chat template cannot render this conversation: {error}") from error
+
+    # What a template can do wrong: it is a program.
+    broken = (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError)
+    try:
+        return render(messages)
+    except broken as error:
+        with suppress(*broken):
+            if fold_system and (folded := _without_system(messages)) is not None:
+                return render(folded)
+        raise HoneError(
+            f"the model's chat template cannot render this conversation: {' '.join(str(error).split())}; it comes with "
+            "the model's tokenizer (chat_template): repair it there, or choose another model with --model"
+        ) from error
+
+
+def _without_system(messages: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]] | None:
+    """The system message's text in front of the first question; None when there is nothing to move."""
+    if len(messages) < 2 or messages[0]["role"] != "system" or messages[1]["role"] != "user":
+        return None
+    joined = {"role": "user", "content": f"{messages[0]['content']}\n\n{messages[1]['content']}"}
+    return [joined, *messages[2:]]
 
 
 @functools.lru_cache(maxsize=8)

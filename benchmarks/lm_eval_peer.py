@@ -139,6 +139,13 @@ def run(
     return dict(json.loads(file.read_text("utf-8")))
 
 
+def answers(folder: Path) -> list[str]:
+    """What the model wrote, from the samples that `run` left in its folder."""
+    (file,) = (folder / "results").rglob("samples_*.jsonl")
+    rows = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+    return [text for row in rows for texts in row["resps"] for text in texts]
+
+
 def score(results: dict[str, Any]) -> float:
     """pass@1, 0 to 1."""
     return float(results["results"]["continued_humaneval"]["passed,every"])

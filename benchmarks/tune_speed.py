@@ -12,8 +12,8 @@ are slower on a CPU. Each has a process of its own, and ratios are medians over 
 MFU is the work of a token (`lora_flops_per_token`, the same for all three, attention within documents) times tokens per
 second, over the machine's fastest matrix product in that format, measured between the rounds.
 
-`--curves`: that many steps in float32 from the same start, and the losses side by side. The plain loop then computes
-document by document, which is what the other two must come to.
+`--curves`: that many steps of one row in float32 from the same start, and the losses side by side. The plain loop then
+computes document by document, which is what the other two must come to.
 """
 
 import argparse
@@ -66,7 +66,7 @@ def main() -> None:
     steps = _steps(prepare([corpus("strands-agents")], load_tokenizer(folder), PLAN).rows)
     print(machine.describe())
     if arguments.curves:
-        curves(folder, steps[: arguments.curves])
+        curves(folder, [rows[:1] for rows in steps[: arguments.curves]])
     else:
         dtype = getattr(torch, arguments.dtype) if arguments.dtype else fastest_dtype(torch.device("cpu"))
         needed = arguments.steps + 1
@@ -111,7 +111,7 @@ def curves(folder: Any, steps: list[list[Row]]) -> None:
         "peft by document": Peer(Plain, folder, dtype, True)(steps).losses,
         TRL: Peer(Trl, folder, dtype)(steps).losses,
     }
-    print(f"\nloss, {len(steps)} steps in float32\nstep  " + "  ".join(f"{name:>16}" for name in found))
+    print(f"\nloss, {len(steps)} steps of one row in float32\nstep  " + "  ".join(f"{name:>16}" for name in found))
     for number, losses in enumerate(zip(*found.values(), strict=True), 1):
         print(f"{number:4}  " + "  ".join(f"{loss:16.6f}" for loss in losses))
     for name, losses in found.items():
@@ -242,7 +242,7 @@ class Trl:
                 dataset_kwargs={"skip_prepare_dataset": True},
                 train_sampling_strategy="sequential",
                 per_device_train_batch_size=1,
-                gradient_accumulation_steps=ROWS_PER_STEP,
+                gradient_accumulation_steps=len(steps[0]),
                 max_steps=len(steps),
                 learning_rate=PLAN.learning_rate,
                 lr_scheduler_type="constant",

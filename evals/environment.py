@@ -5,7 +5,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-_PACKAGES = ("hone-assistant", "xllamacpp", "torch", "transformers", "peft", "bm25s", "numpy")
+_PACKAGES = ("hone-assistant", "xllamacpp", "torch", "transformers", "peft", "numpy")
 
 
 def describe(engine: str | None = None) -> dict[str, Any]:

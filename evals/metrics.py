@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 
 from assistant.languages import language_of
-from tuning.examples import spans
+from assistant.syntax import parse
 
 _WORD = re.compile(r"[^\W\d]\w*")
 _PYTHON_WORDS = frozenset(keyword.kwlist)
@@ -59,7 +59,7 @@ def identifiers(text: str, path: str) -> frozenset[str]:
     By the grammar of the path's language, which reads incomplete code too; every word where there is no grammar.
     """
     language = language_of(path)
-    syntax = spans.parse(text, language.name) if language else None
+    syntax = parse(text, language.name) if language else None
     if syntax is None:
         return frozenset(_WORD.findall(text))
     found: set[str] = set()

@@ -10,7 +10,7 @@ from typing import Any
 from assistant.errors import HoneError
 from assistant.models.identity import BaseIdentity, base_identity
 from assistant.models.resolve import ServedModel, resolve
-from assistant.skills import context, repository
+from assistant.skills import chunks, context, repository
 from assistant.skills.complete import Budget, CompletionClient, model_form
 from evals import bits, completion, environment, folds, samples
 from evals.errors import NotHeldOutError
@@ -139,11 +139,11 @@ def evaluate(
             "budget": asdict(options.budget),
             "window_tokens": bits.WINDOW_TOKENS,
             "retrieval": {
-                "method": "BM25 (bm25s, lucene)",
-                "chunk_lines": context.CHUNK_LINES,
+                "method": "BM25 (SQLite FTS5), definitions of imported names first",
+                "chunk_lines": chunks.CHUNK_LINES,
                 "query_lines": context.QUERY_LINES,
                 "files": retriever.files,
-                "chunks": len(retriever.chunks),
+                "chunks": retriever.chunks,
             },
         },
         "environment": before | {"load_average_at_end": environment.describe()["load_average"]},

@@ -26,7 +26,6 @@ HEAVY = {
     "jinja2",
     "huggingface_hub",
     "gguf",
-    "bm25s",
     "detect_secrets",
 }
 COMMANDS = [
@@ -41,6 +40,8 @@ COMMANDS = [
     ["models", "promote"],
     ["models", "export"],
     ["models", "merge"],
+    ["jobs"],
+    ["jobs", "logs"],
 ]
 
 PROBE = """

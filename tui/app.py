@@ -7,19 +7,22 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
-from textual.app import App
+from textual import on, work
+from textual.app import App, SystemCommand
+from textual.binding import BindingType
+from textual.screen import Screen
 from textual.theme import Theme
 
 from assistant import sessions
 from assistant.errors import HoneError, UsageError
+from tui import places
 from tui.chat.screen import ChatScreen
 from tui.chat.services import Services
-
-if TYPE_CHECKING:
-    from textual.screen import Screen
 
 LEAVE_SECONDS = 10.0
 """What leaving in order may take once the terminal is gone: the gateway has six of them."""
@@ -42,17 +45,26 @@ THEME = Theme(
 
 
 class HoneApp(App[None]):
-    """Opens on the chat; `session` is the conversation to go on with."""
+    """Opens on the chat; `session` is the conversation to go on with.
+
+    Each place is a mode of its own: its screen is made on the first visit and keeps its state behind the others.
+    """
 
     TITLE = "Hone"
-    CSS_PATH = "chat/chat.tcss"
+    CSS_PATH: ClassVar = ["app.tcss", "chat/chat.tcss"]
     PAUSE_GC_ON_SCROLL = True
+    DEFAULT_MODE = places.CHAT.name
+    BINDINGS: ClassVar[list[BindingType]] = [*places.bindings()]
 
     def __init__(self, session: sessions.Session, model: str | None = None, services: Services | None = None) -> None:
         super().__init__()
         self.register_theme(THEME)
         self.theme = THEME.name
-        self.chat = ChatScreen(services or Services(), session, model)
+        self.services = services or Services()
+        self.chat = ChatScreen(self.services, session, model)
+        self._made: dict[str, Screen[None]] = {places.CHAT.name: self.chat}
+        for place in places.PLACES:
+            self.add_mode(place.name, partial(self._screen_of, place))
 
     def on_mount(self) -> None:
         if not self.is_headless:
@@ -61,9 +73,61 @@ class HoneApp(App[None]):
             for number in (signal.SIGTERM, signal.SIGHUP):
                 loop.add_signal_handler(number, self.exit)
             threading.Thread(target=_end_without_terminal, args=(sys.stdin.fileno(),), daemon=True).start()
+        # Not before the first frame is out: reading the configuration imports much.
+        self.call_after_refresh(self._read_keys)
 
-    def get_default_screen(self) -> "Screen[None]":
-        return self.chat
+    def _screen_of(self, place: places.Place) -> Screen[None]:
+        if place.name not in self._made:
+            self._made[place.name] = place.make()
+        return self._made[place.name]
+
+    @work(thread=True)
+    def _read_keys(self) -> None:
+        from tui import keys
+
+        try:
+            keymap = keys.read_keymap()
+        except HoneError as error:
+            self.call_from_thread(self.notify, str(error), severity="error", timeout=30, markup=False)
+        else:
+            if keymap:
+                self.call_from_thread(self.set_keymap, keymap)
+
+    def action_go(self, name: str) -> None:
+        self.switch_mode(name)
+
+    @on(places.Visit)
+    async def _visit(self, event: places.Visit) -> None:
+        await self.switch_mode(event.place)
+        screen = self._made[event.place]
+        if event.argument and isinstance(screen, places.Visited):
+            await screen.visit(event.argument)
+
+    def get_system_commands(self, screen: Screen[None]) -> Iterable[SystemCommand]:
+        """The palette: the places, then all that has a key here, then Textual's own."""
+        for place in places.PLACES:
+            yield SystemCommand(place.title, place.help, partial(self.action_go, place.name))
+        for node, binding, enabled, tooltip in screen.active_bindings.values():
+            shown = binding.description and not binding.action.startswith("go(") and binding.id
+            if shown and enabled and not binding.system:
+                key = self.get_key_display(binding)
+                run = partial(self.run_action, binding.action, node)
+                yield SystemCommand(binding.description, f"{tooltip or binding.description} ({key})", run)
+        yield from super().get_system_commands(screen)
+
+    @work
+    async def action_quit(self) -> None:  # type: ignore[override]
+        for screen in self._made.values():
+            if isinstance(screen, places.Keeping) and not await screen.may_leave():
+                return
+        self.exit()
+
+    def close(self) -> None:
+        """After the app: what runs is stopped, what is unsaved is on disk. The screens may be gone already."""
+        for screen in self._made.values():
+            if isinstance(screen, places.Keeping):
+                screen.close()
+        self.chat.close()
 
 
 def _end_without_terminal(terminal: int) -> None:
@@ -96,6 +160,6 @@ def run(model: str | None, session: str | None) -> None:
     try:
         app.run()
     finally:
-        app.chat.close()
+        app.close()
     if app.chat.session_id:
         print(f"To go on with this conversation: hone --session {app.chat.session_id}")  # noqa: T201

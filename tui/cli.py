@@ -5,7 +5,7 @@ import sys
 import typer
 
 from assistant.errors import HoneError
-from tui.commands import chat, complete, doctor, evaluate, gate, models, serve, tune
+from tui.commands import ask, chat, complete, doctor, evaluate, feedback, gate, jobs, models, serve, tune
 from tui.commands.panels import PanelCommand
 
 app = typer.Typer(
@@ -17,13 +17,16 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("chat")(chat.chat)
+app.command("ask")(ask.ask)
 app.command("complete")(complete.complete)
 app.command("tune", cls=PanelCommand)(tune.tune)
-app.command("eval")(evaluate.evaluate)
+app.command("eval", cls=PanelCommand)(evaluate.evaluate)
 app.command("gate", cls=gate.GateCommand)(gate.gate)
 app.command("serve")(serve.serve)
 app.command("doctor")(doctor.doctor)
 app.add_typer(models.app, name="models")
+app.add_typer(feedback.app, name="feedback")
+app.add_typer(jobs.app, name="jobs")
 
 
 def _version(value: bool) -> None:

@@ -15,6 +15,11 @@ _INVISIBLE = (
     *range(0xE0000, 0xE0080),  # tag characters: invisible copies of ASCII
 )
 _TABLE = {**_C0, ord("\r"): None, **{code: f"<U+{code:04X}>" for code in _INVISIBLE}}
+_IN_PLACE = {
+    **{code: 0x2400 + code for code in range(0x20) if code != 0x09},  # Unicode's pictures of control characters
+    0x7F: 0x2421,
+    **dict.fromkeys(_INVISIBLE, 0xFFFD),
+}
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -24,3 +29,8 @@ def inert(text: str) -> str:
     Newlines and tabs stay. The result has no character that moves the cursor, recolours, reorders or hides text.
     """
     return _SURROGATES.sub("\ufffd", text).translate(_TABLE)
+
+
+def inert_in_place(text: str) -> str:
+    """One visible character for each character, tabs as they are: columns stay what they were."""
+    return text if text.isprintable() else _SURROGATES.sub("\ufffd", text).translate(_IN_PLACE)

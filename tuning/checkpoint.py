@@ -18,36 +18,14 @@ import torch
 from assistant import atomic
 from assistant.errors import HoneError
 from tuning.distributed import full, is_first, like
+from tuning.position import Damaged, Position, checkpoints, newest, read_position
+
+__all__ = ["Checkpoint", "Damaged", "Keeper", "Position", "capture", "newest", "read", "restore", "write"]
 
 KEPT = 2
 
 EVERY_MINUTES = 2.0
 """A checkpoint of rank 32 on the 135M model is 160 MB and takes about a second."""
-
-
-@dataclass(frozen=True)
-class Position:
-    """How far a run is. The order of rows is a function of seed and epoch alone, so the step tells the next row."""
-
-    step: int
-    tokens: int
-    spent: float
-    """Seconds in optimizer steps."""
-    elapsed: float
-    """Seconds since the run began, pauses between a kill and a resume not counted."""
-    share: float
-    """Of the whole run, 0 to 1."""
-    checks: int
-    """Validations done."""
-    before: float | None
-    best: float | None
-    """Bits per byte of validation before training and at best."""
-    stale: int = 0
-    """Validations in a row that were no better than the best."""
-
-
-class Damaged(HoneError):
-    """A checkpoint that is not what was written."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +41,8 @@ class Keeper:
     folder: Path
     note: Callable[[str], None]
     every_minutes: float = EVERY_MINUTES
+    leaving: Callable[[], bool] = lambda: False
+    """Asked after each step; True makes a checkpoint there and ends the process with `tuning.train.Left`."""
 
     @property
     def metrics(self) -> Path:
@@ -99,25 +79,8 @@ def write(folder: Path, checkpoint: Checkpoint) -> None:
             raise OSError(28, str(error)) from error
         content = {**asdict(checkpoint.position), "crc32": _crc32(file)}
         (staging / "position.json").write_text(json.dumps(content), "utf-8")
-    for older in _steps(folder)[:-KEPT]:
+    for older in checkpoints(folder)[:-KEPT]:
         shutil.rmtree(older, ignore_errors=True)
-
-
-def newest(folder: Path) -> Position | None:
-    """Where the newest checkpoint whose position can be read stands; None without any checkpoint.
-
-    Raises:
-        HoneError: there are checkpoints, and none can be read.
-    """
-    damaged: Damaged | None = None
-    for step in reversed(_steps(folder)):
-        try:
-            return _position(step)
-        except Damaged as error:
-            damaged = damaged or error
-    if damaged is not None:
-        raise HoneError(f"{damaged}; --restart begins anew")
-    return None
 
 
 def read(folder: Path, note: Callable[[str], None] = lambda _: None) -> Checkpoint | None:
@@ -129,7 +92,7 @@ def read(folder: Path, note: Callable[[str], None] = lambda _: None) -> Checkpoi
         HoneError: none can be read.
     """
     damaged: list[tuple[Path, Damaged]] = []
-    for step in reversed(_steps(folder)):
+    for step in reversed(checkpoints(folder)):
         try:
             checkpoint = _read(step)
         except Damaged as error:
@@ -148,7 +111,7 @@ def _read(folder: Path) -> Checkpoint:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    position, file = _position(folder), folder / "tensors.safetensors"
+    position, file = read_position(folder), folder / "tensors.safetensors"
     try:
         tensors = load_file(file)
         expected = json.loads((folder / "position.json").read_text("utf-8")).get("crc32")
@@ -166,19 +129,6 @@ def _crc32(file: Path) -> int:
         while block := opened.read(1 << 20):
             checksum = zlib.crc32(block, checksum)
     return checksum
-
-
-def _steps(folder: Path) -> list[Path]:
-    return sorted(folder.glob("step-*")) if folder.is_dir() else []
-
-
-def _position(folder: Path) -> Position:
-    try:
-        content = json.loads((folder / "position.json").read_text("utf-8"))
-        content.pop("crc32", None)
-        return Position(**content)
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise Damaged(f"the checkpoint {folder} is damaged: {error}") from error
 
 
 def capture(

@@ -33,6 +33,8 @@ class Watcher:
     stopped: Callable[[], bool] = lambda: False
     checkpoint_minutes: float | None = None
     """None: as the plan says."""
+    leaving: Callable[[], bool] = lambda: False
+    """True ends the run after a checkpoint, to be gone on with later."""
 
 
 @dataclass(frozen=True)

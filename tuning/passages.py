@@ -13,7 +13,7 @@ from typing import Any
 
 from assistant import prompts
 from assistant.errors import HoneError
-from tuning.corpus.redact import redact
+from assistant.redaction.redact import redact
 
 PASSAGE_TOKENS = 160
 PASSAGES = 6

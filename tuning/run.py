@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assistant import paths
-from assistant.errors import HoneError, UsageError
-from assistant.models.catalogue import CATALOGUE
+from assistant.errors import HoneError
 from assistant.models.identity import base_identity
-from assistant.models.registry import AdapterVersion, Registry, check_name
+from assistant.models.registry import AdapterVersion, check_name
 from tuning import checkpoint, unfinished
 from tuning.corpus.assemble import Corpus
 from tuning.corpus.sources import Source
 from tuning.data import Data, resolve_sources
 from tuning.distributed import is_first, whole
 from tuning.ground import Ground, Watcher, adapted_model, base_model, data_of, dtype_of, name_of, stand
+from tuning.naming import check_new_name
 from tuning.plan import Plan
 from tuning.proof import Proof
 from tuning.train import Outcome
@@ -55,6 +55,7 @@ def tune(name: str, base_spec: str, plan: Plan, watcher: Watcher, *, restart: bo
         None in every process but the first.
 
     Raises:
+        Left: the watcher said so; `resume` goes on from the checkpoint.
         HoneError: bad input, another run under this name, an unfinished one, a full disk, or an export that does not
             compute what was trained.
     """
@@ -114,16 +115,6 @@ def dry_run(plan: Plan, name: str, base_spec: str, watcher: Watcher) -> "DryRun"
     return DryRun.of(name, base_spec, data, found)
 
 
-def check_new_name(name: str, base_spec: str) -> None:
-    """Raises UsageError for a name that an adapter cannot have, before any work is done."""
-    check_name(name, "an adapter's name")
-    registry = Registry()
-    if name in CATALOGUE or name in registry.aliases():
-        raise UsageError(f"{name} is the name of a base model or alias; choose another --name")
-    if registry.find(base_spec) is not None:
-        raise UsageError(f"--base {base_spec} is an adapter; name a base model (see `hone models`)")
-
-
 @contextmanager
 def _only_run(name: str) -> Iterator[None]:
     from filelock import FileLock, Timeout
@@ -172,9 +163,8 @@ def _tune(
     if start_from is not None:
         note(f"going on from step {start_from.position.step} ({start_from.position.share:.0%})")
     asked_for = ground.watcher.checkpoint_minutes
-    keeper = checkpoint.Keeper(
-        unfinished.folder_of(name), note, plan.checkpoint_minutes if asked_for is None else asked_for
-    )
+    every = plan.checkpoint_minutes if asked_for is None else asked_for
+    keeper = checkpoint.Keeper(unfinished.folder_of(name), note, every, ground.watcher.leaving)
     try:
         outcome = train(ready, data, plan, ground.watcher.progress, ground.watcher.stopped, keeper, start_from, before)
     except KeyboardInterrupt:

@@ -27,6 +27,12 @@ class Diverged(HoneError):
     """The loss of a step is no number: the learning rate is too high for these data."""
 
 
+class Left(HoneError):
+    """The run was told to leave and has a checkpoint to go on from."""
+
+    exit_code = 143
+
+
 @dataclass(frozen=True)
 class Progress:
     step: int
@@ -92,6 +98,7 @@ def train(
 
     Raises:
         Diverged: the loss is no longer a number.
+        Left: `keeper` was told to leave; it keeps a checkpoint of this step.
         HoneError: nothing is supervised, `start_from` is of another model, or the plan's tracker refuses.
     """
     accelerator, wrapped, parameters = ready.accelerator, ready.wrapped, ready.parameters
@@ -146,8 +153,8 @@ def train(
             tell(progress)
             if interrupted or stopped_early:
                 break
-            due = keeper is not None and time.monotonic() - saved >= keeper.every_minutes * 60
-            if agreed(accelerator, float(due))[0]:
+            due, leaving = agreed(accelerator, *_asked_of(keeper, saved))
+            if due:
                 elapsed = time.monotonic() - began
                 position = Position(step, tokens, spent, elapsed, share, checks, at.before, best.bits, best.stale)
                 # Every process takes part, since each may hold a shard; the first one writes.
@@ -156,6 +163,8 @@ def train(
                     metrics.sync()
                     keeper.save(captured)
                 saved = time.monotonic()
+            if leaving:
+                raise Left(f"left at step {step} ({share:.0%}) as told; --resume goes on from its last checkpoint")
     if best.bits is not None:
         _put(parameters, best.weights)
     return Outcome(
@@ -179,6 +188,18 @@ def _begin(ready: Ready, data: Data, start_from: Checkpoint | None, before: floa
     at = Position(step=0, tokens=0, spent=0.0, elapsed=0.0, share=0.0, checks=0, before=bits, best=bits)
     # B starts at zero, so until a validation improves on the base the best adapter is one that changes nothing.
     return at, _Best(bits, _copies(ready.parameters), 0)
+
+
+def _asked_of(keeper: Keeper | None, saved: float) -> tuple[float, float]:
+    """Whether a checkpoint is due, and whether the run shall leave with it.
+
+    Args:
+        saved: when the last one was made.
+    """
+    if keeper is None:
+        return 0.0, 0.0
+    leaving = keeper.leaving()
+    return float(leaving or time.monotonic() - saved >= keeper.every_minutes * 60), float(leaving)
 
 
 @dataclass

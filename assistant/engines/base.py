@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from assistant.errors import HoneError
 
@@ -22,16 +22,44 @@ class Request:
 
     prompt: str | tuple[int, ...]
     max_tokens: int = 256
+    """0 only computes the prompt, for later requests that begin alike."""
     temperature: float = 0.0
     top_p: float = 0.95
     top_k: int = 40
     min_p: float = 0.05
     repeat_penalty: float = 1.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    """All three penalties look at the last 64 tokens of prompt and answer."""
+    samplers: tuple[str, ...] | None = None
+    """Which of `Engine.samplers` are applied, in this order; None is all that the fields above ask for."""
     seed: int | None = None
     stop: tuple[str, ...] = ()
     adapter: str | None = None
     parse_special: bool = True
     """Whether text such as `<|im_end|>` in a string prompt becomes the special token of that name."""
+    json_schema: Mapping[str, Any] | None = None
+    """The answer is JSON that conforms to this schema: no other token can be drawn. Cut short only by `max_tokens`."""
+    logprobs: int | None = None
+    """How many of the likeliest tokens come with each drawn one; None reports no probabilities."""
+    min_indent: int = 0
+    """The answer ends before a line that is indented by fewer characters."""
+    line_seconds: float | None = None
+    """Of generation; an answer that takes longer ends with the line under way."""
+
+
+@dataclass(frozen=True)
+class TokenLogprob:
+    """A token at its place, with the natural logarithm of the probability that the model gave it: of the whole
+    vocabulary, before temperature, grammar and all other samplers."""
+
+    token: int
+    text: str
+    bytes: tuple[int, ...]
+    """Of the token alone; a token may be a part of a character."""
+    logprob: float
+    top: tuple["TokenLogprob", ...] = ()
+    """The likeliest tokens at this place, the best first."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +78,7 @@ class Chunk:
     """A piece of the answer; the last one has a finish reason and the usage."""
 
     text: str = ""
+    logprobs: tuple[TokenLogprob, ...] = ()
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
 
@@ -76,6 +105,14 @@ class Engine(Protocol):
     def special_tokens(self) -> Mapping[str, str]:
         """`bos_token` and `eos_token` as the chat template names them."""
 
+    @property
+    def samplers(self) -> frozenset[str]:
+        """The names that `Request.samplers` may hold, as llama.cpp spells them."""
+
+    @property
+    def enforces_schemas(self) -> bool:
+        """Whether it can answer requests with a `json_schema`."""
+
     def start(self, request: Request, emit: Emit) -> Cancel:
         """Begins a generation and returns at once. Cancelling ends it within one token, with a last chunk whose finish
         reason is `cancelled`; cancelling twice, or after the end, does nothing."""
@@ -96,6 +133,19 @@ class Engine(Protocol):
 
     def find_token(self, text: str) -> int | None:
         """The id of the one special token spelled `text`, None when the vocabulary has none."""
+
+    def choose(
+        self, texts: Sequence[str], choices: Sequence[str], assumed: int = 0, adapter: str | None = None
+    ) -> list[list[float]]:
+        """For each text, the natural log-probabilities of `choices` after it, which sum to one over the choices.
+
+        The texts follow each other in one context; after each, `choices[assumed]` is put as the answer given. Text is
+        tokenized piece by piece, and special tokens that it spells are plain text.
+
+        Raises:
+            InvalidRequestError: the tokenizer does not tell the choices apart by one token, or all is too long.
+            EngineError: the engine failed.
+        """
 
     def close(self) -> None:
         """Frees the model; running generations end with an error."""
@@ -124,7 +174,7 @@ def check_request(request: Request, adapters: Sequence[str]) -> None:
     """
     if not request.prompt:
         raise InvalidRequestError("the prompt is empty")
-    if request.max_tokens < 1:
-        raise InvalidRequestError(f"max_tokens must be at least 1, got {request.max_tokens}")
+    if request.max_tokens < 0:
+        raise InvalidRequestError(f"max_tokens must not be negative, got {request.max_tokens}")
     if request.adapter is not None and request.adapter not in adapters:
         raise InvalidRequestError(f"the engine has no adapter {request.adapter}")

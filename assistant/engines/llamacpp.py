@@ -18,7 +18,18 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import IO, Any
 
-from assistant.engines.base import Cancel, Chunk, Emit, InvalidRequestError, Request, Usage, check_request, iterate
+from assistant.engines import choices as questions
+from assistant.engines.base import (
+    Cancel,
+    Chunk,
+    Emit,
+    InvalidRequestError,
+    Request,
+    TokenLogprob,
+    Usage,
+    check_request,
+    iterate,
+)
 from assistant.errors import EngineError, HoneError
 from assistant.models.gguf_file import read_header
 
@@ -28,6 +39,13 @@ from assistant.models.gguf_file import read_header
 # with 40,000 and with the default in another. Beside three busy processes: 17 with 1,000, 11 with 40,000, 9 with the
 # default.
 _SPIN_COUNT = "40000"
+
+_LEAST_LOGPROB = -9999.0
+"""What OpenAI's API gives where there is nothing to measure."""
+
+_SAMPLERS = frozenset(
+    {"penalties", "dry", "top_n_sigma", "top_k", "typ_p", "top_p", "min_p", "xtc", "temperature", "infill"}
+)
 
 
 @dataclass
@@ -106,6 +124,14 @@ class LlamaCpp:
         return {name: self._properties[name] for name in ("bos_token", "eos_token")}
 
     @property
+    def samplers(self) -> frozenset[str]:
+        return _SAMPLERS
+
+    @property
+    def enforces_schemas(self) -> bool:
+        return True
+
+    @property
     def process_id(self) -> int | None:
         """Of the child, None while there is none."""
         return self._process.pid if self._process and self._alive else None
@@ -117,7 +143,7 @@ class LlamaCpp:
             if isinstance(message, HoneError):
                 emit(message)
             elif "text" in message:
-                emit(Chunk(message["text"]))
+                emit(Chunk(message["text"], tuple(_logprob(entry) for entry in message.get("logprobs", ()))))
             else:
                 end = dict(message["end"])
                 emit(Chunk(finish_reason=end.pop("reason"), usage=Usage(**end)))
@@ -139,6 +165,20 @@ class LlamaCpp:
         if isinstance(answer, HoneError):
             raise answer
         return [list(tokens) for tokens in answer["tokens"]]
+
+    def choose(
+        self, texts: Sequence[str], choices: Sequence[str], assumed: int = 0, adapter: str | None = None
+    ) -> list[list[float]]:
+        questions.check(texts, choices, assumed)
+        if adapter is not None and adapter not in self._adapters:
+            raise InvalidRequestError(f"the engine has no adapter {adapter}")
+        received: SimpleQueue[dict[str, Any] | HoneError] = SimpleQueue()
+        message = {"choose": {"texts": list(texts), "choices": list(choices), "assumed": assumed, "adapter": adapter}}
+        self._submit(_Job(message, received.put, adapter, exclusive=True))
+        answer = received.get()
+        if isinstance(answer, HoneError):
+            raise answer
+        return [[float(value) for value in row] for row in answer["logprobs"]]
 
     def find_token(self, text: str) -> int | None:
         special, plain = self.tokenize(text, parse_special=True), self.tokenize(text)
@@ -287,6 +327,13 @@ class LlamaCpp:
             job.receive(failure)
         if again:
             self._begin(None)
+
+
+def _logprob(entry: dict[str, Any]) -> TokenLogprob:
+    # The logarithm of a probability that is 0 in 32 bits is written as null.
+    logprob = entry["logprob"] if entry["logprob"] is not None else _LEAST_LOGPROB
+    top = tuple(_logprob(other) for other in entry.get("top_logprobs", ()))
+    return TokenLogprob(entry["id"], entry["token"], tuple(entry["bytes"]), logprob, top)
 
 
 def _physical_cores() -> int:

@@ -3,16 +3,18 @@
 Run as `python -m assistant.engines.llamacpp_child`. The first line it reads is the configuration, the first it writes
 `{"ready": {...}}` or `{"failed": line}`. Then, each with the caller's `id`:
 
-    {"id", "run": {request}}                          ->  {"id", "text"}...  {"id", "end": {reason and counts}}
+    {"id", "run": {request}}                          ->  {"id", "text", "logprobs"}...  {"id", "end": {...}}
     {"id", "cancel": true}                            ->  nothing; the run of that id ends
     {"id", "tokenize": [text, ...], "parse_special"}  ->  {"id", "tokens": [[id, ...], ...]}
+    {"id", "choose": {texts, choices, assumed, adapter}}  ->  {"id", "logprobs": [[of each choice], ...]}
 
-or `{"id", "error": line, "invalid": whether the request was at fault}` in place of the end or the tokens. It exits when
-its standard input closes.
+or `{"id", "error": line, "invalid": whether the request was at fault}` in place of the end (reason and counts) or the
+tokens. It exits when its standard input closes.
 """
 
 import http.client
 import json
+import math
 import os
 import secrets
 import shutil
@@ -25,6 +27,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from assistant.children import end_with_parent
+from assistant.engines.base import InvalidRequestError, Request
+from assistant.engines.choices import assemble, opening_of
 
 # Prompts are computed in batches of this many tokens and can be cancelled between two of them. Measured on CPU: 64 is
 # as fast as 512 (quantized matrices gain nothing from longer batches) and keeps the wait under half a second.
@@ -35,8 +39,16 @@ _BATCH = 64
 # per second, tokens came 9 % slower.
 _PACE_SECONDS = 0.025
 
+# Added to the logits of the choices: more than any logits differ by, and small enough that 32 bits keep five decimals.
+_RAISED = 100.0
+_LEAST = 1e-30
+"""The least probability that is told; llama.cpp rounds smaller ones to nothing."""
+
 # llama.cpp draws a seed when it is given this one.
 _RANDOM_SEED = 0xFFFFFFFF
+
+# To llguidance, which compiles schemas for llama.cpp: without it a small model may write blanks until its limit.
+_JSON_FORM = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
 
 class _RefusedError(Exception):
@@ -116,9 +128,11 @@ class _Child:
         try:
             if "run" in message:
                 last: dict[str, Any] = {"end": self._run(number, message["run"])}
+            elif "choose" in message:
+                last = {"logprobs": self._choose(**message["choose"])}
             else:
                 last = {"tokens": [self._tokenize(text, message["parse_special"]) for text in message["tokenize"]]}
-        except _RefusedError as error:
+        except (_RefusedError, InvalidRequestError) as error:
             last = {"error": str(error), "invalid": True}
         except Exception as error:
             last = {"error": f"llama.cpp: {error}", "invalid": False}
@@ -129,29 +143,65 @@ class _Child:
         body = {"content": text, "parse_special": parse_special, "add_special": add_special}
         return list(self._listener.call("POST", "/tokenize", body)["tokens"])
 
-    def _run(self, number: int, request: dict[str, Any]) -> dict[str, Any]:
+    def _choose(self, texts: list[str], choices: list[str], assumed: int, adapter: str | None) -> list[list[float]]:
+        def tokenize(text: str) -> list[int]:
+            return self._tokenize(text, parse_special=False)
+
+        opening = opening_of(tokenize, lambda text: self._tokenize(text, parse_special=False, add_special=True))
+        asked = assemble(tokenize, opening, texts, choices, assumed)
+        if len(asked.tokens) >= self._context_length:
+            raise _RefusedError(
+                f"the texts have {len(asked.tokens)} tokens and the context of this model holds {self._context_length}"
+            )
+        found = []
+        request = vars(Request(texts[0], temperature=1.0, top_k=len(asked.choices), adapter=adapter))
+        for position in asked.positions:
+            fields = {
+                **engine_fields(request, list(asked.tokens[:position]), 1, self._adapters),
+                # Of the whole vocabulary only the choices are left, so that their probabilities are all there is.
+                "logit_bias": [[token, _RAISED] for token in asked.choices],
+                "samplers": ["top_k", "temperature"],
+                "n_probs": len(asked.choices),
+                "post_sampling_probs": True,
+                "stream": False,
+            }
+            answer = self._listener.call("POST", "/completion", fields)
+            (drawn,) = answer["completion_probabilities"]
+            read = {int(one["id"]): float(one["prob"]) for one in drawn["top_probs"]}
+            found.append([math.log(max(read.get(token, 0.0), _LEAST)) for token in asked.choices])
+        return found
+
+    def _prompt(self, request: dict[str, Any]) -> list[int]:
         prompt = request["prompt"]
         if isinstance(prompt, str):
             special = bool(request["parse_special"])
             # A chat template may have written the beginning token already.
             begun = special and self._bos != "" and prompt.startswith(self._bos)
-            prompt = self._tokenize(prompt, special, add_special=not begun)
+            return self._tokenize(prompt, special, add_special=not begun)
+        return list(prompt)
+
+    def _run(self, number: int, request: dict[str, Any]) -> dict[str, Any]:
+        prompt = self._prompt(request)
         room = self._context_length - len(prompt)
         if room < 1:
             raise _RefusedError(
                 f"the prompt has {len(prompt)} tokens and the context of this model holds {self._context_length}; "
                 "shorten the prompt or raise context_length"
             )
-        fields = _fields(request, prompt, min(request["max_tokens"], room), self._adapters)
+        asked = engine_fields(request, prompt, min(request["max_tokens"], room), self._adapters)
         state: dict[str, Any] = {}
         pieces: list[str] = []
+        whole: list[str] = []
+        logprobs: list[dict[str, Any]] = []
         sent = 0.0
 
         def send() -> None:
             nonlocal sent
-            if pieces:
-                self._write({"id": number, "text": "".join(pieces)})
+            if pieces or logprobs:
+                message = {"id": number, "text": "".join(pieces)}
+                self._write({**message, "logprobs": logprobs} if logprobs else message)
                 pieces.clear()
+                logprobs.clear()
                 sent = time.perf_counter()
 
         def receive(event: dict[str, Any]) -> bool:
@@ -161,15 +211,22 @@ class _Child:
             choice = event["choices"][0]
             state["timings"] = event.get("timings") or state.get("timings")
             reason = choice["finish_reason"]
-            if choice["text"]:
+            if choice.get("logprobs"):
+                logprobs.extend(_drawn(choice["logprobs"]["content"], request["logprobs"]))
+            # Asked for no token, llama.cpp draws one all the same.
+            if choice["text"] and request["max_tokens"] > 0:
                 pieces.append(choice["text"])
+                whole.append(choice["text"])
                 if time.perf_counter() - sent >= _PACE_SECONDS:
                     send()
             if reason is not None:
                 state["reason"] = reason
             return self._cancelled[number]
 
-        self._server.handle_completions(fields, receive)
+        self._server.handle_completions(asked, receive)
+        if state.get("reason") == "stop" and logprobs and not logprobs[-1]["token"]:
+            # The end token, which is no part of the answer.
+            logprobs.pop()
         send()
         if "error" in state:
             message = str(state["error"].get("message", "unknown error"))
@@ -178,21 +235,37 @@ class _Child:
             raise RuntimeError(message)
         if "reason" not in state and not self._cancelled[number]:
             raise RuntimeError("the generation ended without a finish reason")
+        if request["json_schema"] is not None and state.get("reason") == "stop" and not _is_json("".join(whole)):
+            # It logs a schema that it cannot compile and goes on without.
+            raise RuntimeError("the answer is not of the schema that was asked for")
         timings = state.get("timings") or {}
         return {
             "reason": state.get("reason", "cancelled"),
             "prompt_tokens": len(prompt),
             "cached_tokens": timings.get("cache_n", 0),
-            "completion_tokens": timings.get("predicted_n", 0),
+            "completion_tokens": min(timings.get("predicted_n", 0), request["max_tokens"]),
             "prompt_seconds": timings.get("prompt_ms", 0.0) / 1000,
             "completion_seconds": timings.get("predicted_ms", 0.0) / 1000,
         }
 
 
-def _fields(request: dict[str, Any], prompt: list[int], max_tokens: int, adapters: list[str]) -> dict[str, Any]:
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _drawn(entries: list[dict[str, Any]], top: int) -> list[dict[str, Any]]:
+    """llama.cpp's entries with no more alternatives than were asked for: it gives none at all for 0."""
+    return [{**entry, "top_logprobs": entry["top_logprobs"][:top]} for entry in entries]
+
+
+def engine_fields(request: dict[str, Any], prompt: list[int], max_tokens: int, adapters: list[str]) -> dict[str, Any]:
     """The fields that reach llama.cpp: only these, whatever was asked for."""
     seed = request["seed"]
-    fields = {
+    fields: dict[str, Any] = {
         "prompt": prompt,
         "n_predict": max_tokens,
         "temperature": request["temperature"],
@@ -200,6 +273,8 @@ def _fields(request: dict[str, Any], prompt: list[int], max_tokens: int, adapter
         "top_k": request["top_k"],
         "min_p": request["min_p"],
         "repeat_penalty": request["repeat_penalty"],
+        "frequency_penalty": request["frequency_penalty"],
+        "presence_penalty": request["presence_penalty"],
         "seed": secrets.randbelow(_RANDOM_SEED) if seed is None else seed % _RANDOM_SEED,
         "stop": request["stop"],
         "stream": True,
@@ -208,6 +283,16 @@ def _fields(request: dict[str, Any], prompt: list[int], max_tokens: int, adapter
         "return_progress": True,
         "timings_per_token": True,
     }
+    if request["json_schema"] is not None:
+        fields["json_schema"] = {**request["json_schema"], "x-guidance": _JSON_FORM}
+    if request["samplers"] is not None:
+        fields["samplers"] = request["samplers"]
+    if request["logprobs"] is not None:
+        fields["n_probs"] = max(request["logprobs"], 1)
+    if request["min_indent"]:
+        fields["n_indent"] = request["min_indent"]
+    if request["line_seconds"] is not None:
+        fields["t_max_predict_ms"] = max(int(request["line_seconds"] * 1000), 1)
     if adapters:
         # An empty list would mean the global scales, so every adapter is named.
         fields["lora"] = [

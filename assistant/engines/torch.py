@@ -7,8 +7,10 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from assistant.engines import choices as questions
 from assistant.engines.base import Cancel, Chunk, Emit, FinishReason, InvalidRequestError, Request, Usage, check_request
 from assistant.engines.torch_load import load_model, load_tokenizer
+from assistant.engines.torch_sample import SAMPLERS, StopText, logprob_of, sample
 from assistant.errors import EngineError, HoneError
 
 _SCORE_ROWS = 256
@@ -157,6 +159,14 @@ class Torch:
     def special_tokens(self) -> Mapping[str, str]:
         return {name: getattr(self._tokenizer, name) or "" for name in ("bos_token", "eos_token")}
 
+    @property
+    def samplers(self) -> frozenset[str]:
+        return SAMPLERS
+
+    @property
+    def enforces_schemas(self) -> bool:
+        return False
+
     def start(self, request: Request, emit: Emit) -> Cancel:
         self._check(request)
         cancelled = threading.Event()
@@ -190,6 +200,34 @@ class Torch:
         number = self._tokenizer.get_added_vocab().get(text)
         return number if isinstance(number, int) else None
 
+    def choose(
+        self, texts: Sequence[str], choices: Sequence[str], assumed: int = 0, adapter: str | None = None
+    ) -> list[list[float]]:
+        import torch
+
+        questions.check(texts, choices, assumed)
+        if self._closed:
+            raise EngineError("the engine is closed")
+        if adapter is not None and adapter not in self._adapters:
+            raise InvalidRequestError(f"the engine has no adapter {adapter}")
+        opening = questions.opening_of(
+            self.tokenize, lambda text: _encode(self._tokenizer, text, parse_special=False, add_special=True)
+        )
+        asked = questions.assemble(self.tokenize, opening, texts, choices, assumed)
+        if len(asked.tokens) >= self._context_length:
+            raise InvalidRequestError(
+                f"the texts have {len(asked.tokens)} tokens and the context of this model holds {self._context_length}"
+            )
+        with self._turn, torch.inference_mode(), self._using(adapter):
+            hidden = _backbone(self._model)(input_ids=torch.tensor([list(asked.tokens)]), use_cache=False)
+            before = hidden.last_hidden_state[0, [position - 1 for position in asked.positions]]
+            head = self._model.get_output_embeddings()
+            found: list[list[float]] = []
+            for start in range(0, len(asked.positions), _SCORE_ROWS):
+                logits = head(before[start : start + _SCORE_ROWS]).float()[:, list(asked.choices)]
+                found += torch.log_softmax(logits, -1).tolist()
+        return found
+
     def close(self) -> None:
         self._closed = True
 
@@ -197,6 +235,10 @@ class Torch:
         if self._closed:
             raise EngineError("the engine is closed")
         check_request(request, tuple(self._adapters))
+        if request.json_schema is not None:
+            raise InvalidRequestError(
+                "this model is served from safetensors, where no JSON schema can be enforced; serve a GGUF of it"
+            )
 
     def _prompt(self, request: Request) -> list[int]:
         if isinstance(request.prompt, str):
@@ -225,11 +267,10 @@ class Torch:
         else:
             generator.manual_seed(request.seed % 2**63)
         ends = end_tokens(self._model, self._tokenizer)
-        text = StopText(self._tokenizer, request.stop)
+        text = StopText(self._tokenizer, request.stop, request.min_indent)
         reason: FinishReason = "length"
         made: list[int] = []
-        began = time.perf_counter()
-        prompt_seconds = 0.0
+        began = first = time.perf_counter()
         cache: Any = None
         step = torch.tensor([ids])
         while True:
@@ -239,27 +280,33 @@ class Torch:
             with torch.inference_mode(), self._using(request.adapter):
                 output = self._model(input_ids=step, past_key_values=cache, use_cache=True, logits_to_keep=1)
             cache = output.past_key_values
-            token = _sample(output.logits[0, -1].float(), request, ids, made, generator)
             if not made:
-                prompt_seconds = time.perf_counter() - began
+                first = time.perf_counter()
+            if request.max_tokens == 0:
+                break
+            logits = output.logits[0, -1].float()
+            token = sample(logits, request, ids, made, generator)
             made.append(token)
             if token in ends:
                 reason = "stop"
                 break
             piece = text.add(token)
-            if piece:
-                yield Chunk(piece)
+            told = () if request.logprobs is None else (request.logprobs,)
+            logprobs = tuple(logprob_of(logits, token, top, self._tokenizer) for top in told)
+            if piece or logprobs:
+                yield Chunk(piece, logprobs)
             if text.stopped:
                 reason = "stop"
                 break
-            if len(made) >= limit:
+            late = request.line_seconds is not None and time.perf_counter() - first > request.line_seconds
+            if len(made) >= limit or (late and text.lines > 0):
                 break
             step = torch.tensor([[token]])
         rest = text.rest()
         if rest:
             yield Chunk(rest)
-        seconds = time.perf_counter() - began - prompt_seconds
-        yield Chunk(finish_reason=reason, usage=Usage(len(ids), 0, len(made), prompt_seconds, seconds))
+        usage = Usage(len(ids), 0, len(made), first - began, time.perf_counter() - first)
+        yield Chunk(finish_reason=reason, usage=usage)
 
     def _using(self, adapter: str | None) -> AbstractContextManager[Any]:
         if not self._adapters:
@@ -268,66 +315,6 @@ class Torch:
             return self._model.disable_adapter()
         self._model.set_adapter(adapter)
         return nullcontext()
-
-
-class StopText:
-    """Text from tokens as they come: whole characters only, and nothing that may be the beginning of a stop string."""
-
-    def __init__(self, tokenizer: Any, stop: Sequence[str]) -> None:
-        self._tokenizer = tokenizer
-        self._stop = stop
-        self._tokens: list[int] = []
-        self._sent = 0
-        self.stopped = False
-
-    def add(self, token: int) -> str:
-        self._tokens.append(token)
-        text = self._decode()
-        if text.endswith("\ufffd"):
-            return ""
-        ends = [at for stop in self._stop if (at := text.find(stop, max(0, self._sent - len(stop)))) >= 0]
-        if ends:
-            self.stopped = True
-            return self._send(text[: min(ends)])
-        held = max((_overlap(text, stop) for stop in self._stop), default=0)
-        return self._send(text[: len(text) - held])
-
-    def rest(self) -> str:
-        """What was held back, once no more tokens come."""
-        return "" if self.stopped else self._send(self._decode().rstrip("\ufffd"))
-
-    def _decode(self) -> str:
-        return str(self._tokenizer.decode(self._tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
-
-    def _send(self, text: str) -> str:
-        piece = text[self._sent :]
-        self._sent = max(self._sent, len(text))
-        return piece
-
-
-def _overlap(text: str, stop: str) -> int:
-    """Length of the longest beginning of `stop` that `text` ends with."""
-    return next((size for size in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:size])), 0)
-
-
-def _sample(logits: Any, request: Request, prompt: Sequence[int], made: Sequence[int], generator: Any) -> int:
-    """One token from the logits over the vocabulary, of shape (vocabulary,), in llama.cpp's order of samplers."""
-    import torch
-
-    if request.repeat_penalty != 1.0:
-        recent = torch.tensor(sorted(set([*prompt, *made][-64:])))
-        chosen = logits[recent]
-        logits[recent] = torch.where(chosen > 0, chosen / request.repeat_penalty, chosen * request.repeat_penalty)
-    if request.temperature == 0:
-        return int(logits.argmax())
-    count = min(request.top_k, logits.numel()) if request.top_k > 0 else logits.numel()
-    values, indices = torch.topk(logits, count)
-    probabilities = torch.softmax(values, 0)
-    keep = probabilities.cumsum(0) - probabilities < request.top_p
-    keep &= probabilities >= request.min_p * probabilities[0]
-    keep[0] = True
-    values = (values / request.temperature).masked_fill(~keep, float("-inf"))
-    return int(indices[torch.multinomial(torch.softmax(values, 0), 1, generator=generator)])
 
 
 def end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from assistant.engines.base import FinishReason
-from assistant.engines.torch import StopText, end_tokens
+from assistant.engines.torch import end_tokens
 from assistant.engines.torch_load import load_model, load_tokenizer
+from assistant.engines.torch_sample import StopText
 
 TOKENS_AT_ONCE = 8192
 """Of the prompts of one batch, padding included."""

@@ -11,13 +11,39 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from assistant import atomic, paths
 from assistant.errors import HoneError
 
+if TYPE_CHECKING:
+    from assistant.config import Settings
+
 RECORD = "gateway.json"
 KEY = "gateway.key"
+
+
+@dataclass(frozen=True)
+class Service:
+    """What a gateway serves, and how much of it at once; `config.Settings` tells each field."""
+
+    model: str
+    context_length: int
+    threads: int | None
+    slots: int
+    queue: int
+    deadline: float
+
+    @classmethod
+    def of(cls, settings: "Settings", model: str | None = None) -> "Service":
+        return cls(
+            model or settings.model,
+            settings.context_length,
+            settings.threads,
+            settings.slots,
+            settings.queue,
+            settings.deadline,
+        )
 
 
 @dataclass(frozen=True)
@@ -52,16 +78,7 @@ def find_running() -> Running | None:
     return running if running.alive else None
 
 
-def serve(
-    model: str,
-    context_length: int,
-    threads: int | None,
-    slots: int,
-    host: str,
-    port: int,
-    uds: Path | None,
-    announce: Callable[[Running], None],
-) -> None:
+def serve(service: Service, host: str, port: int, uds: Path | None, announce: Callable[[Running], None]) -> None:
     """Serves until a signal ends it. `announce` is called when requests are accepted (the model may still load).
 
     Raises:
@@ -90,7 +107,7 @@ def serve(
             url=_url(address),
             uds=str(uds.absolute()) if uds else None,
             key_file=str(run_dir / KEY),
-            model=model,
+            model=service.model,
         )
 
         try:
@@ -101,7 +118,7 @@ def serve(
         names = [] if host in ("0.0.0.0", "::") else [host]
         if host != "127.0.0.1":
             names.append(socket.gethostname())
-        asyncio.run(_run(model, context_length, threads, slots, key, listener, names, private=False))
+        asyncio.run(_run(service, key, listener, names, private=False))
     finally:
         record.unlink(missing_ok=True)
         if uds:
@@ -126,33 +143,28 @@ def serve_private() -> None:
         listener = _listen_unix(uds)
         sys.stdout.write('{"ready": true}\n')
         sys.stdout.flush()
-        model, context_length, threads = config["model"], config["context_length"], config["threads"]
-        asyncio.run(_run(model, context_length, threads, config["slots"], config["key"], listener, [], private=True))
+        asyncio.run(_run(Service(**config["service"]), config["key"], listener, [], private=True))
     finally:
         uds.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             uds.parent.rmdir()
 
 
-async def _run(
-    model: str,
-    context_length: int,
-    threads: int | None,
-    slots: int,
-    key: str,
-    listener: socket.socket,
-    host_names: list[str],
-    private: bool,
-) -> None:
+async def _run(service: Service, key: str, listener: socket.socket, host_names: list[str], private: bool) -> None:
     from assistant.gateway.serving import Serving
 
-    serving = Serving(model, context_length, threads, slots)
+    serving = Serving(service.model, service.context_length, service.threads, service.slots)
     # Begun before the imports below, which take as long as starting the engine's process.
     loading = asyncio.create_task(serving.load())
     await asyncio.sleep(0)
     import uvicorn
 
+    from assistant.gateway.admission import Limits
     from assistant.gateway.app import Gateway
+    from assistant.gateway.connection import TimedConnection
+    from assistant.gateway.routes import Endpoints
+
+    endpoints = Endpoints(serving, Limits(service.queue, service.deadline))
 
     class Server(uvicorn.Server):
         @contextlib.contextmanager
@@ -164,7 +176,8 @@ async def _run(
             yield
 
     config = uvicorn.Config(
-        Gateway(serving, key, host_names),
+        Gateway(endpoints.routes(), endpoints.status, key, host_names),
+        http=TimedConnection,
         lifespan="off",
         access_log=False,
         log_level="error",

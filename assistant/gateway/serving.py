@@ -89,6 +89,7 @@ class Serving:
         self._running: _Running | None = None
         self._fim_tokens: prompts.FimTokens | None = None
         self._recent: dict[str, AdapterVersion] = {}
+        self._swaps: set[asyncio.Task[None]] = set()
         self._closing: set[asyncio.Task[None]] = set()
 
     async def load(self) -> None:
@@ -155,6 +156,7 @@ class Serving:
             "completion_mode": "fim" if self._fim_tokens else "prefix",
             "fim_tokens": asdict(self._fim_tokens) if self._fim_tokens else None,
             "chat": running.engine.chat_template is not None,
+            "json_schema": running.engine.enforces_schemas,
         }
 
     @asynccontextmanager
@@ -168,6 +170,7 @@ class Serving:
         base, _ = await self._ready()
         served = await asyncio.to_thread(self._resolve, model or self.spec, base)
         running = await self._running_with(served.adapter, base)
+        # No other task runs between the answer above and this line, so it is not retired yet.
         running.users += 1
         try:
             yield Lease(running.engine, served, self._fim_tokens, running.engine.context_length)
@@ -176,6 +179,8 @@ class Serving:
             self._end_if_unused(running)
 
     async def close(self) -> None:
+        for swap in self._swaps:
+            swap.cancel()
         if self._running is not None:
             await asyncio.to_thread(self._running.engine.close)
         for task in list(self._closing):
@@ -225,11 +230,20 @@ class Serving:
         # Kept in order of use, the latest last.
         self._recent.pop(adapter.id, None)
         self._recent[adapter.id] = adapter
-        if adapter.id in self._running.adapters:
-            return self._running
+        while adapter.id not in self._running.adapters:
+            # A task of its own: a request that ends while it waits must not leave an engine behind that nobody closes.
+            swap = asyncio.create_task(self._swap_for(adapter, base))
+            self._swaps.add(swap)
+            swap.add_done_callback(self._swaps.discard)
+            await asyncio.shield(swap)
+        return self._running
+
+    async def _swap_for(self, adapter: AdapterVersion, base: BaseModel) -> None:
+        """Replaces the running engine by one that has `adapter` too."""
         async with self._swapping:
+            assert self._running is not None
             if adapter.id in self._running.adapters:
-                return self._running
+                return
             wanted = dict(list(self._recent.items())[-MAX_ADAPTERS:])
             wanted[adapter.id] = adapter
             try:
@@ -241,7 +255,6 @@ class Serving:
             self._recent = wanted
             old.retired = True
             self._end_if_unused(old)
-            return fresh
 
     def _open(self, base: BaseModel, adapters: dict[str, AdapterVersion]) -> _Running:
         context_length = min(self._context_length, base.context_length)

@@ -1,74 +1,117 @@
-"""From an engine's chunks to an HTTP answer: whole or as server-sent events, cancelled when the client leaves."""
+"""From an engine's chunks to an HTTP answer: whole or as server-sent events, cancelled when the client leaves or the
+time is over."""
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
-from assistant.engines.base import Chunk, Engine, Request, Usage
+from assistant.engines.base import Cancel, Chunk, Engine, Request
 from assistant.errors import EngineError, HoneError
-from assistant.gateway.openai import Answer, error_body, error_event
+from assistant.gateway.body import ClientLeftError
+from assistant.gateway.failures import DeadlineError, error_body, error_event, error_headers
+from assistant.gateway.results import Result, Writer
 
 # The Asynchronous Server Gateway Interface's own types are open dictionaries.
 Scope = dict[str, Any]
 Receive = Any
 Send = Any
+Headers = list[tuple[bytes, bytes]]
 
 _JSON_HEADERS = [(b"content-type", b"application/json")]
 _EVENT_HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
-
-
-class ClientLeftError(Exception):
-    """Nobody waits for the answer any more."""
+_LATE = "the time for this request was over before anything was generated; allow more by `deadline`, in seconds"
 
 
 class Chunks:
-    """The chunks of one generation, in the event loop.
+    """The chunks of the answers to one request, in the event loop.
 
     The engine's thread wakes the loop once per chunk; what came meanwhile is taken along.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, count: int) -> None:
+        self.results = [Result() for _ in range(count)]
+        self.late = False
         self._loop = asyncio.get_running_loop()
-        self._queue: asyncio.Queue[Chunk | HoneError | ClientLeftError] = asyncio.Queue()
+        self._queue: asyncio.Queue[tuple[int, Chunk] | HoneError | ClientLeftError] = asyncio.Queue()
 
-    def emit(self, item: Chunk | HoneError) -> None:
+    @property
+    def ended(self) -> bool:
+        return all(result.reason is not None for result in self.results)
+
+    def emit(self, index: int, item: Chunk | HoneError) -> None:
         # The loop is closed when the gateway stops in the middle of an answer.
         with suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._queue.put_nowait, item)
+            self._loop.call_soon_threadsafe(
+                self._queue.put_nowait, item if isinstance(item, HoneError) else (index, item)
+            )
 
     def leave(self) -> None:
         self._queue.put_nowait(ClientLeftError())
 
-    async def next(self) -> list[Chunk]:
-        """At least one chunk, and those that are there already.
+    async def next(self) -> list[tuple[int, Chunk]]:
+        """At least one chunk with the number of its answer, and those that are there already; `results` has them too.
 
         Raises:
             ClientLeftError: the client closed the connection.
+            DeadlineError: the time was over before an answer had begun.
             HoneError: the generation failed.
         """
         items = [await self._queue.get()]
         while not self._queue.empty():
             items.append(self._queue.get_nowait())
-        chunks = [item for item in items if isinstance(item, Chunk)]
-        failures = [item for item in items if not isinstance(item, Chunk)]
+        failures = [item for item in items if isinstance(item, Exception)]
         if failures:
             raise failures[0]
+        chunks = [item for item in items if not isinstance(item, Exception)]
+        for index, chunk in chunks:
+            self._add(self.results[index], chunk)
         return chunks
+
+    def _add(self, result: Result, chunk: Chunk) -> None:
+        if chunk.text:
+            result.pieces.append(chunk.text)
+        result.logprobs += chunk.logprobs
+        if chunk.finish_reason is None:
+            return
+        assert chunk.usage is not None
+        result.usage = chunk.usage
+        result.reason = chunk.finish_reason
+        if chunk.finish_reason == "cancelled":
+            if not self.late:
+                raise EngineError("the generation was cancelled because the gateway is stopping")
+            if not any(one.pieces for one in self.results):
+                raise DeadlineError(_LATE)
+            result.reason, result.late = "length", True
 
 
 @asynccontextmanager
-async def generation(engine: Engine, request: Request, receive: Receive) -> AsyncIterator[Chunks]:
-    """Runs a request; leaving the block cancels it, and so does the client by closing the connection."""
-    chunks = Chunks()
-    cancel = engine.start(request, chunks.emit)
+async def generation(
+    engine: Engine, requests: Sequence[Request], receive: Receive, expires: float
+) -> AsyncIterator[Chunks]:
+    """Runs the requests, one for each answer; leaving the block cancels them, and so does the client by closing the
+    connection, and the loop's clock by passing `expires`."""
+    chunks = Chunks(len(requests))
+    cancels: list[Cancel] = []
+
+    def cancel_late() -> None:
+        chunks.late = True
+        for cancel in cancels:
+            cancel()
+
     watch = asyncio.create_task(_watch(receive, chunks))
+    timer = asyncio.get_running_loop().call_at(expires, cancel_late)
     try:
+        for index, request in enumerate(requests):
+            cancels.append(engine.start(request, partial(chunks.emit, index)))
         yield chunks
     finally:
+        timer.cancel()
         watch.cancel()
-        cancel()
+        for cancel in cancels:
+            cancel()
 
 
 async def _watch(receive: Receive, chunks: Chunks) -> None:
@@ -77,7 +120,7 @@ async def _watch(receive: Receive, chunks: Chunks) -> None:
     chunks.leave()
 
 
-async def send_json(send: Send, status: int, body: Any, headers: list[tuple[bytes, bytes]] | None = None) -> None:
+async def send_json(send: Send, status: int, body: Any, headers: Headers | None = None) -> None:
     data = json.dumps(body, separators=(",", ":")).encode()
     length = (b"content-length", str(len(data)).encode())
     await send({"type": "http.response.start", "status": status, "headers": [*_JSON_HEADERS, length, *(headers or [])]})
@@ -86,58 +129,51 @@ async def send_json(send: Send, status: int, body: Any, headers: list[tuple[byte
 
 async def send_error(send: Send, error: HoneError) -> None:
     status, body = error_body(error)
-    await send_json(send, status, body)
+    await send_json(send, status, body, error_headers(error))
 
 
-async def send_whole(running: AbstractAsyncContextManager[Chunks], answer: Answer, send: Send) -> None:
+async def send_whole(
+    running: AbstractAsyncContextManager[Chunks], writer: Writer, send: Send, headers: Headers
+) -> list[Result]:
     """
     Raises:
         HoneError: the generation failed; nothing was sent.
     """
-    pieces: list[str] = []
     async with running as chunks:
-        while True:
-            for chunk in await chunks.next():
-                pieces.append(chunk.text)
-                if chunk.finish_reason is not None:
-                    reason, usage = _ended(chunk)
-                    await send_json(send, 200, answer.whole("".join(pieces), reason, usage))
-                    return
+        while not chunks.ended:
+            await chunks.next()
+        await send_json(send, 200, writer.whole(chunks.results), headers)
+        return chunks.results
 
 
-async def send_events(running: AbstractAsyncContextManager[Chunks], answer: Answer, send: Send) -> None:
+async def send_events(
+    running: AbstractAsyncContextManager[Chunks], writer: Writer, send: Send, headers: Headers
+) -> list[Result]:
     """
     Raises:
         HoneError: the generation failed before its first chunk; nothing was sent, so a status can still say it.
     """
     async with running as chunks:
         first = await chunks.next()
-        await send({"type": "http.response.start", "status": 200, "headers": _EVENT_HEADERS})
-        opening = answer.opening_event()
+        await send({"type": "http.response.start", "status": 200, "headers": [*_EVENT_HEADERS, *headers]})
         try:
-            ended = await _send_chunks(send, first, answer, opening)
-            while not ended:
-                ended = await _send_chunks(send, await chunks.next(), answer)
+            await _send_chunks(send, first, chunks, writer, writer.opening())
+            while not chunks.ended:
+                await _send_chunks(send, await chunks.next(), chunks, writer)
         except HoneError as error:
             await send({"type": "http.response.body", "body": error_event(error).encode()})
+        return chunks.results
 
 
-async def _send_chunks(send: Send, chunks: list[Chunk], answer: Answer, opening: str = "") -> bool:
+async def _send_chunks(
+    send: Send, some: list[tuple[int, Chunk]], chunks: Chunks, writer: Writer, opening: str = ""
+) -> None:
     events = [opening]
-    ended = False
-    for chunk in chunks:
-        if chunk.text:
-            events.append(answer.text_event(chunk.text))
+    for index, chunk in some:
+        if chunk.text or chunk.logprobs:
+            events.append(writer.piece(index, chunk))
         if chunk.finish_reason is not None:
-            events.append(answer.closing_events(*_ended(chunk)))
-            ended = True
-    await send({"type": "http.response.body", "body": "".join(events).encode(), "more_body": not ended})
-    return ended
-
-
-def _ended(chunk: Chunk) -> tuple[str, Usage]:
-    assert chunk.usage is not None
-    assert chunk.finish_reason is not None
-    if chunk.finish_reason == "cancelled":
-        raise EngineError("the generation was cancelled because the gateway is stopping")
-    return chunk.finish_reason, chunk.usage
+            events.append(writer.ending(index, chunks.results[index]))
+    if chunks.ended:
+        events.append(writer.closing(chunks.results))
+    await send({"type": "http.response.body", "body": "".join(events).encode(), "more_body": not chunks.ended})

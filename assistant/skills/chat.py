@@ -4,19 +4,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from assistant.errors import HoneError
+from assistant.errors import HoneError, UnknownModel
 from assistant.sessions import Message
+from assistant.skills import material, window
+from assistant.skills.instructions import Instructions
+from assistant.skills.material import Material
 
 if TYPE_CHECKING:
     from assistant.client import Client, Delta
 
-SYSTEM_PROMPT = (
-    "You are Hone, a coding assistant in the user's terminal. Answer briefly and correctly. "
-    "Put code in fenced Markdown blocks that name the language."
-)
 _TEMPLATE_TOKENS = 8
 """What a chat template adds to each message (role, turn marks, newlines); none of the usual ones adds more."""
 _LEAST_ANSWER = 32
+_INSTRUCTIONS_SHARE = 8
+"""An instruction file gets at most this part of the context."""
+_MOST_CHARACTERS_PER_TOKEN = 16
+"""More than any tokenizer packs on average over a message: what is longer cannot fit."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,15 @@ class Options:
 
 
 @dataclass(frozen=True)
+class Part:
+    """One part of a prompt: tokens, and what was left out of it."""
+
+    name: str
+    tokens: int
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class Prompt:
     """A conversation that fits: the messages sent, how many of the oldest turns did not, and the room for an answer.
 
@@ -50,37 +62,115 @@ class Prompt:
     dropped_turns: int
     tokens: int
     max_tokens: int
+    parts: tuple[Part, ...] = ()
+
+    @property
+    def cuts(self) -> list[str]:
+        """What the model does not get to see, a line each."""
+        return [f"{part.name}: {part.note}" for part in self.parts if part.note]
 
 
-def with_context(prompt: str, context: str) -> str:
-    """A prompt followed by material to look at (standard input), fenced so that it stands apart."""
-    if not context.strip():
-        return prompt
-    if not prompt.strip():
-        return context.strip("\n")
-    fence = "```"
-    while fence in context:
-        fence += "`"
-    return f"{prompt}\n\n{fence}\n{context.rstrip()}\n{fence}"
+def check_template(client: "Client", model: str | None) -> None:
+    """
+    Raises:
+        HoneError: the model has no chat template, so it was never taught to answer.
+    """
+    entries = client.models()
+    entry = next((one for one in entries if one["id"] == model), entries[0] if entries and model is None else None)
+    if entry is not None and not entry.get("chat", True):
+        raise UnknownModel(
+            f"{entry['id']} has no chat template, so it continues text but answers no questions; choose a model made "
+            "for chat (often called -Instruct) with --model, or use this one with `hone complete`"
+        )
 
 
-def prepare(client: "Client", history: Sequence[Message], options: Options, context_length: int) -> Prompt:
+def fit_materials(
+    client: "Client",
+    question: str,
+    materials: Sequence[Material],
+    options: Options,
+    context_length: int,
+    instructions: Instructions | None = None,
+) -> list[Material]:
+    """What a question shows, cut to what the model can read beside the question and the answer."""
+    if not materials:
+        return []
+    instructions = instructions or Instructions()
+    count = _counter(client, options)
+    system, _ = _system(instructions, context_length, count)
+    fixed = sum(count([system, question])) + 2 * _TEMPLATE_TOKENS
+    budget = context_length - fixed
+    reserve = min(options.max_tokens, budget // 2)
+    return material.fit(materials, budget - reserve, count)
+
+
+def prepare(
+    client: "Client",
+    history: Sequence[Message],
+    options: Options,
+    context_length: int,
+    instructions: Instructions | None = None,
+) -> Prompt:
     """Fits a conversation, which ends with the user's message, into `context_length` tokens.
 
     Raises:
         HoneError: the last message alone leaves no room for an answer.
     """
-    history = _answered(history)
-    texts = [SYSTEM_PROMPT, *(message.text for message in history)]
-    costs = [len(tokens) + _TEMPLATE_TOKENS for tokens in client.tokenize(texts, model=options.model)]
-    first = first_that_fits(history, costs[1:], context_length - costs[0], options.max_tokens)
-    kept = history[first:]
+    answered = _answered(history)
+    recent = _recent(answered, context_length)
+    count = _counter(client, options)
+    system, cut = _system(instructions or Instructions(), context_length, count)
+    costs = [tokens + _TEMPLATE_TOKENS for tokens in count([system, *(message.content for message in recent)])]
+    first = first_that_fits(recent, costs[1:], context_length - costs[0], options.max_tokens)
+    kept = recent[first:]
     used = costs[0] + sum(costs[1 + first :])
     messages = (
-        {"role": "system", "content": SYSTEM_PROMPT},
-        *({"role": message.role, "content": message.text} for message in kept),
+        {"role": "system", "content": system},
+        *({"role": message.role, "content": message.content} for message in kept),
     )
-    return Prompt(messages, _turns(history[:first]), used, min(options.max_tokens, context_length - used))
+    dropped = _turns(answered[: len(answered) - len(kept)])
+    parts = _parts(kept, costs[0], costs[1 + first :], cut, dropped)
+    return Prompt(messages, dropped, used, min(options.max_tokens, context_length - used), parts)
+
+
+def _counter(client: "Client", options: Options) -> material.TokenCounts:
+    return lambda texts: [len(tokens) for tokens in client.tokenize(texts, model=options.model)]
+
+
+def _system(instructions: Instructions, context_length: int, count: material.TokenCounts) -> tuple[str, str]:
+    """The system message, and what was cut from the instruction file."""
+    if not instructions.text:
+        return instructions.system, ""
+    limit = context_length // _INSTRUCTIONS_SHARE
+    text = instructions.text + "\n"
+    shown = window.fit_suffix(text, limit, count)
+    lines, all_lines = shown.count("\n"), text.count("\n")
+    cut = f"the first {lines} of {all_lines} lines are used (at most {limit} tokens)" if lines < all_lines else ""
+    if not shown.strip():
+        return instructions.system, cut
+    return f"{instructions.system}\n\nThe repository's {instructions.file} says:\n{shown.rstrip()}", cut
+
+
+def _parts(
+    kept: Sequence[Message], system: int, costs: Sequence[int], instructions_cut: str, dropped: int
+) -> tuple[Part, ...]:
+    left_out = f"the {dropped} oldest turns do not fit" if dropped > 1 else "the oldest turn does not fit"
+    note = left_out if dropped else ""
+    parts = [Part("instructions", system, instructions_cut)]
+    if dropped or len(kept) > 1:
+        parts.append(Part(f"{_turns(kept) - 1} earlier turns", sum(costs[:-1]), note))
+    parts.append(Part("question", costs[-1]))
+    parts += [Part(one.title, 0, one.note) for one in kept[-1].materials if one.note]
+    return tuple(parts)
+
+
+def meter(prompt: Prompt, context_length: int) -> str:
+    """A prompt's tokens by part, what was left out, and the room for the answer, as lines."""
+    lines = [f"{prompt.tokens} of {context_length} tokens, {prompt.max_tokens} left for the answer"]
+    for part in prompt.parts:
+        tokens = f"{part.tokens:>6}  " if part.tokens else " " * 8
+        lines.append(f"{tokens}{part.name}{': ' + part.note if part.note else ''}")
+    return "\n".join(lines)
 
 
 def first_that_fits(history: Sequence[Message], costs: Sequence[int], budget: int, max_tokens: int) -> int:
@@ -109,6 +199,15 @@ def first_that_fits(history: Sequence[Message], costs: Sequence[int], budget: in
     return last
 
 
+def _recent(history: list[Message], context_length: int) -> list[Message]:
+    """Without the oldest messages that cannot fit whatever their tokens: they need not be counted."""
+    room = context_length * _MOST_CHARACTERS_PER_TOKEN
+    first = len(history)
+    while first > 0 and (room := room - len(history[first - 1].content)) >= 0:
+        first -= 1
+    return history[min(first, max(len(history) - 1, 0)) :]
+
+
 def _answered(history: Sequence[Message]) -> list[Message]:
     """Without the questions that got no answer (stopped, broken off), since templates want turns to alternate."""
     kept: list[Message] = []
@@ -121,8 +220,8 @@ def _answered(history: Sequence[Message]) -> list[Message]:
     return kept
 
 
-def _turns(dropped: Sequence[Message]) -> int:
-    return sum(message.role == "user" for message in dropped)
+def _turns(messages: Sequence[Message]) -> int:
+    return sum(message.role == "user" for message in messages)
 
 
 def stream(client: "Client", prompt: Prompt, options: Options) -> Iterator["Delta"]:

@@ -15,7 +15,10 @@ from typing import Any, Literal, Protocol
 
 from assistant import prompts
 from assistant.errors import HoneError, UnknownModel
+from assistant.languages import language_of
 from assistant.skills import context, filters, repository, window
+from assistant.skills.counts import LineCounts
+from assistant.skills.index import of_repository
 from assistant.skills.point import Point, line_end, read_source, split
 
 
@@ -44,6 +47,7 @@ class Budget:
     suffix: int = 160
     """Fill-in-the-middle only."""
     snippet_count: int = 2
+    """Chunks by BM25; definitions of imported names come before them."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,9 @@ class Plan:
     prompt: str
     mode: prompts.CompletionMode
     snippets: tuple[prompts.Snippet, ...]
+    snippet_tokens: int
+    start: int
+    """Where the window of the file begins, in characters from the file's beginning."""
     prompt_tokens: int
     """Estimated by lines; an upper bound as a rule."""
     held_back: str
@@ -84,6 +91,8 @@ class Completion:
     mode: prompts.CompletionMode
     shape: filters.Shape
     prompt: str
+    held_back: str
+    """What the model wrote between the prompt and `text`; see `plan`."""
     snippets: tuple[prompts.Snippet, ...]
     finish_reason: Literal["stop", "length"] | filters.StopReason
     """`stop`: the model ended it; `length`: the token limit did; otherwise the filter that did."""
@@ -127,15 +136,16 @@ def complete(
     if base is not None and not file.is_relative_to(base):
         raise HoneError(f"{point.path} is not inside {base}")
     name = file.relative_to(base).as_posix() if base else file.name
-    retriever = None
-    if retrieval and base is not None:
-        retriever = context.index(base, exclude=exclude | {name})
-        if not retriever.chunks:
-            note = "the repository has no other source files tracked by git, so nothing was retrieved"
     form = model_form(client, model)
-    made = plan(
-        client, form, name, prefix, suffix, retriever=retriever, exclude=exclude | {name}, max_tokens=max_tokens
-    )
+    if not retrieval or base is None:
+        made = plan(client, form, name, prefix, suffix, max_tokens=max_tokens)
+        return generate(client, form, made, max_tokens, note=note)
+    names = repository.tracked_sources(base)
+    if not set(names) - exclude - {name}:
+        note = "the repository has no other source files tracked by git, so nothing was retrieved"
+    with closing(of_repository(base)) as retriever:
+        retriever.update(names)
+        made = plan(client, form, name, prefix, suffix, retriever=retriever, exclude=exclude, max_tokens=max_tokens)
     return generate(client, form, made, max_tokens, note=note)
 
 
@@ -171,6 +181,9 @@ def plan(
     budget: Budget = Budget(),
     shape: filters.Shape | None = None,
     one_line: bool = False,
+    near: Plan | None = None,
+    recent: Sequence[prompts.Snippet] = (),
+    count: window.TokenCounts | None = None,
 ) -> Plan:
     """Builds the prompt for a cursor between `prefix` and `suffix`.
 
@@ -180,10 +193,15 @@ def plan(
 
     Args:
         path: the repository path, which names the file in the prompt.
-        retriever: None completes without other files' code.
+        retriever: None searches no other files.
         exclude: repository paths that retrieval must not show.
         shape: None chooses; see `filters`.
         one_line: end at the first newline whatever the shape.
+        near: the last plan for this file. The window begins at the same line while it fits; without a retriever the
+            same snippets are shown again, with one those found again keep their order. So the prompts begin alike and
+            the engine computes only what was typed.
+        recent: places of other files that were edited; see `context.find`.
+        count: None asks the gateway for each text.
     """
     newline = line_end(prefix + suffix)
     # As in training, where every line ends in \n.
@@ -194,25 +212,27 @@ def plan(
             f"{max_tokens} tokens leave no room for a prompt in a context of {form.context_length}; ask for fewer"
         )
 
-    def count(texts: Sequence[str]) -> list[int]:
-        return [len(tokens) for tokens in client.tokenize(texts, form.name)] if texts else []
-
+    count = count or LineCounts(client, form.name).exact
     fim = form.fim if form.fim and not _holds(form.fim, prefix + suffix) else None
     held_back = " " if fim is None and prefix.endswith(" ") else ""
     visible = prefix[: len(prefix) - len(held_back)]
     snippets: tuple[prompts.Snippet, ...] = ()
+    snippet_tokens = 0
     used = count([prompts.header(path)])[0]
     if retriever is not None:
-        found = retriever.retrieve(context.query_of(prefix), budget.snippet_count, {*exclude, path})
-        snippets, cost = _fit_snippets(
+        found = context.find(retriever, path, prefix, budget.snippet_count, {*exclude, path}, recent)
+        snippets, snippet_tokens = _fit_snippets(
             [s for s in found if not (fim and _holds(fim, s.text))], min(budget.snippets, room // 2), count
         )
-        used += cost
+        snippets = _in_order(snippets, near.snippets if near else ())
+    elif near is not None:
+        snippets, snippet_tokens = near.snippets, near.snippet_tokens
+    used += snippet_tokens
     after = ""
     if fim is not None:
         after = window.fit_suffix(suffix, min(budget.suffix, room // 5), count)
-        used += sum(count([after])) + 4
-    before = window.fit_prefix(visible, max(room - used, 16), count)
+        used += sum(count(window.lines_of(after))) + 4
+    before = window.fit_prefix(visible, max(room - used, 16), count, near.start if near else None)
     if fim is not None:
         prompt = prompts.fim(path, before, after, fim, snippets)
     else:
@@ -221,11 +241,13 @@ def plan(
         prompt=prompt,
         mode="fim" if fim else "prefix",
         snippets=snippets,
-        prompt_tokens=used + sum(count([before])),
+        snippet_tokens=snippet_tokens,
+        start=len(visible) - len(before),
+        prompt_tokens=used + sum(count(window.lines_of(before))),
         held_back=held_back,
-        around=filters.surroundings(prefix, suffix, shape),
+        around=filters.surroundings(prefix, suffix, shape, language_of(path)),
         newline=newline,
-        stop=("\n",) if one_line else (),
+        stop=(*(("\n",) if one_line else ()), *(prompts.fim_stops(fim) if fim else ())),
     )
 
 
@@ -237,8 +259,13 @@ def generate(
     *,
     note: str | None = None,
     seed: int | None = None,
+    **options: Any,
 ) -> Completion:
-    """Asks the gateway, greedily, and stops it as soon as a filter says that the completion has ended."""
+    """Asks the gateway, greedily, and stops it as soon as a filter says that the completion has ended.
+
+    Args:
+        options: further ones of the client's `complete`, such as `cancel`.
+    """
     started = time.perf_counter()
     first: float | None = None
     raw, finish, cut = "", "stop", None
@@ -251,6 +278,7 @@ def generate(
         stop=made.stop,
         seed=seed,
         parse_special=made.mode == "fim",
+        **options,
     )
     with closing(stream):  # type: ignore[type-var]
         for delta in stream:
@@ -272,6 +300,7 @@ def generate(
         mode=made.mode,
         shape=made.around.shape,
         prompt=made.prompt,
+        held_back=made.held_back,
         snippets=made.snippets,
         finish_reason=reason,
         model=form.name,
@@ -316,6 +345,14 @@ def _fit_snippets(
                 used += cost_of_part
         break
     return tuple(reversed(kept)), used
+
+
+def _in_order(
+    snippets: tuple[prompts.Snippet, ...], before: tuple[prompts.Snippet, ...]
+) -> tuple[prompts.Snippet, ...]:
+    """Those that were shown before come first, in the order they had."""
+    kept = tuple(snippet for snippet in before if snippet in snippets)
+    return kept + tuple(snippet for snippet in snippets if snippet not in kept)
 
 
 def _holds(tokens: prompts.FimTokens, text: str) -> bool:

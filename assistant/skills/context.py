@@ -1,136 +1,110 @@
-"""Retrieval: pieces of the repository's other files that resemble the code before the cursor, by BM25."""
+"""What a prompt shows of the repository's other files: definitions of imported names that are used near the cursor,
+then code that resembles the lines before it."""
 
 import re
 from collections.abc import Collection, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Protocol
 
-from assistant.errors import HoneError
+from assistant.languages import language_of
 from assistant.prompts import Snippet
+from assistant.review_context import imports_used
 from assistant.skills import repository
+from assistant.skills.chunks import words_of
+from assistant.skills.index import Index
 
-CHUNK_LINES = 16
-MAX_CHUNK_CHARACTERS = 2_000
-"""Chunks above it hold minified code or data."""
-MAX_CHUNKS = 100_000
 QUERY_LINES = 12
-
-_WORD = re.compile(r"[^\W\d]\w+")
-_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_A-Za-z]+")
-
-
-@dataclass(frozen=True)
-class Chunk:
-    path: str
-    line: int
-    """The first line of the chunk, from 1."""
-    text: str
+MAX_DEFINITIONS = 2
+SHARED_WORDS = 3
+_NAME = re.compile(r"[^\W\d]\w*")
+_USED = re.compile(r"([^\W\d]\w*)(?:(?:\.|::)([^\W\d]\w*))?")
+_IMPORT_LINE = re.compile(r"\s*(?:import|from|use|package)\b|#\s*include\b")
+_RENAMED = re.compile(r"(\w+) as (\w+)")
 
 
-@dataclass(frozen=True)
-class Retriever:
-    """A BM25 index over chunks of lines. Equal queries give equal answers in equal order."""
+class Retriever(Protocol):
+    """What retrieval needs of `index.Index`."""
 
-    chunks: tuple[Chunk, ...]
-    files: int
-    _index: Any
+    def retrieve(self, query: str, k: int, exclude: Collection[str] = ()) -> list[Snippet]: ...
 
-    def retrieve(self, query: str, k: int, exclude: Collection[str] = ()) -> list[Snippet]:
-        """The `k` best chunks, best first; ties by path and line.
-
-        Args:
-            query: code; see `query_of`.
-            k: how many at most; chunks that share no word with the query are never returned.
-            exclude: repository paths that must not appear, such as the file being completed.
-        """
-        words = [word for word in words_of(query) if self._index is not None and word in self._index.vocab_dict]
-        if k < 1 or not words:
-            return []
-        scores = self._index.get_scores(words)
-        ranked = sorted(
-            (index for index, score in enumerate(scores.tolist()) if score > 0), key=lambda i: (-scores[i], i)
-        )
-        best: list[Snippet] = []
-        seen: set[str] = set()
-        for index in ranked:
-            chunk = self.chunks[index]
-            if chunk.path in exclude or chunk.text in seen:
-                continue
-            seen.add(chunk.text)
-            best.append(Snippet(chunk.path, chunk.text))
-            if len(best) == k:
-                break
-        return best
+    def definitions(self, name: str, exclude: Collection[str] = ()) -> list[Snippet]: ...
 
 
-def index(root: Path, files: Sequence[str] | None = None, exclude: AbstractSet[str] = frozenset()) -> Retriever:
-    """Indexes source files below `root`.
+def index(root: Path, files: Sequence[str] | None = None, exclude: AbstractSet[str] = frozenset()) -> Index:
+    """An index in memory of source files below `root`.
 
     Args:
         root: the repository.
         files: repository paths; None takes all git-tracked source files, which are none outside a git repository.
-        exclude: repository paths to leave out. Files that are binary, not UTF-8, unreadable or larger than
-            `repository.MAX_SOURCE_BYTES` are left out too.
+        exclude: repository paths to leave out.
     """
-    names = repository.tracked_sources(root) if files is None else sorted(files)
-    chunks: list[Chunk] = []
-    indexed = 0
-    for name in names:
-        if name in exclude or len(chunks) >= MAX_CHUNKS:
-            continue
-        text = _read(root / name, name)
-        if text is None:
-            continue
-        found = chunks_of(name, text)
-        chunks.extend(found)
-        indexed += bool(found)
-    return Retriever(tuple(chunks), indexed, _bm25([words_of(f"{chunk.path}\n{chunk.text}") for chunk in chunks]))
+    made = Index(root)
+    names = repository.tracked_sources(root) if files is None else files
+    made.update([name for name in names if name not in exclude])
+    return made
 
 
-def chunks_of(path: str, text: str) -> list[Chunk]:
-    """Runs of `CHUNK_LINES` lines that tile a file; blank ones and minified ones are dropped."""
-    lines = text.replace("\r\n", "\n").split("\n")
-    chunks = []
-    for start in range(0, len(lines), CHUNK_LINES):
-        body = "\n".join(lines[start : start + CHUNK_LINES]).strip("\n")
-        if body.strip() and len(body) <= MAX_CHUNK_CHARACTERS:
-            chunks.append(Chunk(path, start + 1, body + "\n"))
-    return chunks
+def find(
+    retriever: Retriever, path: str, prefix: str, k: int, exclude: Collection[str], recent: Sequence[Snippet] = ()
+) -> list[Snippet]:
+    """Snippets, best first: at most `MAX_DEFINITIONS` definitions, one of `recent`, then `k` chunks by BM25.
+
+    Args:
+        path: of the file that is completed; its ending tells how it imports.
+        prefix: of that file.
+        exclude: repository paths that must not appear.
+        recent: places of other files that were edited, the last one last; the one that shares most words with the
+            lines before the cursor is taken, if it shares `SHARED_WORDS`.
+    """
+    query = query_of(prefix)
+    found = imported(retriever, path, prefix, query, exclude)[:MAX_DEFINITIONS]
+    words = set(words_of(query))
+    edited = [snippet for snippet in reversed(recent) if snippet.path not in exclude]
+    shared = [len(words.intersection(words_of(snippet.text))) for snippet in edited]
+    if shared and max(shared) >= SHARED_WORDS:
+        found.append(edited[shared.index(max(shared))])
+    known = tuple(found)
+    for chunk in retriever.retrieve(query, k + len(known), exclude):
+        shown = any(snippet.text in chunk.text or chunk.text in snippet.text for snippet in known)
+        if not shown and len(found) < k + len(known):
+            found.append(chunk)
+    return found
+
+
+def imported(retriever: Retriever, path: str, prefix: str, near: str, exclude: Collection[str] = ()) -> list[Snippet]:
+    """Definitions of the imported names that `near`, the lines before the cursor, uses (`name`, or `module.name`); the
+    name used last comes first.
+
+    Of several definitions of one name the one whose path the import names best is taken.
+    """
+    language = language_of(path)
+    if language is None:
+        return []
+    code = "\n".join(line for line in near.split("\n") if not _IMPORT_LINE.match(line))
+    used = {(match[1], match[2]): place for place, match in enumerate(_USED.finditer(code))}
+    found: list[tuple[int, Snippet]] = []
+    for line in imports_used(prefix, language.name, " ".join(name for name, _ in used)):
+        words = set(_NAME.findall(line))
+        renamed = {match[2]: match[1] for match in _RENAMED.finditer(line)}
+        for (name, member), place in used.items():
+            if name not in words:
+                continue
+            original = renamed.get(name, name)
+            candidates = retriever.definitions(original, exclude)
+            if member:
+                candidates += [one for one in retriever.definitions(member, exclude) if original in _parts(one.path)]
+            best = max(candidates, key=lambda one: len(words & _parts(one.path)), default=None)
+            if best is not None:
+                found.append((place, best))
+    return list(dict.fromkeys(snippet for _, snippet in sorted(found, key=lambda entry: -entry[0])))
+
+
+def _parts(path: str) -> set[str]:
+    return set(PurePosixPath(path).with_suffix("").parts)
 
 
 def query_of(prefix: str) -> str:
     """The last `QUERY_LINES` non-blank lines before the cursor."""
     tail = prefix[-QUERY_LINES * 400 :]
     return "\n".join([line for line in tail.split("\n") if line.strip()][-QUERY_LINES:])
-
-
-def words_of(text: str) -> list[str]:
-    """Identifiers in lower case, and the parts of those written in snake_case or camelCase."""
-    words = []
-    for word in _WORD.findall(text):
-        words.append(word.lower())
-        parts = _PART.findall(word)
-        if len(parts) > 1:
-            words.extend(part.lower() for part in parts if len(part) > 1)
-    return words
-
-
-def _bm25(documents: list[list[str]]) -> Any:
-    if not any(documents):
-        return None
-    import bm25s
-
-    bm25 = bm25s.BM25()
-    bm25.index(documents, show_progress=False)
-    return bm25
-
-
-def _read(path: Path, name: str) -> str | None:
-    try:
-        if path.stat().st_size > repository.MAX_SOURCE_BYTES:
-            return None
-        return repository.source_text(path.read_bytes(), name)
-    except (OSError, HoneError):
-        return None

@@ -1,24 +1,36 @@
 """Where a completion must end. Pure functions over the text generated so far; each cuts, none rewrites.
 
 A completion has one of three shapes. `line`: one logical line, that is up to the newline, or further while brackets
-opened in it are unclosed. `block`: the lines of one block, up to a blank line or a dedent. `body`: the same without
-the blank line, for a whole function. `shape_at` chooses between the first two: a block
+opened in it are unclosed (in a comment: up to the newline). `block`: the lines of one block, up to a blank line or a
+dedent. `body`: the same without the blank line, for a whole function. `shape_at` chooses between the first two: a block
 where one begins (after an opening bracket, a colon or an arrow at the end of the line, or on a blank line that is
 indented deeper than the code above), else a line.
+
+Whatever the shape, a completion ends before a bracket that closes nothing, before what already follows the cursor, and
+before it repeats itself or the line above.
 """
 
 import re
 from dataclasses import dataclass
 from typing import Literal
 
+from assistant.languages import Language
+from assistant.skills import brackets
+
 Shape = Literal["line", "block", "body"]
-StopReason = Literal["line", "dedent", "blank_line", "suffix", "repetition"]
+StopReason = Literal["line", "dedent", "blank_line", "suffix", "repetition", "bracket"]
 
 MAX_CONTINUATION_LINES = 12
+MAX_PERIOD = 4
+"""Lines of a piece that is found when it is repeated."""
+MIN_REPEATED_LINE = 12
+"""Characters of a line that is not written twice in a row."""
 _OPENING, _CLOSING = "([{", ")]}"
 _BLOCK_START = re.compile(r"(?:[:{(\[]|=>|->|\b(?:do|then|else|begin))\s*$")
 _REPEATED_PIECE = re.compile(r"(.{10,}?)\1{3,}$|(.{3,9}?)\2{7,}$")
 _CLOSES = re.compile(r"\s*(?:[)\]}]|end\b)")
+_SIGNS = re.compile(r"[^\w\s]+")
+_BRACKETS = re.compile(r"[()\[\]{}]")
 _CLOSERS_ONLY = re.compile(r"\s*(?:[)\]};,]+|end\b.*)\s*")
 
 
@@ -37,6 +49,13 @@ class Surroundings:
     """Brackets that the cursor line leaves open before the cursor."""
     started: bool
     """The cursor line has code before the cursor, so the completion's first line continues it."""
+    comment: bool
+    """The cursor stands in a comment."""
+    line_above: str
+    """The last non-blank line above the cursor line, stripped; empty at the beginning of the file."""
+    open: brackets.Open
+    """What the completion may close."""
+    language: Language | None
 
 
 @dataclass(frozen=True)
@@ -45,20 +64,39 @@ class Cut:
     reason: StopReason
 
 
-def surroundings(prefix: str, suffix: str, shape: Shape | None = None) -> Surroundings:
+def surroundings(
+    prefix: str, suffix: str, shape: Shape | None = None, language: Language | None = None
+) -> Surroundings:
     """Reads off the file what `stop` needs. `shape` None chooses by `shape_at`."""
     line = prefix[prefix.rfind("\n") + 1 :]
     rest, _, below = suffix.partition("\n")
     following = next((text.strip() for text in _first_lines(below, 50) if text.strip()), "")
     started = bool(line.strip())
+    comment = in_comment(prefix, language)
+    above = (text.strip() for text in reversed(prefix[-4000:].split("\n")[:-1]) if text.strip())
     return Surroundings(
-        shape=shape or shape_at(prefix, suffix),
+        shape=shape or ("line" if comment else shape_at(prefix, suffix)),
         rest=rest.rstrip("\r"),
         next_line=following,
         indent=_columns(line) + 1 if started else _columns(line),
         opened=max(0, open_brackets(line)),
         started=started,
+        comment=comment,
+        line_above=next(above, ""),
+        open=brackets.available(prefix, suffix, language),
+        language=language,
     )
+
+
+def in_comment(prefix: str, language: Language | None) -> bool:
+    """Whether the cursor at the end of `prefix` stands in a comment, as far as its line tells; the lines of a block
+    comment are known by the star at their beginning."""
+    if language is None:
+        return False
+    line = prefix[prefix.rfind("\n") + 1 :]
+    if language.comment in ("//", "/*") and re.match(r"\s*\*(?!/)", line):
+        return True
+    return brackets.ends_in_comment(line, language)
 
 
 def shape_at(prefix: str, suffix: str) -> Shape:
@@ -86,6 +124,8 @@ def stop(text: str, around: Surroundings, final: bool = False) -> Cut | None:
             _shape_end(lines, complete, around),
             _suffix_follows(lines, complete, around),
             _repetition(lines, complete),
+            _line_above(lines, complete, around),
+            _unmatched(text, around, final),
         )
         if cut is not None
     ]
@@ -93,22 +133,34 @@ def stop(text: str, around: Surroundings, final: bool = False) -> Cut | None:
 
 
 def trim(text: str, around: Surroundings) -> str:
-    """Cuts what no completion should end with: blanks, half a character, and the rest of the cursor line again."""
+    """Cuts what no completion should end with: blanks, half a character, and the rest of the cursor line again, or the
+    signs that it begins with."""
     text = text.rstrip("\ufffd")
     rest = around.rest.strip()
-    if rest:
-        first, newline, others = text.partition("\n")
-        if first.rstrip().endswith(rest) and not newline and not others:
-            return first.rstrip()[: -len(rest)]
+    if not rest:
+        return text.rstrip() if text.strip() else ""
+    if "\n" in text:
         return text
-    return text.rstrip() if text.strip() else ""
+    ending = text.rstrip()
+    for size in range(min(len(rest), len(ending)), 0, -1):
+        piece = rest[:size]
+        if not ending.endswith(piece) or (size < len(rest) and not _SIGNS.fullmatch(piece)):
+            continue
+        # Brackets were judged by what they close. A quote that closes a string of the completion is its own.
+        if _BRACKETS.search(piece) or brackets.quote_after(ending[:-size], around.language, around.open.quote) != (
+            around.open.quote
+        ):
+            continue
+        return ending[:-size].rstrip() if around.rest[0].isspace() else ending[:-size]
+    return text
 
 
 def _shape_end(lines: list[str], complete: int, around: Surroundings) -> Cut | None:
     if around.shape == "line":
         for number in range(complete if complete < len(lines) else len(lines) - 1):
             done = "\n".join(lines[: number + 1])
-            if open_brackets(done) <= 0 or around.rest.strip() or number + 1 >= MAX_CONTINUATION_LINES:
+            unclosed = not around.comment and open_brackets(done) > 0
+            if not unclosed or around.rest.strip() or number + 1 >= MAX_CONTINUATION_LINES:
                 return Cut(done, "line")
         return None
     seen = bool(lines[0].strip())
@@ -133,18 +185,42 @@ def _suffix_follows(lines: list[str], complete: int, around: Surroundings) -> Cu
         return None
     for number in range(0 if not around.started else 1, complete):
         if lines[number].strip() == around.next_line:
-            # A closing line that the completion itself opened is its own, not the file's.
-            if _CLOSERS_ONLY.fullmatch(lines[number]) and open_brackets("\n".join(lines[:number])) > 0:
+            # A closing line that closes what is not closed below is the completion's own, not the file's.
+            closes = _CLOSERS_ONLY.fullmatch(lines[number]) and _BRACKETS.search(lines[number])
+            upto = "\n".join(lines[: number + 1])
+            if closes and brackets.unmatched(upto, around.language, around.open, len(upto)) is None:
                 continue
             return Cut("\n".join(lines[:number]), "suffix")
     return None
 
 
+def _line_above(lines: list[str], complete: int, around: Surroundings) -> Cut | None:
+    """The model writes the line above once more; short lines are often alike."""
+    if around.started or not complete or len(around.line_above) < MIN_REPEATED_LINE:
+        return None
+    first = next((number for number in range(complete) if lines[number].strip()), None)
+    if first is None or lines[first].strip() != around.line_above:
+        return None
+    return Cut("\n".join(lines[:first]), "repetition")
+
+
+def _unmatched(text: str, around: Surroundings, final: bool) -> Cut | None:
+    """A bracket that closes nothing, or what is closed behind the cursor already."""
+    if around.comment:
+        return None
+    # What follows two quotes, or one and a bracket, decides what they are; nothing goes on over a newline.
+    settled = len(text) if final else max(len(text) - 2, text.rfind("\n"))
+    at = brackets.unmatched(text, around.language, around.open, settled)
+    return None if at is None else Cut(text[:at], "bracket")
+
+
 def _repetition(lines: list[str], complete: int) -> Cut | None:
-    """A line three times in a row keeps its first; a piece repeated inside a line keeps one."""
-    for number in range(2, complete):
-        if lines[number].strip() and lines[number] == lines[number - 1] == lines[number - 2]:
-            return Cut("\n".join(lines[: number - 1]), "repetition")
+    """Lines three times in a row are kept once; so is a piece repeated inside a line."""
+    for end in range(3, complete + 1):
+        for period in range(1, min(MAX_PERIOD, end // 3) + 1):
+            one, two, three = (lines[end - times * period :][:period] for times in (3, 2, 1))
+            if one == two == three and any(line.strip() for line in one):
+                return Cut("\n".join(lines[: end - 2 * period]), "repetition")
     match = _REPEATED_PIECE.search(lines[-1][-200:])
     # Rules such as `# ------` repeat one character and are meant.
     if match and len(set((match[1] or match[2]).strip())) > 1:

@@ -45,6 +45,46 @@ def tracked_sources(root: Path) -> list[str]:
     )
 
 
+def files(folder: Path) -> list[str] | None:
+    """Paths from `folder` (sorted) of the files in it that git tracks, and of new ones that it does not ignore; None
+    outside of a repository. Links, submodules and missing files are left out."""
+    done = _git(folder, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    if done is None or done.returncode != 0:
+        return None
+    names = {name.decode("utf-8", "replace") for name in done.stdout.split(b"\0") if name}
+    return sorted(name for name in names if (folder / name).is_file() and not (folder / name).is_symlink())
+
+
+def changed_files(root: Path) -> dict[str, str]:
+    """What `git status` says of each repository path that differs from the commit: its two letters, blanks left out."""
+    done = _git(root, "status", "--porcelain=v1", "-z", "--untracked-files=all")
+    if done is None or done.returncode != 0:
+        return {}
+    found: dict[str, str] = {}
+    entries = iter(done.stdout.split(b"\0"))
+    for entry in entries:
+        if entry:
+            found[os.fsdecode(entry[3:])] = entry[:2].decode("ascii").replace(" ", "")
+            if entry[:1] in b"RC":
+                next(entries, None)  # the name it had before
+    return found
+
+
+def git_output(root: Path, *arguments: str, given: bytes | None = None) -> str:
+    """What a git command prints at `root`; `given` is its standard input. Bytes that are not UTF-8 are replaced.
+
+    Raises:
+        HoneError: git is not installed, or it fails: its first line.
+    """
+    done = _git(root, *arguments, given=given)
+    if done is None:
+        raise HoneError("git is not installed or cannot be started here")
+    if done.returncode != 0:
+        complaint = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        raise HoneError(complaint[0].removeprefix("error: ").removeprefix("fatal: ") if complaint else "git failed")
+    return done.stdout.decode("utf-8", "replace")
+
+
 def committed(root: Path, revision: str, path: str) -> bytes | None:
     """The content of a file (path from `root`) in a commit, None when the commit or the file does not exist."""
     done = _git(root, "cat-file", "blob", f"{revision}:./{path}")
@@ -79,7 +119,7 @@ def source_text(data: bytes, name: str) -> str:
         ) from error
 
 
-def _git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes] | None:
+def _git(folder: Path, *arguments: str, given: bytes | None = None) -> subprocess.CompletedProcess[bytes] | None:
     """None when git is not installed or the folder cannot be entered."""
     # A hook's GIT_DIR would make git answer for another repository than the folder's.
     environment = {
@@ -93,7 +133,8 @@ def _git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes] | 
             capture_output=True,
             check=False,
             env=environment,
-            stdin=subprocess.DEVNULL,
+            input=given,
+            stdin=subprocess.DEVNULL if given is None else None,
         )
     except OSError:
         return None

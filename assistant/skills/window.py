@@ -9,7 +9,7 @@ TokenCounts = Callable[[Sequence[str]], list[int]]
 _MAX_CHARACTERS_PER_TOKEN = 8
 
 
-def fit_prefix(prefix: str, limit: int, count: TokenCounts) -> str:
+def fit_prefix(prefix: str, limit: int, count: TokenCounts, keep: int | None = None) -> str:
     """The end of `prefix` that fits `limit` tokens, cut at a line start.
 
     A cut is made at one of a few fixed lines of the file, not at the earliest that fits, so that prompts for nearby
@@ -19,12 +19,16 @@ def fit_prefix(prefix: str, limit: int, count: TokenCounts) -> str:
     Args:
         prefix: the file up to the cursor.
         limit: tokens.
+        keep: where the window of a nearby cursor began, in characters; this one begins there too while it is a line
+            start from which the prefix still fits.
     """
+    if keep is not None and _fits_from(prefix, keep, limit, count):
+        return prefix[keep:]
     offset = max(0, len(prefix) - limit * _MAX_CHARACTERS_PER_TOKEN)
     if offset:
         newline = prefix.find("\n", offset)
         offset = newline + 1 if newline >= 0 else offset
-    lines = _lines(prefix[offset:])
+    lines = lines_of(prefix[offset:])
     # Each line costs a token at least, so no more lines than tokens can fit.
     offset += sum(map(len, lines[: -limit - 1]))
     lines = lines[-limit - 1 :]
@@ -43,7 +47,7 @@ def fit_prefix(prefix: str, limit: int, count: TokenCounts) -> str:
 
 def fit_suffix(suffix: str, limit: int, count: TokenCounts) -> str:
     """The beginning of `suffix` that fits `limit` tokens, whole lines (the first one may be the rest of a line)."""
-    lines = _lines(suffix[: limit * _MAX_CHARACTERS_PER_TOKEN])
+    lines = lines_of(suffix[: limit * _MAX_CHARACTERS_PER_TOKEN])
     if len(suffix) > limit * _MAX_CHARACTERS_PER_TOKEN:
         lines = lines[:-1]
     kept, used = 0, 0
@@ -52,6 +56,14 @@ def fit_suffix(suffix: str, limit: int, count: TokenCounts) -> str:
             break
         kept, used = kept + 1, used + cost
     return "".join(lines[:kept])
+
+
+def _fits_from(prefix: str, start: int, limit: int, count: TokenCounts) -> bool:
+    if start > len(prefix) or (start and prefix[start - 1] != "\n"):
+        return False
+    if len(prefix) - start > limit * _MAX_CHARACTERS_PER_TOKEN:
+        return False
+    return sum(count(lines_of(prefix[start:]))) <= limit
 
 
 def _steady(prefix: str, position: int, step: int) -> int:
@@ -77,7 +89,7 @@ def _fit_inside(line: str, limit: int, count: TokenCounts) -> str:
     return line[-1:]
 
 
-def _lines(text: str) -> list[str]:
+def lines_of(text: str) -> list[str]:
     """Lines with their ends; only a newline ends a line, as in an editor."""
     lines = text.split("\n")
     closed = [line + "\n" for line in lines[:-1]]

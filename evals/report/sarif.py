@@ -1,14 +1,10 @@
 """What models found in reviews, as SARIF 2.1.0 (OASIS Standard, 27 March 2020): a run for each model."""
 
-import json
 from collections.abc import Mapping
-from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import quote
 
+from assistant import sarif as form
 from evals.report.schema import ModelResult, Report, TaskReport
-
-SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 
 
 def sarif(report: Report) -> str | None:
@@ -26,7 +22,7 @@ def sarif(report: Report) -> str | None:
     ]
     if not runs:
         return None
-    return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": runs}, indent=2, ensure_ascii=False) + "\n"
+    return form.log(runs)
 
 
 def _reviewed(row: Mapping[str, Any]) -> bool:
@@ -39,13 +35,9 @@ def _run(report: Report, task: TaskReport, model: ModelResult) -> dict[str, Any]
     found = [(row, finding) for row in rows for finding in row["verdict"]["extra"]["findings"] or ()]
     rules = sorted({finding["bug_class"] for _, finding in found})
     return {
-        "tool": {
-            "driver": {
-                "name": "Hone",
-                "version": report.hone,
-                "rules": [{"id": rule, "shortDescription": {"text": rule.replace("-", " ")}} for rule in rules],
-            }
-        },
+        "tool": form.driver(
+            report.hone, [{"id": rule, "shortDescription": {"text": rule.replace("-", " ")}} for rule in rules]
+        ),
         "automationDetails": {"id": f"hone/{task.name}/{name}/"},
         "invocations": [{"executionSuccessful": True, "endTimeUtc": _utc(report.created)}],
         "columnKind": "unicodeCodePoints",
@@ -55,42 +47,22 @@ def _run(report: Report, task: TaskReport, model: ModelResult) -> dict[str, Any]
 
 
 def _result(row: Mapping[str, Any], finding: Mapping[str, Any], rules: list[str]) -> dict[str, Any]:
-    region: dict[str, Any] = {"startLine": max(1, finding["line"])}
-    if finding["last"] > finding["line"]:
-        region["endLine"] = finding["last"]
+    path, lines = row["verdict"]["extra"]["path"], form.region(finding["line"], finding["last"])
     properties = {"item": row["item"]}
     if finding.get("confidence") is not None:
         properties["confidence"] = finding["confidence"]
-    location = {"uri": _uri(row["verdict"]["extra"]["path"])}
     result = {
         "ruleId": finding["bug_class"],
         "ruleIndex": rules.index(finding["bug_class"]),
         "level": "warning",
         "message": {"text": finding["reason"] or finding["bug_class"]},
-        "locations": [{"physicalLocation": {"artifactLocation": location, "region": region}}],
+        "locations": [form.place(path, lines)],
         "partialFingerprints": {"hone/v1": f"{row['item']}:{finding['line']}:{finding['bug_class']}"},
         "properties": properties,
     }
     if finding["fix"]:
-        result["fixes"] = [
-            {
-                "description": {"text": "Suggested by the model"},
-                "artifactChanges": [
-                    {
-                        "artifactLocation": location,
-                        "replacements": [
-                            {"deletedRegion": region, "insertedContent": {"text": "\n".join(finding["fix"])}}
-                        ],
-                    }
-                ],
-            }
-        ]
+        result["fixes"] = [form.fix(path, "Suggested by the model", [(lines, "\n".join(finding["fix"]))])]
     return result
-
-
-def _uri(path: str) -> str:
-    """Relative to the repository's root."""
-    return quote(PurePosixPath(path).as_posix().lstrip("/"))
 
 
 def _utc(created: str) -> str:

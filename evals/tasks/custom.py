@@ -1,18 +1,21 @@
 """Tasks of your own: a Python file that defines `task()`, or JSON lines of questions.
 
-A line asks either for a program (`tests` and `entry_point`) or for a text (`reference`):
+A line asks for a program (`tests` and `entry_point`), for a text (`reference`), or for a text that says something
+(`expect`):
 
     {"prompt": "def add(a, b):\\n", "entry_point": "add", "tests": "assert add(1, 2) == 3"}
     {"messages": [{"role": "user", "content": "..."}], "entry_point": "f", "tests": "...", "reference": "def f(): ..."}
     {"prompt": "The capital of France is", "reference": "Paris", "stop": ["\\n"], "max_tokens": 8}
+    {"messages": [...], "expect": ["(?i)binary search"], "reference": "It is a binary search."}
 
 Further fields, none of them needed: `id`, `group` (questions that belong together), `setup` (imports for the tests),
-`stop`, `max_tokens`; and for a program `reference`, an answer known to be right, which is judged before any model is
-asked.
+`stop`, `max_tokens`; for a program `expect`, regular expressions that the code has to match as well; and with `tests`
+or `expect` a `reference`, an answer known to be right, which is judged before any model is asked.
 """
 
 import hashlib
 import importlib.util
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
 
 MAX_TOKENS = 512
 _FIELDS = frozenset(
-    ("prompt", "messages", "tests", "entry_point", "reference", "id", "group", "setup", "stop", "max_tokens")
+    ("prompt", "messages", "tests", "entry_point", "reference", "expect", "id", "group", "setup", "stop", "max_tokens")
 )
 
 
@@ -61,23 +64,28 @@ class Custom:
         return Ask(data.get("prompt"), messages, stop, max_tokens)
 
     def judge(self, item: Item, answer: Answer, sandbox: "Sandbox | None") -> Verdict:
-        """A program runs against its tests. A text is compared but for blanks around it; `extra` has its
-        `edit_similarity`, 0 to 1."""
+        """A program runs against its tests. A text is compared but for blanks around it (`extra` has its
+        `edit_similarity`, 0 to 1), or has to match all that is expected."""
         data = item.data
+        expected = data.get("expect", ())
         if "tests" not in data:
-            return _compare(data["reference"], _stopped(code.clean(answer.text), data.get("stop", ())))
+            text = _stopped(code.clean(answer.text), data.get("stop", ()))
+            return _match(expected, text) if expected else _compare(data["reference"], text)
         extracted = _extract(data, answer.text)
         program = Program(extracted.code, data["entry_point"], data["tests"], data.get("setup", ""))
-        return judge.run(extracted, answer, program, sandbox, self.limits)
+        verdict = judge.run(extracted, answer, program, sandbox, self.limits)
+        return _match(expected, extracted.code, verdict) if verdict.error is None and expected else verdict
 
     def references(self) -> Iterator[tuple[Item, str, bool]]:
-        """The references, and for each program one that gives up."""
+        """The references, for each program one that gives up, and nothing where something is expected."""
         for item in self.questions:
             data = item.data
             if "reference" in data:
                 yield item, data["reference"], True
             if "tests" in data:
                 yield item, f"def {data['entry_point']}(*args, **kwargs):\n    raise NotImplementedError\n", False
+            elif "expect" in data:
+                yield item, "", False
             else:
                 yield item, data["reference"] + " and more", False
 
@@ -149,8 +157,10 @@ def _item(record: dict[str, Any], number: int, place: str) -> Item:
         _check_messages(record["messages"], place)
     if "tests" in record:
         texts += ["tests", "entry_point"]
-    elif "reference" not in record:
-        raise HoneError(f"{place}: a question has tests with an entry_point, or a reference to compare with")
+    elif "reference" not in record and "expect" not in record:
+        raise HoneError(f"{place}: a question has tests with an entry_point, or a reference to compare with, or expect")
+    if "expect" in record:
+        _check_expected(record["expect"], place)
     for field in texts:
         records.text_of(record, field, place)
     stop, max_tokens = record.get("stop", []), record.get("max_tokens", MAX_TOKENS)
@@ -173,6 +183,18 @@ def _check_messages(messages: Any, place: str) -> None:
         raise HoneError(f"{place}: messages is a list of objects with role and content, both text")
 
 
+def _check_expected(expected: Any, place: str) -> None:
+    if not isinstance(expected, list) or not expected or not all(isinstance(one, str) for one in expected):
+        raise HoneError(f"{place}: expect is a list of regular expressions")
+    for one in expected:
+        try:
+            matches_empty = re.search(one, "") is not None
+        except re.error as error:
+            raise HoneError(f"{place}: {one!r} in expect is no regular expression: {error}") from error
+        if matches_empty:
+            raise HoneError(f"{place}: {one!r} in expect matches the empty text, so it checks nothing")
+
+
 def _extract(data: Any, text: str) -> code.Extracted:
     """By the prompt: source that goes on, or words that ask for code."""
     if "prompt" in data:
@@ -190,6 +212,13 @@ def _compare(reference: str, text: str) -> Verdict:
     if exact_match(got, want):
         return Verdict(1.0, None, "", got, similarity)
     return Verdict(0.0, "wrong answer", judge.one_line(f"want {want!r}, got {got!r}"), got, similarity)
+
+
+def _match(expected: Sequence[str], text: str, verdict: Verdict | None = None) -> Verdict:
+    missing = next((one for one in expected if re.search(one, text) is None), None)
+    if missing is None:
+        return verdict or Verdict(1.0, None, "", text)
+    return Verdict(0.0, "wrong answer", judge.one_line(f"nothing matches {missing}"), text)
 
 
 def _stopped(text: str, stop: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from assistant import syntax as trees
 from assistant.errors import UsageError
 from assistant.languages import language_of
 from evals.tasks import places
@@ -77,7 +78,7 @@ def choose(files: Sequence[HeldOutFile], level: Level, limit: int, seed: int) ->
 def eligible_spans(path: str, text: str, level: Level) -> list[spans.Span]:
     """The blocks or bodies of a file that qualify, as half-open character ranges, in order."""
     language = language_of(path)
-    syntax = spans.parse(text, language.name) if language else None
+    syntax = trees.parse(text, language.name) if language else None
     if syntax is None:
         return []
     return sorted(
@@ -119,7 +120,7 @@ def _level_of(parent: Any) -> Level | None:
     return None if parent.type in _NO_CODE_ABOVE or parent.type in _BLOCKS else "block"
 
 
-def _content(syntax: spans.Syntax, block: Any) -> spans.Span | None:
+def _content(syntax: trees.Syntax, block: Any) -> spans.Span | None:
     """From a block's first statement to its end, braces left out; None when it does not stand on lines of its own."""
     statements = [child for child in block.named_children if child.type not in _COMMENTS]
     if statements and block.parent.type in _FUNCTIONS and _is_docstring(statements[0]):

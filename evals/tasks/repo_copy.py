@@ -6,8 +6,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from assistant import git
 from assistant.errors import HoneError
-from tuning.corpus import git
 
 _BUILT = (".py", ".pyi", ".so", ".pyd")
 """Ignored files that a package needs all the same: a generated version module, a compiled extension."""

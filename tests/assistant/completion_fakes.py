@@ -1,9 +1,11 @@
 """A gateway client that answers from a script, for tests of what happens around the model."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from assistant.client import Cancellation
 
 # Every piece is a token; joined pieces give the text back.
 _PIECE = re.compile(r"\s|\w{1,4}|[^\w\s]")
@@ -27,6 +29,8 @@ class FakeClient:
     names: tuple[str, ...] = ("fake",)
     prompts: list[str] = field(default_factory=list)
     special: list[bool] = field(default_factory=list)
+    before_token: Callable[[], None] | None = None
+    tokenized: list[str] = field(default_factory=list)
     produced: int = 0
     closed: int = 0
 
@@ -44,6 +48,7 @@ class FakeClient:
         ]
 
     def tokenize(self, texts: Sequence[str], model: str | None = None) -> list[list[int]]:
+        self.tokenized += texts
         return [[len(piece) for piece in _PIECE.findall(text)] for text in texts]
 
     def complete(
@@ -56,6 +61,7 @@ class FakeClient:
         stop: Sequence[str] = (),
         seed: int | None = None,
         parse_special: bool = False,
+        cancel: Cancellation | None = None,
     ) -> Iterator[FakeDelta]:
         self.prompts.append(prompt)
         self.special.append(parse_special)
@@ -65,6 +71,10 @@ class FakeClient:
         details = {"model": model, "adapter": None, "prompt_tokens": len(prompt), "cached_tokens": 0}
         try:
             for piece in pieces[:max_tokens]:
+                if self.before_token is not None:
+                    self.before_token()
+                if cancel is not None and cancel.cancelled:
+                    return
                 self.produced += 1
                 yield FakeDelta(piece)
             finish = "stop" if len(pieces) <= max_tokens else "length"

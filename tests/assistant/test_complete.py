@@ -15,6 +15,7 @@ from assistant.skills.point import Point
 from tests.assistant.completion_fakes import FakeClient
 
 Make = Callable[..., Path]
+pytestmark = pytest.mark.usefixtures("hone_home")
 
 
 def test_the_file_and_excluded_files_are_never_shown(make_repository: Make) -> None:

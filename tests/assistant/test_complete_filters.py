@@ -2,14 +2,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assistant.skills.filters import MAX_CONTINUATION_LINES, Shape, open_brackets, shape_at, stop, surroundings, trim
+from assistant.languages import Language, language_of
+from assistant.skills import brackets
+from assistant.skills.filters import (
+    MAX_CONTINUATION_LINES,
+    Shape,
+    in_comment,
+    open_brackets,
+    shape_at,
+    stop,
+    surroundings,
+    trim,
+)
+from tests.conftest import ROOT
+from tests.tuning.samples import SAMPLES
 
-CODE = st.text("ab() {}[]:\n'\t\r#=,", max_size=60)
+CODE = st.text("ab() {}[]:\n'\"\t\r#=,/*", max_size=60)
+PATHS = ["a.py", "a.js", "a.rs", "a.sh", "a.css", "a.html", "a.txt"]
 
 
-def finished(prefix: str, suffix: str, answer: str, shape: Shape | None = None) -> tuple[str, str | None]:
+def finished(
+    prefix: str, suffix: str, answer: str, shape: Shape | None = None, language: Language | None = None
+) -> tuple[str, str | None]:
     """What is left of an answer that arrives character by character, and which filter ended it."""
-    around = surroundings(prefix, suffix, shape)
+    around = surroundings(prefix, suffix, shape, language)
     for end in range(1, len(answer) + 1):
         cut = stop(answer[:end], around)
         if cut:
@@ -81,7 +97,11 @@ def test_what_already_follows_is_not_written_again() -> None:
 
 
 def test_the_rest_of_the_line_is_not_written_again() -> None:
-    assert finished("print(", ")\nx = 1\n", "value)\n") == ("value", "line")
+    assert finished("print(", ")\nx = 1\n", "value)\n") == ("value", "bracket")
+    assert finished('print("', '")\nx = 1\n', 'value")\n') == ("value", "bracket")
+    assert finished("x[", "]\n", "y[0]\n") == ("y[0]", "line")
+    assert finished("x = a", " + b\n", "[1] + b\n") == ("[1]", "line")
+    assert finished("f(a, ", ", z)\n", "b, \n") == ("b", "line")
     assert finished("print(", ")\nx = 1\n", "value\n") == ("value", "line")
 
 
@@ -107,10 +127,128 @@ def test_half_a_character_and_trailing_blanks_are_cut() -> None:
     assert trim("   \n  ", around) == ""
 
 
-@given(prefix=CODE, suffix=CODE, answer=CODE, shape=st.sampled_from([None, "line", "block"]))
-def test_filters_only_cut(prefix: str, suffix: str, answer: str, shape: Shape | None) -> None:
-    text, _ = finished(prefix, suffix, answer, shape)
+@pytest.mark.parametrize(
+    ("path", "prefix", "suffix", "answer", "kept"),
+    [
+        # Closed behind the cursor already.
+        ("a.py", "foo(bar(", "))\n", "x, y)) + 1\n", "x, y"),
+        ("a.py", "foo(bar(", ")\n", "x, y)) + 1\n", "x, y)"),
+        # What was opened further up may be closed.
+        ("a.py", "foo(\n    bar(", "\n", "x, y))\n", "x, y))"),
+        ("a.py", "foo[", "\n", "x)\n", "x"),
+        # A bracket alone on its line closes what is indented the same.
+        ("a.js", "function f() {\n  if (x) {", "\n}\n", "\n    y();\n  }\n}\n", "\n    y();\n  }"),
+        # Strings and comments close nothing.
+        ("a.py", "x = ", "\n", "')' + \")\" + y\n", "')' + \")\" + y"),
+        ("a.py", 'print("a', '")\n', ") b", ") b"),
+        ("a.py", "x = call(a,  # see b)\n    ", "\n", "b)\n", "b)"),
+        ("a.rs", "fn f<'a>(x: &'a str) { g(", ") }\n", "'(', x)\n", "'(', x"),
+        ("a.js", "glob('src/*.py', [", "])\n", "1]\n", "1"),
+        ("a.py", 'def f():\n    """As in a).\n    ', "\n", "1) first\n", "1) first"),
+    ],
+)
+def test_a_bracket_that_closes_nothing_ends_the_completion(
+    path: str, prefix: str, suffix: str, answer: str, kept: str
+) -> None:
+    assert finished(prefix, suffix, answer, language=language_of(path))[0] == kept
+
+
+@pytest.mark.parametrize("language", SAMPLES)
+def test_no_bracket_of_real_code_is_taken_for_one_too_many(language: str) -> None:
+    suffixes = {
+        "python": "a.py",
+        "javascript": "a.js",
+        "typescript": "a.ts",
+        "go": "a.go",
+        "rust": "a.rs",
+        "java": "a.java",
+    }
+    path = suffixes.get(language, f"a.{language}")
+    check_lines(SAMPLES[language], language_of(path), step=1)
+
+
+@pytest.mark.parametrize("name", ["assistant/skills/complete.py", "tuning/examples/fim.py", "tests/conftest.py"])
+def test_no_bracket_of_our_own_code_is_taken_for_one_too_many(name: str) -> None:
+    check_lines((ROOT / name).read_text("utf-8"), language_of(name), step=5)
+
+
+def check_lines(text: str, language: Language | None, step: int) -> None:
+    lines = text.split("\n")
+    for number in range(0, len(lines) - 1, step):
+        prefix, suffix = "\n".join([*lines[:number], ""]), "\n" + "\n".join(lines[number + 1 :])
+        _, reason = finished(prefix, suffix, lines[number] + "\n", "line", language)
+        assert reason != "bracket", lines[number]
+
+
+@pytest.mark.parametrize(
+    ("path", "line", "inside"),
+    [
+        ("a.py", "x = 1  # the ", True),
+        ("a.py", "x = '# no", False),
+        ("a.py", "x = '#' + y", False),
+        ("a.js", "// see (", True),
+        ("a.js", "  * Returns ", True),
+        ("a.js", "x = a /* why", True),
+        ("a.js", "x = a /* why */ ", False),
+        ("a.js", "url = 'http://", False),
+        ("a.sh", "echo ${x#y", False),
+        ("a.css", "/* red", True),
+        ("a.html", "<!-- no ", True),
+        ("a.html", "<p># ", False),
+        ("a.txt", "# x", False),
+    ],
+)
+def test_comments_are_told_from_code(path: str, line: str, inside: bool) -> None:
+    assert in_comment("first = 1\n" + line, language_of(path)) == inside
+
+
+def test_in_a_comment_one_line_is_completed() -> None:
+    python = language_of("a.py")
+    assert finished("# steps (see below):", "", "\n# one\n# two\n", language=python) == ("", "line")
+    assert finished("x = 1  # as in (", "", "the paper\ny = 2)\n", language=python) == ("the paper", "line")
+    assert finished("x = 1  # as in ", "", "the paper)\n", language=python) == ("the paper)", "line")
+
+
+def test_the_line_above_is_not_written_again() -> None:
+    prefix = "def f():\n    rows.append(first)\n    "
+    assert finished(prefix, "", "rows.append(first)\n    rows.append(last)\n", "block") == ("", "repetition")
+    assert finished("a = [\n    0,\n    ", "", "0,\n    1,\n", "block")[0] == "0,\n    1,"
+
+
+def test_lines_that_take_turns_are_kept_once() -> None:
+    answer = "    a()\n    b()\n    c()\n" * 5
+    assert finished("def f():\n", "", answer, "body") == ("    a()\n    b()\n    c()", "repetition")
+
+
+@given(
+    prefix=CODE,
+    suffix=CODE,
+    answer=CODE,
+    shape=st.sampled_from([None, "line", "block"]),
+    language=st.sampled_from([language_of(path) for path in PATHS]),
+)
+def test_filters_only_cut(
+    prefix: str, suffix: str, answer: str, shape: Shape | None, language: Language | None
+) -> None:
+    text, _ = finished(prefix, suffix, answer, shape, language)
     assert answer.startswith(text)
+
+
+@given(prefix=CODE, suffix=CODE, answer=CODE, language=st.sampled_from([language_of(path) for path in PATHS]))
+def test_nothing_is_left_that_closes_nothing(prefix: str, suffix: str, answer: str, language: Language | None) -> None:
+    around = surroundings(prefix, suffix, None, language)
+    text, _ = finished(prefix, suffix, answer, None, language)
+    if not around.comment:
+        assert brackets.unmatched(text, language, around.open, len(text)) is None
+
+
+@given(prefix=CODE, suffix=CODE)
+def test_without_quotes_brackets_behind_the_cursor_take_what_is_open(prefix: str, suffix: str) -> None:
+    prefix, suffix = (text.translate({ord(sign): "" for sign in "'\"#/*"}) for text in (prefix, suffix))
+    opened = brackets.available(prefix, "", None).closers
+    left = brackets.available(prefix, suffix, None).closers
+    assert len(left) <= len(opened)
+    assert all(left.count(closer) <= opened.count(closer) for closer in ")]}")
 
 
 @given(prefix=CODE, suffix=CODE, answer=CODE)

@@ -1,5 +1,6 @@
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -7,8 +8,9 @@ from hypothesis import strategies as st
 
 from assistant import prompts
 from assistant.errors import HoneError, UnknownModel
-from assistant.skills.complete import Budget, model_form, plan
-from assistant.skills.context import Chunk, Retriever, chunks_of
+from assistant.skills import context
+from assistant.skills.complete import Budget, generate, model_form, plan
+from assistant.skills.index import Index
 from assistant.skills.window import fit_prefix, fit_suffix
 from tests.assistant.completion_fakes import FakeClient
 
@@ -78,6 +80,12 @@ def test_fim_models_are_asked_with_their_own_tokens() -> None:
     )
 
 
+def test_a_fim_answer_ends_where_a_control_token_is_written_out() -> None:
+    client = FakeClient("compute(rows)<|file_sep|># other.py\n", fim_tokens=QWEN)
+    made = plan(client, model_form(client, "fake"), "pkg/a.py", "total = ", "\n")
+    assert generate(client, model_form(client, "fake"), made, 64).text == "compute(rows)"
+
+
 def test_code_that_spells_control_tokens_is_completed_left_to_right() -> None:
     client = FakeClient(fim_tokens=QWEN)
     prefix = 'TOKEN = "<|fim_suffix|>"\nx ='
@@ -85,21 +93,21 @@ def test_code_that_spells_control_tokens_is_completed_left_to_right() -> None:
     assert (made.mode, made.prompt) == ("prefix", prompts.document("pkg/a.py", prefix))
 
 
-def test_retrieved_code_stands_in_front_the_best_next_to_the_file() -> None:
+def test_retrieved_code_stands_in_front_the_best_next_to_the_file(tmp_path: Path) -> None:
     files = {
         "one.py": "def compute_total(rows):\n    return sum(rows)\n",
         "two.py": "compute_total = rows = total = 1\n",
     }
-    retriever = index_of(files)
+    retriever = index_of(tmp_path, files)
     found = retriever.retrieve("compute_total(rows)", 2)
     assert len(found) == 2
     prompt = prompt_for("value = compute_total(rows)\n", retriever=retriever)
     assert prompt == prompts.completion("pkg/a.py", "value = compute_total(rows)\n", list(reversed(found)))
 
 
-def test_retrieval_stays_in_its_budget() -> None:
+def test_retrieval_stays_in_its_budget(tmp_path: Path) -> None:
     files = {f"f{number}.py": f"shared_name = {number}\n" * 12 for number in range(8)}
-    prompt = prompt_for("shared_name\n", retriever=index_of(files), budget=Budget(prompt=400, snippets=150))
+    prompt = prompt_for("shared_name\n", retriever=index_of(tmp_path, files), budget=Budget(prompt=400, snippets=150))
     assert sum(count([prompt])) <= 400
     assert 1 <= prompt.count("# f") <= 2
 
@@ -125,9 +133,7 @@ def test_many_short_lines_are_sent_in_one_modest_request() -> None:
     assert asked == [101]
 
 
-def index_of(files: dict[str, str]) -> Retriever:
-    from assistant.skills import context
-
-    chunks: list[Chunk] = [chunk for path, text in files.items() for chunk in chunks_of(path, text)]
-    documents = [context.words_of(f"{chunk.path}\n{chunk.text}") for chunk in chunks]
-    return Retriever(tuple(chunks), len(files), context._bm25(documents))
+def index_of(root: Path, files: dict[str, str]) -> Index:
+    for path, text in files.items():
+        (root / path).write_text(text)
+    return context.index(root, list(files))

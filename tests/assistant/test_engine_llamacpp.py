@@ -1,5 +1,6 @@
 """The llama.cpp engine, on the embedded model in its child process."""
 
+import json
 import os
 import signal
 import threading
@@ -7,6 +8,7 @@ import time
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -187,7 +189,7 @@ def test_a_prompt_can_be_cancelled_while_it_is_computed(engine: LlamaCpp) -> Non
         (Request(tuple([100] * 600)), "600 tokens and the context of this model holds 512"),
         (Request((100, 10_000_000)), "invalid tokens"),
         (Request(""), "prompt is empty"),
-        (Request("x", max_tokens=0), "at least 1"),
+        (Request("x", max_tokens=-1), "not be negative"),
         (Request("x", adapter="other"), "no adapter other"),
     ],
 )
@@ -196,6 +198,65 @@ def test_a_request_that_cannot_run_is_refused_in_one_line(engine: LlamaCpp, requ
         list(engine.stream(request_))
     assert "\n" not in str(caught.value)
     assert run(engine, max_tokens=2)[1].finish_reason == "length"
+
+
+def test_an_answer_is_json_of_its_schema_and_nothing_else(engine: LlamaCpp) -> None:
+    schema: dict[str, Any] = {"type": "object", "properties": {"bug": {"enum": ["yes", "no"]}}, "required": ["bug"]}
+    schema["additionalProperties"] = False
+    for seed in (1, 2):
+        text, last = run(engine, json_schema=schema, temperature=2.0, seed=seed, max_tokens=32)
+        assert json.loads(text) in ({"bug": "yes"}, {"bug": "no"})
+        assert last.finish_reason == "stop"
+
+
+def test_each_token_comes_with_its_probability(engine: LlamaCpp) -> None:
+    chunks = list(engine.stream(Request(PROMPT, max_tokens=8, logprobs=3, temperature=1.0, seed=1)))
+    entries = [entry for chunk in chunks for entry in chunk.logprobs]
+    assert len(entries) == usage(chunks[-1]).completion_tokens
+    assert "".join(entry.text for entry in entries) == "".join(chunk.text for chunk in chunks)
+    for entry in entries:
+        assert bytes(entry.bytes).decode() == entry.text
+        assert [len(entry.top), entry.top[0].logprob] == [3, max(other.logprob for other in entry.top)]
+        assert entry.logprob <= entry.top[0].logprob
+    # Of the whole vocabulary, before the samplers: what a schema forbids keeps its probability.
+    free, forced = (
+        next(chunk.logprobs[0] for chunk in engine.stream(request) if chunk.logprobs)
+        for request in (
+            Request(PROMPT, max_tokens=1, logprobs=1),
+            Request(PROMPT, max_tokens=1, logprobs=1, json_schema={"type": "object"}),
+        )
+    )
+    assert forced.text.startswith("{")
+    assert forced.top[0].token == free.token
+    assert forced.top[0].logprob == pytest.approx(free.logprob, abs=0.05)
+    assert not any(chunk.logprobs for chunk in engine.stream(Request(PROMPT, max_tokens=1)))
+
+
+def test_a_prompt_can_be_computed_ahead_without_an_answer(engine: LlamaCpp) -> None:
+    prompt = "# ahead\n" + "".join(f"name_{number} = {number}\n" for number in range(12))
+    text, last = run(engine, prompt, max_tokens=0)
+    assert (text, last.finish_reason) == ("", "length")
+    again = usage(run(engine, prompt + "total = ", max_tokens=2)[1])
+    assert again.cached_tokens >= usage(last).prompt_tokens - 2
+
+
+def test_an_answer_can_end_by_indentation_or_with_a_line(engine: LlamaCpp) -> None:
+    prompt = PROMPT + "    if n < 2:\n        return n\n    return fibonacci(n - 1) + "
+    whole, _ = run(engine, prompt, max_tokens=60)
+    assert any(line and not line.startswith("    ") for line in whole.split("\n")[1:])
+    inside, _ = run(engine, prompt, max_tokens=60, min_indent=4)
+    assert all(line.startswith("    ") for line in inside.rstrip().split("\n")[1:])
+    assert whole.startswith(inside.rstrip())
+    slow, last = run(engine, prompt, max_tokens=300, line_seconds=0.001)
+    assert usage(last).completion_tokens < 300
+    assert slow.count("\n") <= 1
+
+
+def test_samplers_and_penalties_reach_llama_cpp(engine: LlamaCpp) -> None:
+    greedy = run(engine, max_tokens=12)[0]
+    assert run(engine, max_tokens=12, temperature=1.5, seed=1, samplers=("top_k",), top_k=1)[0] == greedy
+    assert run(engine, max_tokens=12, frequency_penalty=2.0, presence_penalty=2.0)[0] != greedy
+    assert {"top_k", "infill"} <= engine.samplers
 
 
 def test_adapters_are_chosen_per_request_and_do_not_touch_the_base(engine: LlamaCpp, adapted: LlamaCpp) -> None:

@@ -101,3 +101,12 @@ def test_special_tokens_in_a_plain_prompt_can_be_kept_text(served: Served, folde
         plain = http.post("/v1/completions", json={**body, "parse_special": False}).json()["usage"]["prompt_tokens"]
     assert special == 1
     assert plain > 1
+
+
+def test_a_schema_is_refused_where_nothing_can_enforce_it(client: openai.OpenAI, folder: Path) -> None:
+    with pytest.raises(openai.BadRequestError, match="no JSON schema can be enforced"):
+        client.chat.completions.create(
+            model=str(folder),
+            messages=[{"role": "user", "content": "hi"}],
+            response_format={"type": "json_object"},
+        )

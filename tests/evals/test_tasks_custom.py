@@ -209,3 +209,39 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         load(tmp_path / "a.py")
     with pytest.raises(HoneError, match="cannot read"):
         load(tmp_path / "a.jsonl")
+
+
+SAYS = {"prompt": "What is it?", "expect": ["(?i)binary search", "sorted"], "reference": "A binary search, sorted."}
+
+
+def test_an_answer_has_to_match_all_that_is_expected(tmp_path: Path) -> None:
+    task = written(tmp_path, SAYS)
+    [item] = task.items()
+    assert not task.needs_sandbox
+    assert task.judge(item, answer("It is a Binary Search in a sorted list."), None).value == 1.0
+    verdict = task.judge(item, answer("It is a binary search."), None)
+    assert (verdict.value, verdict.detail) == (0.0, "nothing matches sorted")
+    assert [(text, passes) for _, text, passes in task.references()] == [(SAYS["reference"], True), ("", False)]
+
+
+def test_a_program_has_to_match_what_is_expected_and_pass(tmp_path: Path, sandbox: Sandbox) -> None:
+    task = written(tmp_path, {**ADD, "expect": ["return"]})
+    [item] = task.items()
+    assert task.judge(item, answer("    return a + b\n"), sandbox).value == 1.0
+    assert task.judge(item, answer("    return a - b\n"), sandbox).error == "wrong answer"
+    lambda_form = "```python\nadd = lambda a, b: a + b\n```"
+    assert task.judge(item, answer(lambda_form), sandbox).value == 0.0
+
+
+@pytest.mark.parametrize(
+    ("expect", "line"),
+    [
+        ("text", "expect is a list of regular expressions"),
+        ([], "expect is a list of regular expressions"),
+        (["("], "is no regular expression"),
+        (["a*"], "matches the empty text, so it checks nothing"),
+    ],
+)
+def test_a_bad_expectation_is_named(tmp_path: Path, expect: Any, line: str) -> None:
+    with pytest.raises(HoneError, match=line):
+        written(tmp_path, {**SAYS, "expect": expect})

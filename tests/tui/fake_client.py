@@ -37,6 +37,7 @@ class FakeClient:
     asked: list[list[dict[str, str]]] = field(default_factory=list)
     models_asked: list[str | None] = field(default_factory=list)
     closed_early: int = 0
+    without_template: Sequence[str] = ()
 
     waits: list[threading.Event] = field(default_factory=list)
 
@@ -52,6 +53,9 @@ class FakeClient:
         if self.load_error:
             return {"status": "loading", "error": self.load_error}
         return {"status": "ok" if self.loaded.is_set() else "loading", "context_length": CONTEXT_LENGTH}
+
+    def models(self) -> list[dict[str, Any]]:
+        return [{"id": name, "chat": name not in self.without_template} for name in ("smollm2-135m", "shop")]
 
     def tokenize(self, texts: Sequence[str], model: str | None = None) -> list[list[int]]:
         """One token a word."""
@@ -121,7 +125,7 @@ def services(client: FakeClient) -> Services:
     def connect(model: str | None) -> Iterator[FakeClient]:
         yield client
 
-    return Services(connect=connect, check=check, rows=rows)
+    return Services(connect=connect, check=check, rows=rows, clipboard=list)
 
 
 def loaded_client(*scripts: Script) -> FakeClient:

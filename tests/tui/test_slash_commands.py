@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tui.chat.commands import Invocation, matching, parse
+from tui.chat.commands import Invocation, matching, parse, parse_skill
 from tui.chat.history import InputHistory
 
 
@@ -16,6 +16,9 @@ from tui.chat.history import InputHistory
         ("/etc.conf is broken", None),
         ("/help", Invocation("help", "")),
         ("/MODEL shop@abc123 ", Invocation("model", "shop@abc123")),
+        ("/explain @a.py", Invocation("explain", "@a.py")),
+        ("/fix Traceback:\n  File\n", Invocation("fix", "Traceback:\n  File\n")),
+        ("/fix\nTraceback", Invocation("fix", "Traceback")),
         ("/hlep", "there is no command /hlep; did you mean /help?"),
         ("/q", "there is no command /q; did you mean /quit?"),
         ("/xyzzy", "there is no command /xyzzy; /help lists the commands"),
@@ -26,7 +29,7 @@ def test_a_line_is_a_command_a_mistake_or_a_message(line: str, expected: Invocat
 
 
 def test_a_half_typed_command_shows_what_it_can_become():
-    assert [command.name for command in matching("/c")] == ["copy", "clear"]
+    assert [command.name for command in matching("/c")] == ["compare", "copy", "context", "clear"]
     assert matching("/model x") == ()
     assert matching("c") == ()
 
@@ -48,3 +51,10 @@ def test_the_history_outlives_the_process_and_a_torn_line(hone_home: Path):
     with (hone_home / "input_history.jsonl").open("a") as file:
         file.write('"torn')
     assert InputHistory().older("") == "kept"
+
+
+def test_only_skills_take_several_lines():
+    assert parse_skill("/Explain @a") == Invocation("explain", "@a")
+    assert parse_skill("/help") is None
+    assert parse_skill("explain this") is None
+    assert parse("/help\nme") is None

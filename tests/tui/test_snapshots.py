@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -149,4 +150,67 @@ def test_long_conversation(make_app: MakeApp, snap_compare: Snap, size: tuple[in
 def test_help_and_models(make_app: MakeApp, snap_compare: Snap, size: tuple[int, int]):
     app = make_app(loaded_client())
     steps = before(ready, ask("/help"), ask("/model shop"), ask("/model"))
+    assert snap_compare(app, terminal_size=size, run_before=steps)
+
+
+def keys(*pressed: str) -> Callable[[Pilot[None]], Awaitable[None]]:
+    async def step(pilot: Pilot[None]) -> None:
+        await pilot.press(*pressed)
+        await pilot.pause(0.4)
+
+    return step
+
+
+SHOP = "import csv\n\n\ndef total(path, column):\n    rows = list(csv.DictReader(open(path)))\n    return sum(rows)\n"
+
+
+@pytest.mark.parametrize("size", SIZES, ids=size_name)
+def test_mention_completion(make_app: MakeApp, snap_compare: Snap, size: tuple[int, int]):
+    app = make_app(loaded_client())
+    for name in ("shop.py", "shelf.py", "tests/test_shop.py", "[b]odd[/b].py"):
+        path = Path.cwd() / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(SHOP)
+    steps = before(ready, typed("explain @sh"), keys())
+    assert snap_compare(app, terminal_size=size, run_before=steps)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=size_name)
+def test_slash_completion(make_app: MakeApp, snap_compare: Snap, size: tuple[int, int]):
+    app = make_app(loaded_client())
+    assert snap_compare(app, terminal_size=size, run_before=before(ready, typed("/"), keys("down")))
+
+
+@pytest.mark.parametrize("size", SIZES, ids=size_name)
+def test_walk_to_a_code_block(make_app: MakeApp, snap_compare: Snap, size: tuple[int, int]):
+    app = make_app(loaded_client(Script([CODE_ANSWER])))
+    steps = before(ready, ask("How do I sum a CSV column?"), keys("ctrl+up"))
+    assert snap_compare(app, terminal_size=size, run_before=steps)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=size_name)
+def test_apply_by_hunks(make_app: MakeApp, snap_compare: Snap, size: tuple[int, int]):
+    app = make_app(loaded_client(Script([CODE_ANSWER])))
+    (Path.cwd() / "shop.py").write_text(SHOP)
+    steps = before(ready, ask("Improve @shop.py"), keys("ctrl+up", "a"), keys("down", "space"))
+    assert snap_compare(app, terminal_size=size, run_before=steps)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=size_name)
+def test_sessions(make_app: MakeApp, snap_compare: Snap, size: tuple[int, int]):
+    for number in range(5):
+        other = fixed_session(f"1qgt000{number + 1}")
+        other.user(f"Question {number} about [b]sorting[/b]")
+        other.answer(f"Answer {number}: use `sorted` with a key", "stop")
+        other.close()
+    app = make_app(loaded_client())
+    steps = before(ready, ask("/sessions sorted key"), keys("down"))
+    assert snap_compare(app, terminal_size=size, run_before=steps)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=size_name)
+def test_comparison(make_app: MakeApp, snap_compare: Snap, size: tuple[int, int]):
+    short = "Use `sum`:\n\n```python\nsum(float(row[column]) for row in rows)\n```\n"
+    app = make_app(loaded_client(Script([short]), Script([CODE_ANSWER])))
+    steps = before(ready, ask("/compare smollm2-135m shop How do I sum a CSV column?"))
     assert snap_compare(app, terminal_size=size, run_before=steps)

@@ -120,7 +120,7 @@ def test_the_help_is_grouped(hone):
     code, out, _ = hone("tune", "--help")
     assert code == 0
     sections = [line for line in out.splitlines() if line.endswith(":") and not line.startswith(" ")]
-    assert sections == ["Arguments:", "Options:", "How long:", "Corpus:", "Examples:", "LoRA:", "Training:"]
+    assert sections == ["Arguments:", "Options:", "How long:", "Corpus:", "Examples:", "LoRA:", "Training:", "Job:"]
     assert out.index("LoRA:") < out.index("--dora") < out.index("Training:") < out.index("--quantize")
 
 

@@ -1,27 +1,36 @@
 import hashlib
+import tempfile
+from pathlib import Path
 
 import pytest
+import sentencepiece as sentencepiece_module
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from assistant import prompts
 from tests.tuning.samples import PYTHON, SAMPLES
 from tests.tuning.tiny import make_tokenizer
-from tests.tuning.tiny_tokenizers import METASPACE, sentencepiece, with_tokens
+from tests.tuning.tiny_tokenizers import METASPACE, sentencepiece, trained_sentencepiece, with_tokens
 from tuning.examples import encode, fim
 from tuning.examples.plain import IGNORED, windows
 
-QWEN, _, _, LLAMA, CODESTRAL = prompts.FIM_FAMILIES
+QWEN, STARCODER, DEEPSEEK, LLAMA, CODESTRAL = prompts.FIM_FAMILIES
 BYTES = with_tokens(QWEN.prefix, QWEN.suffix, QWEN.middle)
 SUFFIX_FIRST = with_tokens(CODESTRAL.prefix, CODESTRAL.suffix)
+with tempfile.TemporaryDirectory() as folder:
+    TRAINED = trained_sentencepiece(Path(folder), LLAMA.prefix, LLAMA.suffix, LLAMA.middle)
+    PROCESSOR = sentencepiece_module.SentencePieceProcessor(model_file=str(Path(folder) / "tokenizer.model"))
 FORMS = {
     "own": fim.own(BYTES, QWEN),
+    "starcoder": fim.own(with_tokens(STARCODER.prefix, STARCODER.suffix, STARCODER.middle), STARCODER),
+    "deepseek": fim.own(with_tokens(DEEPSEEK.prefix, DEEPSEEK.suffix, DEEPSEEK.middle), DEEPSEEK),
+    "trained": fim.own(TRAINED, LLAMA),
     "suffix first": fim.own(SUFFIX_FIRST, CODESTRAL),
     "taught": fim.taught(make_tokenizer()),
     **{scheme: fim.own(sentencepiece(scheme, LLAMA.prefix, LLAMA.suffix, LLAMA.middle), LLAMA) for scheme in METASPACE},
 }
 END = 0
-MARKS = ("<|fim_suffix|>", "[PREFIX]", "▁<MID>", "</s>", "<|endoftext|>")
+MARKS = ("<|fim_suffix|>", "<fim_middle>", "<｜fim▁hole｜>", "[PREFIX]", "▁<MID>", "</s>", "<|endoftext|>")
 PIECES = st.one_of(st.sampled_from("ab (\t=.é日'<|>"), st.sampled_from(MARKS))
 TEXT = st.lists(st.lists(PIECES, max_size=30).map("".join), min_size=1, max_size=20).map("\n".join)
 QUIET = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
@@ -51,7 +60,7 @@ def test_the_prompt_is_what_completion_asks_and_the_middle_follows(
         read = tokenizer(prompt, add_special_tokens=True, split_special_tokens=not special).input_ids
         assert list(asked) == read
     # Pieces join back to the text: the spaces that sentencepiece writes after a control token are in the prompt only.
-    if form in ("own", "suffix first", "taught", "first", "never"):
+    if form in ("own", "starcoder", "deepseek", "suffix first", "taught", "first", "never"):
         decoded = tokenizer.decode(made.tokens[len(encode.opening(tokenizer)) : -1])
         assert decoded.replace("▁", " ") == (prompt + middle).replace("▁", " ")
     # The middle continues the prompt with no space of its own, whatever the tokenizer.
@@ -215,3 +224,31 @@ def test_the_real_tokenizers_settings_are_left_alone():
     fim.examples("a.py", PYTHON, "python", form, 200, END, 1)
     assert len(tokenizer) == before
     assert tokenizer(QWEN.middle).input_ids == [tokenizer.get_vocab()[QWEN.middle]]
+
+
+@pytest.mark.parametrize("form", [form for form in FORMS if form != "taught"])
+def test_the_form_is_read_from_the_tokenizer(form: str):
+    vocabulary = FORMS[form].tokenizer.get_vocab()
+    assert prompts.find_fim_tokens(vocabulary) == FORMS[form].tokens
+    for lacking in (FORMS[form].tokens.prefix, FORMS[form].tokens.suffix):
+        assert prompts.find_fim_tokens({token: 0 for token in vocabulary if token != lacking}) is None
+
+
+def test_a_tokenizer_without_such_tokens_completes_left_to_right():
+    assert prompts.find_fim_tokens(make_tokenizer().get_vocab()) is None
+
+
+def test_a_prompt_for_a_sentencepiece_model_is_what_sentencepiece_makes_of_its_pieces():
+    """The control tokens, and between them what Code Llama's `encode_infilling` gives: no space of its own in front."""
+    prefix, suffix = "def f(x):\n    return ", "\n\nprint(f(1))\n"
+    numbers = TRAINED.get_vocab()
+    guard = PROCESSOR.encode("☺")
+    plain = [PROCESSOR.encode("☺" + text)[len(guard) :] for text in (prefix, suffix)]
+    assert TRAINED(prompts.infill(prefix, suffix, LLAMA), add_special_tokens=True).input_ids == [
+        PROCESSOR.bos_id(),
+        numbers[LLAMA.prefix],
+        *plain[0],
+        numbers[LLAMA.suffix],
+        *plain[1],
+        numbers[LLAMA.middle],
+    ]

@@ -9,10 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from assistant.errors import HoneError
-from tuning.corpus import personal, secrets
+from assistant.redaction import personal, secrets
+from assistant.redaction.redact import placeholder, redact
+from assistant.redaction.shape import Shape
 from tuning.corpus.document import Document, Turn
-from tuning.corpus.redact import placeholder, redact, redact_document
-from tuning.corpus.shape import Shape
+from tuning.corpus.redact import redact_document
 
 BODY = "MIIEpAIBAAKCAQEA" * 4
 # Put together here, so that no scanner takes this file for a leak.
@@ -242,7 +243,7 @@ def test_installed_packages_are_almost_untouched():
 
 def run_without(code: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", f"import sys\n{code}\nfrom tuning.corpus.redact import redact\nredact('x = 1')"],
+        [sys.executable, "-c", f"import sys\n{code}\nfrom assistant.redaction.redact import redact\nredact('x = 1')"],
         capture_output=True,
         text=True,
         check=False,

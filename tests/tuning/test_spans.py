@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from assistant.syntax import parse
 from tests.tuning.samples import PYTHON, SAMPLES
 from tuning.examples import spans
 
@@ -22,7 +23,7 @@ TEXT = st.text(alphabet="ab(){}:;=,.\n\n \t\"'#é日🙂", max_size=300)
 )
 def test_spans_are_in_range_bounded_and_never_blank(text: str, language: str, seed: int, cuts: tuple[int, int]):
     start, end = sorted(min(cut, len(text)) for cut in cuts)
-    span = spans.choose(text, (start, end), spans.parse(text, language), Random(seed), 0.7, max_characters=40)
+    span = spans.choose(text, (start, end), parse(text, language), Random(seed), 0.7, max_characters=40)
     if span is None:
         # Eight draws may all miss a lonely character, but not a text without blanks.
         assert start == end or any(letter.isspace() for letter in text[start:end])
@@ -35,7 +36,7 @@ def test_spans_are_in_range_bounded_and_never_blank(text: str, language: str, se
 @pytest.mark.parametrize("language", SAMPLES)
 def test_nodes_are_whole_pieces_of_code_in_each_language(language: str):
     text = SAMPLES[language]
-    syntax = spans.parse(text, language)
+    syntax = parse(text, language)
     assert syntax is not None
     assert not syntax.root.has_error
     random = Random(5)
@@ -49,7 +50,7 @@ def test_nodes_are_whole_pieces_of_code_in_each_language(language: str):
 
 
 def test_nodes_of_non_ascii_python_are_what_its_own_parser_finds():
-    syntax = spans.parse(PYTHON, "python")
+    syntax = parse(PYTHON, "python")
     assert syntax is not None
     known = {ast.get_source_segment(PYTHON, node) for node in ast.walk(ast.parse(PYTHON))}
     random = Random(1)
@@ -65,7 +66,7 @@ def test_nodes_of_non_ascii_python_are_what_its_own_parser_finds():
 def test_nodes_with_syntax_errors_are_left_out():
     good = inspect.getsource(json.JSONDecoder.decode)
     text = f"class Broken(:\n    x = = 3 +\n\nclass Fine:\n{good}"
-    syntax = spans.parse(text, "python")
+    syntax = parse(text, "python")
     assert syntax is not None
     assert syntax.root.has_error
     random = Random(2)
@@ -78,7 +79,7 @@ def test_nodes_with_syntax_errors_are_left_out():
 
 def test_nodes_of_a_window_stay_in_it():
     text = inspect.getsource(json.decoder)
-    syntax = spans.parse(text, "python")
+    syntax = parse(text, "python")
     assert syntax is not None
     within = (1000, 2500)
     for seed in range(100):
@@ -99,7 +100,7 @@ def test_line_spans_begin_where_a_cursor_stands_and_end_at_line_ends():
 
 def test_languages_without_a_grammar_use_lines_and_characters():
     text = "puts 'hello'\nputs 'world'\n"
-    assert spans.parse(text, "ruby") is None
+    assert parse(text, "ruby") is None
     kinds = {spans.choose(text, (0, len(text)), None, Random(seed), aligned=1) for seed in range(50)}
     assert kinds == {(0, 12), (13, 25), (0, 25)}
 
@@ -107,7 +108,7 @@ def test_languages_without_a_grammar_use_lines_and_characters():
 def test_equal_seeds_choose_equal_spans():
     def chosen(seed: int) -> list[spans.Span | None]:
         random = Random(seed)
-        syntax = spans.parse(PYTHON, "python")
+        syntax = parse(PYTHON, "python")
         return [spans.choose(PYTHON, (0, len(PYTHON)), syntax, random) for _ in range(20)]
 
     assert chosen(4) == chosen(4)
@@ -115,8 +116,8 @@ def test_equal_seeds_choose_equal_spans():
 
 
 def test_typescript_with_and_without_jsx_parses():
-    jsx = spans.parse(SAMPLES["typescript"], "typescript")
-    cast = spans.parse("const x = <number>value;\nconst f = <T>(y: T) => y;\n", "typescript")
+    jsx = parse(SAMPLES["typescript"], "typescript")
+    cast = parse("const x = <number>value;\nconst f = <T>(y: T) => y;\n", "typescript")
     assert jsx is not None
     assert cast is not None
     assert not jsx.root.has_error

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from assistant import prompts
 from tests.tuning.tiny import SIZES, make_tokenizer
 
 MODULES = {
@@ -20,8 +21,12 @@ MODULES = {
 }
 
 
-def write_base(path: Path, kind: str = "F32", **sizes: Any) -> Path:
-    """A GGUF of a random model; its linear layers are stored as `kind`."""
+def write_base(path: Path, kind: str = "F32", fim: prompts.FimTokens | None = None, **sizes: Any) -> Path:
+    """A GGUF of a random model; its linear layers are stored as `kind`.
+
+    Args:
+        fim: tokens to add to the vocabulary, as llama.cpp's converter names them.
+    """
     import gguf
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -50,10 +55,16 @@ def write_base(path: Path, kind: str = "F32", **sizes: Any) -> Path:
     tokens = sorted(vocabulary, key=vocabulary.__getitem__)
     # Training may end with fewer merges than asked for; the model keeps the rows.
     tokens += [f"<unused{number}>" for number in range(config.vocab_size - len(tokens))]
+    marks = {"pre": fim.prefix, "suf": fim.suffix, "mid": fim.middle} if fim else {}
+    for place, (role, mark) in enumerate(marks.items(), config.vocab_size - len(marks)):
+        assert tokens[place].startswith("<unused")
+        tokens[place] = mark
+        writer.add_uint32(f"tokenizer.ggml.fim_{role}_token_id", place)
+    special = {"<|endoftext|>", *marks.values()}
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list(tokens)
-    writer.add_token_types([3 if token == "<|endoftext|>" or token.startswith("<unused") else 1 for token in tokens])
+    writer.add_token_types([3 if token in special or token.startswith("<unused") else 1 for token in tokens])
     merges = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["merges"]
     writer.add_token_merges([merge if isinstance(merge, str) else " ".join(merge) for merge in merges])
     writer.add_eos_token_id(vocabulary["<|endoftext|>"])

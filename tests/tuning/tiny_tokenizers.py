@@ -1,6 +1,7 @@
 """Small tokenizers of the kinds that code models come with."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 from tests.tuning.tiny import SAMPLE, make_tokenizer
@@ -45,3 +46,43 @@ def sentencepiece(scheme: str, *names: str) -> Any:
         single="<s> $A", special_tokens=[("<s>", made.bos_token_id)]
     )
     return made
+
+
+def trained_sentencepiece(folder: Path, *names: str) -> Any:
+    """A sentencepiece model with Code Llama's settings, trained here by sentencepiece itself and loaded from its
+    `tokenizer.model`, as a base's is."""
+    import sentencepiece
+
+    from assistant.engines.torch_load import load_tokenizer
+
+    folder.mkdir(parents=True, exist_ok=True)
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(SAMPLE.split("\n") * 8),
+        model_prefix=str(folder / "tokenizer"),
+        model_type="bpe",
+        vocab_size=420,
+        hard_vocab_limit=False,
+        byte_fallback=True,
+        normalization_rule_name="identity",
+        add_dummy_prefix=True,
+        remove_extra_whitespaces=False,
+        allow_whitespace_only_pieces=True,
+        split_digits=True,
+        user_defined_symbols=list(names),
+        unk_id=0,
+        bos_id=1,
+        eos_id=2,
+        pad_id=-1,
+        num_threads=1,
+        minloglevel=2,
+    )
+    configuration = {
+        "tokenizer_class": "CodeLlamaTokenizer",
+        "bos_token": "<s>",
+        "eos_token": "</s>",
+        "unk_token": "<unk>",
+        "add_bos_token": True,
+        "add_eos_token": False,
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(configuration))
+    return load_tokenizer(folder)

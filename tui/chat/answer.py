@@ -4,7 +4,7 @@ from markdown_it import MarkdownIt
 from textual.containers import Vertical
 from textual.widgets import Markdown, Static
 
-from tui.chat.blocks import Code, Prose, Splitter
+from assistant.skills.blocks import Code, Prose, Splitter, split
 from tui.chat.code import CodeBlock
 from tui.inert import inert
 
@@ -27,9 +27,23 @@ class Answer(Vertical):
     def __init__(self) -> None:
         super().__init__(classes="answer")
         self._splitter = Splitter()
+        self._pieces: list[str] = []
         self._drawn: list[tuple[Markdown | CodeBlock, int]] = []
 
+    @property
+    def source(self) -> str:
+        """The text as the model wrote it."""
+        return "".join(self._pieces)
+
+    def code_source(self, block: CodeBlock) -> Code | None:
+        """What the model wrote between the fences of a block."""
+        drawn = [widget for widget, _ in self._drawn if isinstance(widget, CodeBlock)]
+        written = [one for one in split(self.source) if isinstance(one, Code)]
+        at = drawn.index(block)
+        return written[at] if at < len(written) else None
+
     async def write(self, text: str) -> None:
+        self._pieces.append(text)
         self._splitter.feed(inert(text))
         await self._draw()
 

@@ -6,88 +6,43 @@ What it does arrives at the screen as messages. Each piece of an answer is on di
 import queue
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import AbstractContextManager, ExitStack, closing
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from textual.message import Message as Posted
 
 from assistant.errors import HoneError
-from assistant.sessions import Session
-from assistant.skills import chat
+from assistant.sessions import Message, Session
+from assistant.skills import chat, instructions, questions, tasks
+from assistant.skills.mentions import Place
+from tui.chat.batches import batches
+from tui.chat.commands import parse_skill
+from tui.chat.events import (
+    Ask,
+    Compare,
+    CompareFinished,
+    ComparePiece,
+    CompareSide,
+    CompareStarted,
+    Finished,
+    Loading,
+    Piece,
+    Ready,
+    Refused,
+    Rejected,
+    Started,
+    Unavailable,
+)
 from tui.chat.models import ModelTarget
 
 if TYPE_CHECKING:
-    from assistant.client import Client, Delta
+    from assistant.client import Client
 
 Connect = Callable[[str | None], AbstractContextManager["Client"]]
 Check = Callable[[str, bool], ModelTarget]
-_FLUSH_SECONDS = 0.1
 _POLL_SECONDS = 0.1
-
-
-@dataclass
-class Loading(Posted):
-    """The model is being loaded (or fetched); `detail` says what is going on."""
-
-    target: ModelTarget
-    detail: str = ""
-
-
-@dataclass
-class Ready(Posted):
-    target: ModelTarget
-    context_length: int
-
-
-@dataclass
-class Unavailable(Posted):
-    """No model can answer; the line says why."""
-
-    line: str
-
-
-@dataclass
-class Refused(Posted):
-    """A switch that was not made: the model in use stays."""
-
-    line: str
-
-
-@dataclass
-class Started(Posted):
-    """The prompt's turn has come; `dropped_turns` of the oldest turns did not fit any more."""
-
-    job: "Ask"
-    dropped_turns: int
-    tokens: int
-
-
-@dataclass
-class Piece(Posted):
-    job: "Ask"
-    text: str
-
-
-@dataclass
-class Finished(Posted):
-    """`line` is the error when `finish` is "error"."""
-
-    job: "Ask"
-    finish: str
-    line: str = ""
-    details: dict[str, Any] = field(default_factory=dict)
-    seconds: float = 0.0
-
-
-@dataclass(eq=False)
-class Ask:
-    """A prompt and the session it belongs to."""
-
-    text: str
-    session: Session
-    stop: threading.Event = field(default_factory=threading.Event)
 
 
 @dataclass(frozen=True)
@@ -102,13 +57,13 @@ class Backend:
         self._connect = connect
         self._check = check
         self._post = post
-        self._jobs: queue.SimpleQueue[Ask | _Switch | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Ask | Compare | _Switch | None] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._open = ExitStack()
         self._client: Client | None = None
         self._target: ModelTarget | None = None
         self._context_length = 0
-        self._current: Ask | None = None
+        self._current: Ask | Compare | None = None
         self._suspect = False
         """The last answer broke off: before the next one the gateway is asked whether it still lives."""
         self._thread = threading.Thread(target=self._run, args=(model,), name="backend", daemon=True)
@@ -116,13 +71,24 @@ class Backend:
     def start(self) -> None:
         self._thread.start()
 
-    def ask(self, text: str, session: Session) -> Ask:
-        job = Ask(text, session)
+    def ask(self, text: str, session: Session, again: Message | None = None) -> Ask:
+        job = Ask(text, session, again)
+        self._jobs.put(job)
+        return job
+
+    def compare(self, text: str, history: tuple[Message, ...], models: tuple[str, ...]) -> Compare:
+        job = Compare(text, history, models)
         self._jobs.put(job)
         return job
 
     def switch(self, model: str) -> None:
         self._jobs.put(_Switch(model))
+
+    @property
+    def serving(self) -> "tuple[Client, str] | None":
+        """The client and the model's name that other screens may ask too; None while none is loaded."""
+        client, target = self._client, self._target
+        return None if client is None or target is None else (client, target.asked)
 
     def close(self, timeout: float = 5.0) -> None:
         """Stops the answer under way (what came is kept) and the gateway that was started here."""
@@ -137,12 +103,15 @@ class Backend:
         with self._open:
             self._become(model, at_start=True)
             while (job := self._jobs.get()) is not None and not self._closing.is_set():
-                if isinstance(job, Ask):
-                    self._current = job
-                    self._answer(job)
-                    self._current = None
-                else:
+                if isinstance(job, _Switch):
                     self._become(job.model)
+                    continue
+                self._current = job
+                if isinstance(job, Ask):
+                    self._answer(job)
+                else:
+                    self._compare(job)
+                self._current = None
 
     def _become(self, model: str | None, at_start: bool = False) -> None:
         try:
@@ -167,19 +136,26 @@ class Backend:
         self._client = None
         self._open.close()
         client = self._open.enter_context(self._connect(target.asked))
+        length = self._loaded(client, target)
+        if length is None:
+            return
+        chat.check_template(client, target.asked)
+        self._client, self._context_length = client, length
+
+    def _loaded(self, client: "Client", target: ModelTarget) -> int | None:
+        """Waits until the client's model is loaded; its context length, None when the app closes meanwhile."""
         shown = ""
         while not self._closing.is_set():
             health = client.health()
             if health.get("status") == "ok":
-                self._client = client
-                self._context_length = int(health.get("context_length") or 0)
-                return
+                return int(health.get("context_length") or 0)
             if health.get("error"):
                 raise HoneError(str(health["error"]))
             if (detail := str(health.get("detail") or "")) != shown:
                 shown = detail
                 self._post(Loading(target, detail))
             self._closing.wait(_POLL_SECONDS)
+        return None
 
     def _revive(self, client: "Client", target: ModelTarget) -> None:
         if not self._suspect:
@@ -196,12 +172,16 @@ class Backend:
         details: dict[str, Any] = {}
         finish, line = "cancelled", ""
         began = time.monotonic()
+        if job.stop.is_set():
+            self._post(Finished(job, "cancelled"))
+            return
         try:
-            if job.stop.is_set():
-                self._post(Finished(job, "cancelled"))
-                return
-            job.session.user(job.text)
-            finish, details = self._stream(job, parts)
+            question = job.again or _question(job.text)
+        except Exception as error:
+            self._post(Rejected(job, _line(error)))
+            return
+        try:
+            finish, details = self._stream(job, question, parts)
         except Exception as error:
             finish, line, self._suspect = "error", _line(error), True
         text = "".join(parts)
@@ -212,82 +192,106 @@ class Backend:
             line = line or str(error)
         self._post(Finished(job, finish, line, details, time.monotonic() - began))
 
-    def _stream(self, job: Ask, parts: list[str]) -> tuple[str, dict[str, Any]]:
+    def _stream(self, job: Ask, question: Message, parts: list[str]) -> tuple[str, dict[str, Any]]:
+        try:
+            client, target = self._connected()
+            options = chat.Options(model=target.asked)
+            told = instructions.load(Place.here())
+            question = _fitted(client, question, options, self._context_length, told)
+        finally:
+            # Whatever happens, what was asked is on disk.
+            job.session.user(question.text, question.asked, question.materials)
+        history = job.session.conversation.messages
+        prompt = chat.prepare(client, history, options, self._context_length, told)
+        self._post(Started(job, prompt, question))
+
+        def keep(text: str) -> None:
+            parts.append(text)
+            job.session.partial(text)
+            self._post(Piece(job, text))
+
+        return _read(client, prompt, options, job.stop, keep)
+
+    def _connected(self) -> tuple["Client", ModelTarget]:
         if self._client is None or self._target is None:
             raise HoneError("no model is loaded; choose one with /model NAME")
         self._revive(self._client, self._target)
-        client = self._client
-        options = chat.Options(model=self._target.asked)
-        history = job.session.conversation.messages
-        prompt = chat.prepare(client, history, options, self._context_length)
-        self._post(Started(job, prompt.dropped_turns, prompt.tokens))
-        finish: str = "stop"
-        details: dict[str, Any] = {}
-        with closing(_batches(chat.stream(client, prompt, options), job.stop)) as batches:
-            for batch in batches:
-                if batch.text:
-                    parts.append(batch.text)
-                    job.session.partial(batch.text)
-                    self._post(Piece(job, batch.text))
-                finish, details = batch.finish or finish, batch.details or details
-        return finish, details
+        return self._client, self._target
 
-
-@dataclass(frozen=True)
-class _Batch:
-    text: str
-    finish: str | None = None
-    details: dict[str, Any] | None = None
-
-
-def _batches(deltas: Iterator["Delta"], stop: threading.Event) -> Generator[_Batch]:
-    """The deltas of about a tenth of a second at a time, until they end or `stop` is set.
-
-    They are read in a thread of their own, so that `stop` is obeyed at once: while the model still reads a long prompt
-    there is nothing to wait for. That thread closes the request with the next delta.
-    """
-    inbox: queue.SimpleQueue[Delta | Exception | None] = queue.SimpleQueue()
-    threading.Thread(target=_read, args=(deltas, stop, inbox), name="answer", daemon=True).start()
-    pending: list[str] = []
-    finish: str | None = None
-    details: dict[str, Any] | None = None
-    due = 0.0
-    while not stop.is_set():
+    def _compare(self, job: Compare) -> None:
+        if job.stop.is_set():
+            self._post(CompareFinished(job))
+            return
         try:
-            item = inbox.get(timeout=_FLUSH_SECONDS)
-        except queue.Empty:
-            due = 0.0
-        else:
-            if item is None:
-                yield _Batch("".join(pending), finish, details)
-                return
-            if isinstance(item, Exception):
-                yield _Batch("".join(pending))
-                raise item
-            pending.append(item.text)
-            finish, details = item.finish_reason or finish, item.details or details
-        if any(pending) and time.monotonic() >= due:
-            yield _Batch("".join(pending))
-            pending.clear()
-            due = time.monotonic() + _FLUSH_SECONDS
-    yield _Batch("".join(pending), "cancelled")
+            question = _question(job.text)
+            targets = [self._check(name, False) for name in job.models]
+        except Exception as error:
+            self._post(Rejected(job, _line(error)))
+            return
+        self._post(CompareStarted(job))
+        for side, target in enumerate(targets):
+            try:
+                finish, details = self._compare_side(job, side, target, question)
+                self._post(CompareSide(job, side, finish, details=details))
+            except Exception as error:
+                self._post(CompareSide(job, side, "error", _line(error)))
+        self._post(CompareFinished(job))
+
+    def _compare_side(
+        self, job: Compare, side: int, target: ModelTarget, question: Message
+    ) -> tuple[str, dict[str, Any]]:
+        """One model after the other, so that neither slows the other down."""
+        if job.stop.is_set():
+            return "cancelled", {}
+        told = instructions.load(Place.here())
+        with self._client_of(target) as (client, length):
+            options = chat.Options(model=target.asked)
+            fitted = _fitted(client, question, options, length, told)
+            prompt = chat.prepare(client, (*job.history, fitted), options, length, told)
+            return _read(client, prompt, options, job.stop, lambda text: self._post(ComparePiece(job, side, text)))
+
+    @contextmanager
+    def _client_of(self, target: ModelTarget) -> Iterator[tuple["Client", int]]:
+        """The client at hand where it serves the model's base, else one for this answer alone."""
+        if self._client is not None and self._target is not None and target.base == self._target.base:
+            self._revive(self._client, self._target)
+            yield self._client, self._context_length
+            return
+        with self._connect(target.asked) as client:
+            length = self._loaded(client, target)
+            chat.check_template(client, target.asked)
+            yield client, length or 0
+
+
+def _question(text: str) -> Message:
+    """What a typed line asks: a skill's slash command, or the user's own words."""
+    place = Place.here()
+    skill = parse_skill(text)
+    if skill is not None:
+        return questions.of_skill(tasks.named(skill.name), skill.argument, place, text)
+    return questions.of_text(text, place)
+
+
+def _fitted(
+    client: "Client", question: Message, options: chat.Options, length: int, told: instructions.Instructions
+) -> Message:
+    words = question.asked or question.text
+    shown = chat.fit_materials(client, words, question.materials, options, length, told)
+    return replace(question, materials=tuple(shown))
 
 
 def _read(
-    deltas: Iterator["Delta"], stop: threading.Event, inbox: "queue.SimpleQueue[Delta | Exception | None]"
-) -> None:
-    try:
-        for delta in deltas:
-            inbox.put(delta)
-            if stop.is_set():
-                break
-        inbox.put(None)
-    except Exception as error:
-        inbox.put(error)
-    finally:
-        close = getattr(deltas, "close", None)
-        if close is not None:
-            close()
+    client: "Client", prompt: chat.Prompt, options: chat.Options, stop: threading.Event, keep: Callable[[str], object]
+) -> tuple[str, dict[str, Any]]:
+    """Streams an answer to `keep`; how it finished, and the gateway's details."""
+    finish: str = "stop"
+    details: dict[str, Any] = {}
+    with closing(batches(chat.stream(client, prompt, options), stop)) as came:
+        for batch in came:
+            if batch.text:
+                keep(batch.text)
+            finish, details = batch.finish or finish, batch.details or details
+    return finish, details
 
 
 def _configured_model() -> str:

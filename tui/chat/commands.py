@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+from assistant.skills import tasks
+
 
 @dataclass(frozen=True)
 class SlashCommand:
@@ -14,12 +16,28 @@ class SlashCommand:
 COMMANDS = (
     SlashCommand("help", "", "keys and commands"),
     SlashCommand("model", "[NAME]", "list models, adapters and aliases; with NAME, switch to it"),
-    SlashCommand("sessions", "", "list earlier conversations"),
+    SlashCommand("compare", "A B [PROMPT]", "ask two models the same, side by side; without PROMPT the last question"),
+    SlashCommand(
+        "sessions", "[WORDS]", "open, rename or export an earlier conversation; WORDS are searched for in all"
+    ),
+    SlashCommand("rename", "NAME", "give this conversation a name"),
+    SlashCommand("export", "[md|json]", "write this conversation to a file in this folder"),
+    SlashCommand("retry", "", "ask the last question again"),
     SlashCommand("copy", "", "copy the code of the last answer"),
+    SlashCommand("apply", "[FILE]", "put the last answer's code into a file, hunk by hunk"),
+    SlashCommand("undo", "", "take the last applied change back"),
+    SlashCommand("context", "", "what of the context the last prompt took, and what was left out"),
     SlashCommand("clear", "", "start a new conversation; this one stays on disk"),
+    SlashCommand("code", "[FILE[:LINE]]", "the editor, with FILE open at LINE"),
+    SlashCommand("review", "[staged|since REV|commit REV]", "the review of a change; without a word go there"),
     SlashCommand("quit", "", "leave"),
 )
-NAMES = tuple(command.name for command in COMMANDS)
+SKILLS = tuple(
+    SlashCommand(skill.name, "ERROR" if skill.name == "fix" else "@TARGET", skill.help) for skill in tasks.SKILLS
+)
+SKILL_NAMES = frozenset(tasks.NAMES)
+ALL = (*COMMANDS, *SKILLS)
+NAMES = tuple(command.name for command in ALL)
 
 
 @dataclass(frozen=True)
@@ -35,6 +53,8 @@ def parse(line: str) -> Invocation | str | None:
     """
     if not line.startswith("/"):
         return None
+    if (skill := parse_skill(line)) is not None:
+        return skill
     word, _, argument = line[1:].partition(" ")
     if "/" in word or "." in word or "\n" in line.strip():
         return None
@@ -47,8 +67,17 @@ def parse(line: str) -> Invocation | str | None:
     return f"there is no command /{name}; {hint}"
 
 
+def parse_skill(line: str) -> Invocation | None:
+    """A ready-made skill with its argument, which may have several lines; None when the line asks for none."""
+    line = line.lstrip()
+    words = line[1:].split(maxsplit=1) if line.startswith("/") else []
+    if not words or words[0].lower() not in tasks.NAMES:
+        return None
+    return Invocation(words[0].lower(), words[1] if len(words) > 1 else "")
+
+
 def matching(line: str) -> tuple[SlashCommand, ...]:
     """The commands that a half-typed line can become."""
     if not line.startswith("/") or any(character.isspace() for character in line):
         return ()
-    return tuple(command for command in COMMANDS if command.name.startswith(line[1:].lower()))
+    return tuple(command for command in ALL if command.name.startswith(line[1:].lower()))

@@ -1,14 +1,20 @@
 """The scrolling conversation. Only its newest part is mounted, so a long one costs no more than a short one."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
+from textual.message import Message as Posted
 from textual.widget import Widget
 from textual.widgets import Static
 
 from assistant.sessions import Message
+from assistant.skills.material import Material
 from tui.chat.answer import Answer
+from tui.chat.code import CodeBlock
 from tui.inert import inert
 
 SUGGESTIONS = (
@@ -32,19 +38,27 @@ _SHOWN_LINES = 200
 
 
 class UserMessage(Vertical):
-    """What the user asked, with a note under it while it waits."""
+    """What the user asked, with a note under it while it waits, and what it showed to the model."""
 
-    def __init__(self, text: str, note: str = "") -> None:
+    def __init__(self, text: str, note: str = "", materials: Sequence[Material] = ()) -> None:
         super().__init__(classes="user")
         lines = inert(text).rstrip("\n").split("\n")
         more = len(lines) - _SHOWN_LINES
         self._shown = "\n".join(lines[:_SHOWN_LINES] + ([f"… {more} more lines"] if more > 0 else []))
         self._note = Static(note, markup=False, classes="note")
         self._note.display = bool(note)
+        self._materials = Static("", markup=False, classes="materials")
+        self.show_materials(materials)
 
     def compose(self) -> ComposeResult:
         yield Static(self._shown, markup=False)
+        yield self._materials
         yield self._note
+
+    def show_materials(self, materials: Sequence[Material]) -> None:
+        titles = [f"{one.title or 'Standard input'}{f' ({one.note})' if one.note else ''}" for one in materials]
+        self._materials.update(inert("shown: " + "; ".join(titles)))
+        self._materials.display = bool(titles)
 
     def note(self, text: str) -> None:
         self._note.update(text)
@@ -59,15 +73,94 @@ class Notice(Static):
 
 
 class Conversation(VerticalScroll, can_focus=False):
+    """Takes the focus only while a cursor walks over its blocks."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up,k", "step(-1)", "Previous", key_display="↑"),
+        Binding("down,j", "step(1)", "Next", key_display="↓"),
+        Binding("c,y", "chosen('copy')", "Copy"),
+        Binding("a", "chosen('apply')", "Apply"),
+        Binding("e", "chosen('edit')", "Edit"),
+        Binding("r", "chosen('retry')", "Retry"),
+        Binding("escape,i,enter,q", "leave", "Back", key_display="Esc"),
+    ]
+
+    @dataclass
+    class Chosen(Posted):
+        """A key was pressed on the block in the cursor: a question, an answer, or code in an answer."""
+
+        action: str
+        entry: Widget
+        code: CodeBlock | None
+
+    @dataclass
+    class Left(Posted):
+        """The walk is over: the input box gets the focus back."""
+
     def __init__(self) -> None:
         super().__init__(id="conversation")
         self._earlier: list[Message] = []
         self._earlier_line = Static("", markup=False, id="earlier")
         self._sources: dict[Widget, Message] = {}
+        self._cursor: Widget | None = None
 
     def compose(self) -> ComposeResult:
         self._earlier_line.display = False
         yield self._earlier_line
+
+    def walk(self) -> bool:
+        """Begins a walk at the last block; False when there is none."""
+        places = self._places()
+        if not places:
+            return False
+        self.can_focus = True
+        self.focus(scroll_visible=False)
+        self._go(places[-1])
+        return True
+
+    def action_step(self, step: int) -> None:
+        places = self._places()
+        at = places.index(self._cursor) if self._cursor in places else len(places)
+        if places and at + step >= len(places):
+            self.action_leave()
+        elif places:
+            self._go(places[max(at + step, 0)])
+
+    def action_chosen(self, action: str) -> None:
+        if self._cursor is None:
+            return
+        code = self._cursor if isinstance(self._cursor, CodeBlock) else None
+        entry = next((one for one in self._cursor.ancestors_with_self if one in self.entries), None)
+        if isinstance(entry, Widget):
+            self.post_message(self.Chosen(action, entry, code))
+
+    def action_leave(self) -> None:
+        self.post_message(self.Left())
+
+    def on_blur(self) -> None:
+        self.can_focus = False
+        self._go(None)
+
+    def _go(self, widget: Widget | None) -> None:
+        if self._cursor is not None:
+            self._cursor.remove_class("cursor")
+        self._cursor = widget
+        if widget is not None:
+            widget.add_class("cursor")
+            self.anchor(False)
+            self.scroll_to_widget(widget, animate=False)
+
+    def _places(self) -> list[Widget]:
+        """What the cursor stops at, in order: questions, answers, and after each answer its code blocks."""
+        places: list[Widget] = []
+        for entry in self.entries:
+            if isinstance(entry, UserMessage | Answer):
+                places += [entry, *entry.query(CodeBlock)]
+        return places
+
+    def message_of(self, widget: Widget) -> Message | None:
+        """What `widget` shows, None while it is under way."""
+        return self._sources.get(widget)
 
     @property
     def entries(self) -> list[Widget]:
@@ -97,7 +190,8 @@ class Conversation(VerticalScroll, can_focus=False):
         place: Widget = self._earlier_line
         with self.app.batch_update():
             for message in shown:
-                widget = UserMessage(message.text) if message.role == "user" else Answer()
+                asked = message.role == "user"
+                widget = UserMessage(message.text, materials=message.materials) if asked else Answer()
                 await self.mount(widget, after=place)
                 self._sources[widget] = message
                 if isinstance(widget, Answer):

@@ -19,6 +19,11 @@ class InputHistory:
         self._position = len(self._entries)
         self._typed = ""
 
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """All of them, the newest last."""
+        return tuple(self._entries)
+
     def add(self, text: str) -> None:
         """Appends an input and ends the walk.
 

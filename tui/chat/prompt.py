@@ -1,5 +1,9 @@
-"""The input box: Enter sends, Alt+Enter or Ctrl+J breaks the line, a paste keeps its lines, Up and Down recall."""
+"""The input box: Enter sends, Alt+Enter or Ctrl+J breaks the line, Up and Down recall, mentions and commands complete.
 
+A paste keeps its lines. A long one goes to a file that the box mentions: laying it out would stop the screen.
+"""
+
+import hashlib
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,9 +13,11 @@ from textual.keys import Keys
 from textual.message import Message
 from textual.widgets import TextArea
 
+from assistant import atomic, paths
 from assistant.errors import HoneError
-from tui.chat.commands import matching
+from tui.chat import completion
 from tui.chat.history import InputHistory
+from tui.chat.suggestions import Suggestions
 
 # Terminals send Alt+Enter as ESC and CR. Textual would take a letter typed right after it as part of the sequence, give
 # up on that and report Enter, which sends the half-written prompt.
@@ -23,6 +29,9 @@ _KEYS = {
     "ctrl+j": "newline",
     "tab": "complete",
 }
+_LIST_KEYS = {"up": -1, "down": 1}
+MAX_PASTE = 20_000
+"""Characters; a longer paste goes to a file."""
 
 
 class PromptInput(TextArea):
@@ -30,6 +39,8 @@ class PromptInput(TextArea):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+j", "newline", "New line"),
         Binding("ctrl+y", "screen.copy_code", "Copy code"),
+        Binding("ctrl+r", "screen.search_history", "Earlier inputs"),
+        Binding("ctrl+up,alt+up", "screen.walk", "Walk answers", key_display="^↑"),
         Binding("ctrl+c", "screen.interrupt", "Stop or clear", show=False),
         Binding("ctrl+home", "screen.oldest", "To the top", show=False),
         Binding("ctrl+end", "screen.newest", "To the end", show=False),
@@ -51,7 +62,11 @@ class PromptInput(TextArea):
 
         line: str
 
-    def __init__(self, suggestions: tuple[str, ...] = ()) -> None:
+    @dataclass
+    class NamesWanted(Message):
+        """A mention is being typed: what can be mentioned should be read."""
+
+    def __init__(self, offered: Suggestions, suggestions: tuple[str, ...] = ()) -> None:
         super().__init__(
             id="prompt",
             soft_wrap=True,
@@ -63,6 +78,41 @@ class PromptInput(TextArea):
         self._history = InputHistory()
         self._suggestions = suggestions
         self._suggested = -1
+        self._offered = offered
+        self._names: completion.Names | None = None
+
+    @property
+    def inputs(self) -> InputHistory:
+        return self._history
+
+    def know(self, names: completion.Names) -> None:
+        """What can be mentioned."""
+        self._names = names
+        self._offer()
+
+    def _offer(self) -> None:
+        row, column = self.cursor_location
+        before = self.document.get_line(row)[:column]
+        if self._names is None and completion.typing_mention(before):
+            self._names = completion.Names()
+            self.post_message(self.NamesWanted())
+        # The whole text matters for commands only, which are one line.
+        text = before if self.document.line_count == 1 and column == len(self.document.get_line(0)) else ""
+        self._offered.show(completion.offer(before, text, self._names or completion.Names()))
+
+    def _take(self) -> bool:
+        """Puts the chosen row in place of what was typed; False when nothing is offered."""
+        chosen = self._offered.chosen
+        if chosen is None:
+            return False
+        typed, row = chosen
+        line, column = self.cursor_location
+        self.replace(row.insert, (line, column - typed), (line, column))
+        self._offer()
+        return True
+
+    def on_text_area_selection_changed(self) -> None:
+        self._offer()
 
     def suggest(self, suggestions: tuple[str, ...]) -> None:
         """What Tab puts into an empty box, one after another."""
@@ -78,6 +128,9 @@ class PromptInput(TextArea):
         text = self.text
         if not text.strip():
             return
+        if self._offered.moved and self._take():
+            return
+        self._names = None
         self.discard()
         self.post_message(self.Submitted(text))
 
@@ -94,10 +147,9 @@ class PromptInput(TextArea):
         self.insert("\n")
 
     def action_complete(self) -> None:
-        commands = matching(self.text)
-        if commands:
-            self.put(f"/{commands[0].name}{' ' if commands[0].argument else ''}")
-        elif self._suggestions and (not self.text or self.text in self._suggestions):
+        if self._take():
+            return
+        if self._suggestions and (not self.text or self.text in self._suggestions):
             self._suggested = (self._suggested + 1) % len(self._suggestions)
             self.put(self._suggestions[self._suggested])
         elif self.text:
@@ -125,6 +177,14 @@ class PromptInput(TextArea):
         self.post_message(self.Scroll(1))
 
     async def _on_key(self, event: events.Key) -> None:
+        if self._offered.open and event.key in ("up", "down", "escape"):
+            event.prevent_default()
+            event.stop()
+            if event.key == "escape":
+                self._offered.show(None)
+            else:
+                self._offered.move(_LIST_KEYS[event.key])
+            return
         action = _KEYS.get(event.key)
         if action is not None:
             # The base class would insert a line break or a tab.
@@ -135,3 +195,24 @@ class PromptInput(TextArea):
     async def _on_paste(self, event: events.Paste) -> None:
         # Terminals end the lines of a paste with \r, \n or both; the base class's handler runs after this one.
         event.text = event.text.replace("\r\n", "\n").replace("\r", "\n")
+        if len(event.text) > MAX_PASTE:
+            try:
+                event.text = f'@"{keep_paste(event.text)}" '
+            except HoneError as error:
+                self.post_message(self.Failed(str(error)))
+                event.text = event.text[:MAX_PASTE]
+
+
+def keep_paste(text: str) -> str:
+    """Writes a long paste to a file that can be mentioned; its path.
+
+    Raises:
+        HoneError: the disk refuses.
+    """
+    data = text.encode("utf-8", "replace")
+    path = paths.pastes_dir() / f"{hashlib.sha256(data).hexdigest()[:12]}.txt"
+    try:
+        atomic.write_bytes(path, data, 0o600)
+    except OSError as error:
+        raise HoneError(f"cannot keep the paste in {path}: {error.strerror}") from error
+    return str(path)

@@ -1,48 +1,38 @@
-"""The chat screen: what the user does goes to the backend, what the backend does is shown."""
+"""The chat screen: what the user does. What the backend does is shown by its other half, `live`."""
 
-import time
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable, Coroutine
+from contextlib import closing
 from typing import ClassVar
 
 from textual import on, work
-from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.content import Content
-from textual.message import Message as Posted
-from textual.screen import Screen
 from textual.timer import Timer
-from textual.widgets import Footer, Markdown, Static, TextArea
+from textual.widgets import Markdown, TextArea
 
 from assistant import sessions
 from assistant.errors import HoneError
 from assistant.sessions import Message, Session
-from tui.chat import backend as events
-from tui.chat import commands, help_text, models
+from assistant.skills import edits, questions
+from assistant.skills.blocks import Code, code_of, split
+from assistant.skills.edits import Written
+from assistant.skills.mentions import Place
+from tui.chat import clipboard, commands, completion, help_text, models
 from tui.chat.answer import Answer
-from tui.chat.backend import Ask, Backend
-from tui.chat.blocks import code_of
-from tui.chat.conversation import SUGGESTIONS, Conversation, Notice, UserMessage
+from tui.chat.applying import ApplyScreen
+from tui.chat.conversation import SUGGESTIONS, Conversation, UserMessage
+from tui.chat.events import Ask
+from tui.chat.live import LiveScreen, Said
+from tui.chat.picker import HistoryPicker
 from tui.chat.prompt import PromptInput
 from tui.chat.services import Services
-from tui.chat.status import Status, StatusLine
+from tui.chat.sessions_list import SessionsPicker, export
 from tui.inert import inert
+from tui.places import Visit
 
 _DRAFT_SECONDS = 0.6
-_TICK_SECONDS = 0.5
 
 
-@dataclass
-class _Said(Posted):
-    """A notice from a worker thread."""
-
-    text: str
-    kind: str
-
-
-class ChatScreen(Screen[None]):
+class ChatScreen(LiveScreen):
     TITLE = "Hone"
     AUTO_FOCUS = "#prompt"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -52,58 +42,19 @@ class ChatScreen(Screen[None]):
     ]
 
     def __init__(self, services: Services, session: Session, model: str | None) -> None:
-        super().__init__()
-        self.VERTICAL_BREAKPOINTS = [(0, "-short"), (22, "-tall")]
-        self._services = services
-        self._session = session
-        self._backend = Backend(services.connect, services.check, self.post_message, model)
-        self._waiting: dict[Ask, UserMessage] = {}
-        self._under_way: Ask | None = None
-        self._answer: Answer | None = None
-        self._began = 0.0
-        self._ticker: Timer | None = None
+        super().__init__(services, session, model)
+        self._changes: list[Written] = []
         self._draft_timer: Timer | None = None
-        self._draft = session.conversation.draft
-
-    @property
-    def session_id(self) -> str | None:
-        """The id to resume by; None while nothing was said."""
-        kept = self._session.conversation
-        return kept.id if kept.messages or kept.draft or self._waiting else None
-
-    def compose(self) -> ComposeResult:
-        with Static(id="title"):
-            yield Static(Content.from_markup("[b]Hone[/b]  [dim]$folder[/dim]", folder=_short(Path.cwd())), id="where")
-            yield Static("", id="session", markup=False)
-        yield Conversation()
-        yield Static("", id="hint")
-        yield PromptInput(SUGGESTIONS)
-        yield StatusLine()
-        yield Footer(show_command_palette=False)
-
-    async def on_mount(self) -> None:
-        self.query_one("#session", Static).update(f"session {self._session.id}")
-        kept = self._session.conversation
-        await self._conversation.reset(kept.messages)
-        self._prompt.suggest(() if kept.messages else SUGGESTIONS)
-        if kept.draft:
-            self._prompt.put(kept.draft)
-        # Not before the first frame is out: its imports would take their time from it.
-        self.call_after_refresh(self._backend.start)
-
-    def close(self) -> None:
-        """Stops what runs; drafts and partial answers are on disk afterwards. The screen may be gone already."""
-        with suppress(HoneError):
-            self._session.draft(self._draft)
-        self._backend.close()
-        self._session.close()
-
-    # What the user does
+        self._fork_at: int | None = None
+        """The next prompt replaces the question at this place of the conversation, in a copy of what was before it."""
 
     @on(PromptInput.Submitted)
     async def _submitted(self, event: PromptInput.Submitted) -> None:
         command = commands.parse(event.text.strip())
-        if command is None:
+        if command is None or (isinstance(command, commands.Invocation) and command.name in commands.SKILL_NAMES):
+            if self._fork_at is not None and not await self._fork(self._fork_at):
+                self._prompt.put(event.text)
+                return
             await self._ask(event.text)
         elif isinstance(command, str):
             await self._say(command, "error")
@@ -113,7 +64,7 @@ class ChatScreen(Screen[None]):
             except HoneError as error:
                 await self._say(str(error), "error")
 
-    async def _ask(self, text: str) -> None:
+    async def _ask(self, text: str, again: Message | None = None) -> None:
         waits = self._under_way is not None or bool(self._waiting) or self._status.state == "loading"
         self._cancel_draft()
         if waits:
@@ -125,51 +76,223 @@ class ChatScreen(Screen[None]):
         self._conversation.remember(message, Message("user", text))
         self._conversation.anchor()
         self._prompt.suggest(())
-        self._waiting[self._backend.ask(text, self._session)] = message
+        self._waiting[self._backend.ask(text, self._session, again)] = message
         self._update(queued=len(self._waiting) if waits else 0)
 
     async def _run_command(self, command: commands.Invocation) -> None:
-        match command.name:
-            case "help":
-                await self.action_help()
-            case "model" if command.argument:
-                self._backend.switch(command.argument)
-            case "model":
-                self._list_models()
-            case "sessions":
-                await self._say(help_text.sessions_table(sessions.listing(limit=15), self._session.id))
-            case "copy":
-                self.action_copy_code()
-            case "clear":
-                await self._clear()
-            case "quit":
-                self.app.exit()
+        argument = command.argument
+        run: dict[str, Callable[[], object]] = {
+            "help": self.action_help,
+            "model": lambda: self._backend.switch(argument) if argument else self._list_models(),
+            "compare": lambda: self._compare(argument),
+            "sessions": lambda: self._list_sessions(argument),
+            "rename": lambda: self._rename(self._session.id, argument),
+            "export": lambda: self._say(f"written: {export(self._session.conversation, argument or 'md')}"),
+            "retry": self._retry,
+            "copy": self.action_copy_code,
+            "apply": lambda: self._apply_last(argument),
+            "undo": self._undo,
+            "context": lambda: self._say(self._meter or "nothing was asked yet"),
+            "clear": self._clear,
+            "code": lambda: self.post_message(Visit("code", argument)),
+            "review": lambda: self.post_message(Visit("review", argument)),
+            "quit": lambda: self.run_action("app.quit"),
+        }
+        done = run[command.name]()
+        if isinstance(done, Coroutine):
+            await done
+
+    # Conversations
 
     async def _clear(self) -> None:
-        if self._under_way is not None or self._waiting:
-            await self._say("an answer is still under way; stop it with Esc first", "error")
-            return
+        self._check_idle()
         left = self.session_id
-        self._session.close()
-        self._session = sessions.new()
-        self.query_one("#session", Static).update(f"session {self._session.id}")
-        await self._conversation.reset()
-        self._prompt.suggest(SUGGESTIONS)
-        self._update(used=None, tokens_per_second=None)
+        await self._become(sessions.new())
         if left:
             self.notify(f"The conversation before is kept: hone --session {left}", markup=False)
 
-    @work(thread=True, exclusive=True, group="models")
-    def _list_models(self) -> None:
-        try:
-            found, kind = models.table(self._services.rows(), self._status.adapter or self._status.model), "info"
-        except HoneError as error:
-            found, kind = str(error), "error"
-        self.post_message(_Said(found, kind))
+    async def _become(self, session: Session) -> None:
+        """Goes on with another conversation."""
+        self._cancel_draft()
+        self._session.close()
+        self._session = session
+        self._fork_at = None
+        self._told.clear()
+        self._meter = ""
+        self._show_title()
+        await self._conversation.reset(session.conversation.messages)
+        self._prompt.suggest(() if session.conversation.messages else SUGGESTIONS)
+        self._update(used=None, tokens_per_second=None)
 
-    @on(_Said)
-    async def _said(self, event: _Said) -> None:
-        await self._say(event.text, event.kind)
+    def _check_idle(self) -> None:
+        if self._under_way is not None or self._waiting:
+            raise HoneError("an answer is still under way; stop it with Esc first")
+
+    async def _fork(self, count: int) -> bool:
+        """Goes on in a copy of the conversation's first `count` messages; the conversation itself stays as it is."""
+        try:
+            self._check_idle()
+            left = self._session.id
+            await self._become(sessions.fork(self._session.conversation, count))
+        except HoneError as error:
+            await self._say(str(error), "error")
+            return False
+        self.notify(f"The conversation before is kept: hone --session {left}", markup=False)
+        return True
+
+    async def _retry(self, question: Message | None = None) -> None:
+        """Asks a question (the last one) again, as it was, in a copy of what was before it."""
+        self._check_idle()
+        messages = self._session.conversation.messages
+        asked = [
+            index for index, one in enumerate(messages) if one.role == "user" and (question is None or one is question)
+        ]
+        if not asked:
+            raise HoneError("there is no question yet that could be asked again")
+        again = messages[asked[-1]]
+        if await self._fork(asked[-1]):
+            await self._ask(again.text, again)
+
+    @work(exclusive=True, group="sessions")
+    async def _list_sessions(self, query: str) -> None:
+        picker = SessionsPicker(sessions.listing(), self._session.id, self._rename, query)
+        chosen = await self.app.push_screen_wait(picker)
+        if chosen is None or chosen == self._session.id:
+            return
+        try:
+            self._check_idle()
+            opened = sessions.open_session(chosen)
+        except HoneError as error:
+            await self._say(str(error), "error")
+            return
+        await self._become(opened)
+        if opened.conversation.draft:
+            self._prompt.put(opened.conversation.draft)
+
+    def _rename(self, identifier: str, name: str) -> None:
+        if identifier == self._session.id:
+            self._session.rename(name)
+            self._show_title()
+            return
+        with closing(sessions.open_session(identifier)) as opened:
+            opened.rename(name)
+
+    def _compare(self, argument: str) -> None:
+        words = argument.split(maxsplit=2)
+        if len(words) < 2:
+            raise HoneError("compare needs two models: /compare A B, then a prompt or nothing for the last question")
+        messages = self._session.conversation.messages
+        last = next((one.text for one in reversed(messages) if one.role == "user"), "")
+        text = words[2] if len(words) > 2 else last
+        if not text:
+            raise HoneError("there is no question yet; give one: /compare A B PROMPT")
+        # The last question is asked after what stood before it, as it was then.
+        count = len(messages)
+        if len(words) == 2:
+            count = [index for index, one in enumerate(messages) if one.role == "user"][-1]
+        self._waiting[self._backend.compare(text, messages[:count], (words[0], words[1]))] = None
+
+    # Answers and their code
+
+    def action_walk(self) -> None:
+        if not self._conversation.walk():
+            self.notify("There is nothing to walk through yet")
+
+    @on(Conversation.Left)
+    def _left(self) -> None:
+        self._prompt.focus()
+        self._conversation.anchor()
+
+    @on(Conversation.Chosen)
+    async def _chosen(self, event: Conversation.Chosen) -> None:
+        message = self._conversation.message_of(event.entry)
+        if message is None:
+            self.notify("This answer is still being written", severity="warning")
+            return
+        try:
+            await self._do(event, message)
+        except HoneError as error:
+            self.notify(str(error), severity="error", markup=False)
+
+    async def _do(self, event: Conversation.Chosen, message: Message) -> None:
+        messages = self._session.conversation.messages
+        at = next((index for index, one in enumerate(messages) if one is message), None)
+        asked = next((one for one in reversed(messages[:at]) if one.role == "user"), None) if at else None
+        code = event.entry.code_source(event.code) if event.code and isinstance(event.entry, Answer) else None
+        match event.action:
+            case "copy":
+                self._copy(code.text if code else message.text)
+            case "apply" if message.role == "assistant":
+                blocks = [one for one in split(message.text) if isinstance(one, Code) and one.text.strip()]
+                if not (code or blocks):
+                    raise HoneError("this answer has no code")
+                self._apply((code or blocks[-1]).text, "", asked)
+            case "edit":
+                question = message if message.role == "user" else asked
+                self._fork_at = next((index for index, one in enumerate(messages) if one is question), None)
+                if question is None or self._fork_at is None:
+                    raise HoneError("this question was not asked, so there is nothing to edit")
+                self._prompt.put(question.text)
+                self._prompt.focus()
+                self.notify("Enter asks the edited question in a copy of the conversation; Esc keeps this one")
+            case "retry":
+                await self._retry(message if message.role == "user" else asked)
+                self._prompt.focus()
+            case _:
+                raise HoneError("there is no code in a question")
+
+    def action_copy_code(self) -> None:
+        answers = [message for message in self._session.conversation.messages if message.role == "assistant"]
+        blocks = code_of(answers[-1].text) if answers else []
+        if not blocks:
+            self.notify("The last answer has no code" if answers else "There is no answer yet", severity="warning")
+            return
+        self._copy("\n".join(blocks))
+
+    def _copy(self, text: str) -> None:
+        self.app.copy_to_clipboard(text)
+        self._copy_checked(text)
+
+    @work(thread=True, exclusive=True, group="copy")
+    def _copy_checked(self, text: str) -> None:
+        outcome = clipboard.copy(text, self._services.clipboard())
+        count = len(text.splitlines())
+        lines = f"{count} line{'s' if count != 1 else ''}"
+        told = {
+            "checked": f"Copied {lines}",
+            "sent": f"Copied {lines}, if this terminal takes it (OSC 52)",
+            "too long": f"{lines} are too long for the terminal's clipboard; /export writes them to a file",
+        }
+        severity = "warning" if outcome == "too long" else "information"
+        self.app.call_from_thread(self.notify, told[outcome], severity=severity, markup=False)
+
+    def _apply_last(self, path: str) -> None:
+        messages = self._session.conversation.messages
+        answers = [index for index, one in enumerate(messages) if one.role == "assistant"]
+        blocks = code_of(messages[answers[-1]].text) if answers else []
+        if not blocks:
+            raise HoneError("the last answer has no code" if answers else "there is no answer yet")
+        asked = next((one for one in reversed(messages[: answers[-1]]) if one.role == "user"), None)
+        self._apply(max(blocks, key=len), path, asked)
+
+    @work(exclusive=True, group="apply")
+    async def _apply(self, code: str, path: str, asked: Message | None) -> None:
+        shown = questions.target_of(asked) if asked is not None else None
+        place = Place.here()
+        written = await self.app.push_screen_wait(
+            ApplyScreen(code, path or (shown.path if shown else ""), place, shown)
+        )
+        if written is not None:
+            self._changes.append(written)
+            await self._say(f"written: {written.path.name}; /undo takes it back")
+
+    async def _undo(self) -> None:
+        if not self._changes:
+            raise HoneError("no change was applied in this window")
+        edits.undo(self._changes[-1])
+        await self._say(f"taken back: {self._changes.pop().path.name}")
+
+    # Keys
 
     async def action_help(self) -> None:
         await self._say(help_text.help_text())
@@ -181,16 +304,20 @@ class ChatScreen(Screen[None]):
         elif self._waiting:
             job, message = self._waiting.popitem()
             job.stop.set()
-            message.note("taken back")
-            self._keep(lambda: self._session.taken_back(job.text))
-            if not self._prompt.text:
-                self._prompt.put(job.text)
+            if isinstance(job, Ask) and message is not None:
+                message.note("taken back")
+                self._keep(lambda: self._session.taken_back(job.text))
+                if not self._prompt.text:
+                    self._prompt.put(job.text)
+        elif self._fork_at is not None:
+            self._fork_at = None
+            self._prompt.discard()
+            self.notify("The conversation stays as it is")
 
     async def action_interrupt(self) -> None:
         selected = self._prompt.selected_text or self.get_selected_text()
         if selected:
-            self.app.copy_to_clipboard(selected)
-            self.notify("Copied the selection")
+            self._copy(selected)
         elif self._under_way is not None:
             await self.action_stop()
         elif self._prompt.text:
@@ -198,16 +325,12 @@ class ChatScreen(Screen[None]):
         else:
             self.notify("Ctrl+Q or /quit leaves")
 
-    def action_copy_code(self) -> None:
-        answers = [message for message in self._session.conversation.messages if message.role == "assistant"]
-        blocks = code_of(answers[-1].text) if answers else []
-        if not blocks:
-            self.notify("The last answer has no code" if answers else "There is no answer yet", severity="warning")
-            return
-        code = "\n".join(blocks)
-        self.app.copy_to_clipboard(code)
-        lines = code.count("\n")
-        self.notify(f"Copied {lines} line{'s' if lines != 1 else ''} of code", markup=False)
+    @work(exclusive=True, group="history")
+    async def action_search_history(self) -> None:
+        typed = self._prompt.text
+        chosen = await self.app.push_screen_wait(HistoryPicker(self._prompt.inputs.entries, typed.partition("\n")[0]))
+        if chosen is not None:
+            self._prompt.put(chosen)
 
     async def action_oldest(self) -> None:
         while await self._conversation.show_earlier():
@@ -233,123 +356,30 @@ class ChatScreen(Screen[None]):
     async def _history_failed(self, event: PromptInput.Failed) -> None:
         await self._say(event.line, "error")
 
+    @on(PromptInput.NamesWanted)
+    def _names_wanted(self) -> None:
+        self._read_names()
+
+    @work(thread=True, exclusive=True, group="names")
+    def _read_names(self) -> None:
+        place = Place.here()
+        names = completion.read_paths(place)
+        self.app.call_from_thread(self._prompt.know, names)
+        self.app.call_from_thread(self._prompt.know, completion.read_symbols(place, names))
+
+    @work(thread=True, exclusive=True, group="models")
+    def _list_models(self) -> None:
+        try:
+            found, kind = models.table(self._services.rows(), self._status.adapter or self._status.model), "info"
+        except HoneError as error:
+            found, kind = str(error), "error"
+        self.post_message(Said(found, kind))
+
     @on(TextArea.Changed, "#prompt")
     def _typed(self) -> None:
-        self._draft = text = self._prompt.text
-        found = commands.matching(text)
-        hint = self.query_one("#hint", Static)
-        hint.display = bool(found)
-        if found:
-            hint.update(help_text.command_hint(found))
+        self._draft = self._prompt.text
         self._cancel_draft()
         self._draft_timer = self.set_timer(_DRAFT_SECONDS, self._save_draft)
-
-    @on(Markdown.LinkClicked)
-    def _link(self, event: Markdown.LinkClicked) -> None:
-        # A model's link is shown and copied, never opened: its text may name another address.
-        self.app.copy_to_clipboard(event.href)
-        self.notify(f"Copied the address {inert(event.href)}", markup=False)
-
-    # What the backend does
-
-    @on(events.Loading)
-    def _loading(self, event: events.Loading) -> None:
-        self._update(state="loading", detail=event.detail, model=event.target.base, adapter=event.target.adapter or "")
-
-    @on(events.Ready)
-    async def _ready(self, event: events.Ready) -> None:
-        switched = self._status.state == "ready"
-        target, length = event.target, event.context_length
-        state = "answering" if self._under_way is not None else "ready"
-        self._update(state=state, detail="", model=target.base, adapter=target.adapter or "", context_length=length)
-        if switched:
-            await self._say(f"now answering: {target.label}")
-
-    @on(events.Unavailable)
-    async def _unavailable(self, event: events.Unavailable) -> None:
-        self._update(state="down", detail="no model")
-        await self._say(event.line, "error")
-
-    @on(events.Refused)
-    async def _refused(self, event: events.Refused) -> None:
-        await self._say(event.line, "error")
-
-    @on(events.Started)
-    async def _started(self, event: events.Started) -> None:
-        self._took_turn(event.job)
-        if event.dropped_turns:
-            which = "oldest turn" if event.dropped_turns == 1 else f"{event.dropped_turns} oldest turns"
-            await self._say(f"left out of the context for lack of room: the {which}")
-        self._under_way = event.job
-        self._answer = Answer()
-        await self._conversation.add(self._answer)
-        self._began = time.monotonic()
-        self._update(
-            state="stopping" if event.job.stop.is_set() else "answering",
-            detail="",
-            queued=len(self._waiting),
-            used=event.tokens,
-        )
-        self._ticker = self.set_interval(_TICK_SECONDS, self._tick)
-
-    @on(events.Piece)
-    async def _piece(self, event: events.Piece) -> None:
-        if self._answer is not None:
-            await self._answer.write(event.text)
-
-    @on(events.Finished)
-    async def _finished(self, event: events.Finished) -> None:
-        self._took_turn(event.job)
-        if self._ticker is not None:
-            self._ticker.stop()
-            self._ticker = None
-        answer, self._answer, self._under_way = self._answer, None, None
-        if answer is not None:
-            await answer.close(event.finish)
-            messages = event.job.session.conversation.messages
-            if messages and messages[-1].role == "assistant":
-                self._conversation.remember(answer, messages[-1])
-        if event.line:
-            await self._say(event.line, "error")
-        details = event.details
-        speed = details.get("tokens_per_second") or self._status.tokens_per_second
-        used = self._status.used
-        if "prompt_tokens" in details:
-            used = details["prompt_tokens"] + details.get("completion_tokens", 0)
-        length = details.get("context_length") or self._status.context_length
-        state = "ready" if self._status.state in ("answering", "stopping") else self._status.state
-        queued = len(self._waiting)
-        self._update(state=state, detail="", tokens_per_second=speed, used=used, context_length=length, queued=queued)
-
-    def _took_turn(self, job: Ask) -> None:
-        message = self._waiting.pop(job, None)
-        if message is not None:
-            message.note("")
-
-    def _tick(self) -> None:
-        if self._status.state == "answering":
-            self._update(detail=f"{time.monotonic() - self._began:.0f} s")
-
-    # Helpers
-
-    @property
-    def _conversation(self) -> Conversation:
-        return self.query_one(Conversation)
-
-    @property
-    def _prompt(self) -> PromptInput:
-        return self.query_one(PromptInput)
-
-    @property
-    def _status(self) -> Status:
-        return self.query_one(StatusLine).status
-
-    def _update(self, **changes: object) -> None:
-        line = self.query_one(StatusLine)
-        line.status = replace(line.status, **changes)  # type: ignore[arg-type]
-
-    async def _say(self, text: str, kind: str = "info") -> None:
-        await self._conversation.add(Notice(text, kind))
 
     def _cancel_draft(self) -> None:
         if self._draft_timer is not None:
@@ -360,13 +390,8 @@ class ChatScreen(Screen[None]):
         self._draft_timer = None
         self._keep(lambda: self._session.draft(self._draft))
 
-    def _keep(self, write: Callable[[], None]) -> None:
-        try:
-            write()
-        except HoneError as error:
-            self.notify(str(error), severity="error", markup=False)
-
-
-def _short(folder: Path) -> str:
-    home = Path.home()
-    return str(folder) if not folder.is_relative_to(home) else str(Path("~") / folder.relative_to(home))
+    @on(Markdown.LinkClicked)
+    def _link(self, event: Markdown.LinkClicked) -> None:
+        # A model's link is shown and copied, never opened: its text may name another address.
+        self.app.copy_to_clipboard(event.href)
+        self.notify(f"Copied the address {inert(event.href)}", markup=False)

@@ -1,26 +1,28 @@
 """`hone chat`: one answer on standard output, for a person, a pipe or a script."""
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
-from assistant.errors import HoneError, UsageError
+from assistant.errors import UsageError
+from tui.commands import answering
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from assistant.client import Delta
-    from assistant.sessions import Session
+    from assistant.sessions import Message, Session
     from assistant.skills.chat import Options
-
-_STDIN_BYTES = 4 * 1024 * 1024
-_INTERRUPTED = 130
+    from assistant.skills.instructions import Instructions
+    from assistant.skills.mentions import Place
 
 
 def chat(
-    prompt: str | None = typer.Argument(None, help="The question. Standard input, if any, is added as context."),
+    prompt: str | None = typer.Argument(
+        None,
+        help="The question. @FILE, @FILE:10-40, @FOLDER/, @NAME (of a function or class), @diff and @diff:staged show "
+        "what they name to the model. Standard input, if any, is shown too.",
+    ),
     model: str | None = typer.Option(None, "--model", help="Base name, path, adapter NAME[@DIGEST] or alias."),
+    compare: str | None = typer.Option(None, "--compare", metavar="MODEL", help="Ask this model the same, too."),
     session: str | None = typer.Option(
         None, "--session", help="Go on with this conversation: an id, `last`, or `new` to start one that is kept."
     ),
@@ -34,125 +36,98 @@ def chat(
     if list_sessions:
         _print_sessions(as_json)
         return
-    from assistant.skills.chat import Options, with_context
+    from assistant.skills import instructions, mentions
+    from assistant.skills.chat import Options
 
+    if compare and session:
+        raise UsageError("--compare asks two models once and keeps nothing; leave --session out")
     options = Options(model, max_tokens, temperature, seed).checked()
-    question = with_context(prompt or "", _standard_input())
-    if not question.strip():
+    place = mentions.Place.here()
+    question = _question(prompt or "", answering.standard_input(), place)
+    told = instructions.load(place)
+    if compare:
+        sys.exit(_compare(question, options, compare, told, as_json))
+    sys.exit(_ask(question, options, session, told, as_json))
+
+
+def _question(prompt: str, given: str, place: "Place") -> "Message":
+    """What is asked; standard input is the question itself where there is no other."""
+    from dataclasses import replace
+
+    from assistant.sessions import Message
+    from assistant.skills import questions
+    from assistant.skills.material import Material
+
+    if not prompt.strip() and not given.strip():
         raise UsageError(
             'nothing to answer: give a prompt (hone chat "...") or pipe text in; `hone` opens the assistant'
         )
-    sys.exit(_ask(question, options, session, as_json))
+    if not prompt.strip():
+        return Message("user", given.strip("\n"))
+    question = questions.of_text(prompt, place)
+    piped = (Material("input", "Standard input", given),) if given.strip() else ()
+    return replace(question, materials=(*question.materials, *piped))
 
 
-def _ask(question: str, options: "Options", session_spec: str | None, as_json: bool) -> int:
+def _ask(question: "Message", options: "Options", session_spec: str | None, told: "Instructions", as_json: bool) -> int:
     from dataclasses import replace
 
-    from assistant import client as clients
     from assistant import sessions
-    from assistant.config import load_settings
-    from assistant.models.resolve import resolve
     from assistant.skills import chat as skill
 
-    settings = load_settings(model=options.model)
-    options = replace(options, model=settings.model)
-    session = None
+    session: Session | None = None
     if session_spec:
         session = sessions.new() if session_spec == "new" else sessions.open_session(session_spec)
     try:
-        _progress(f"loading {settings.model} …")
-        resolve(settings.model, progress=_fetch_progress)
-        with clients.connect(settings, model=settings.model) as client:
-            length = int(client.health().get("context_length") or settings.context_length)
-            history = (*(session.conversation.messages if session else ()), sessions.Message("user", question))
-            prompt = skill.prepare(client, history, options, length)
-            _progress("")
-            if prompt.dropped_turns:
-                _note(f"the {prompt.dropped_turns} oldest turns do not fit into the context and were not sent")
+        with answering.connected(options.model) as to:
+            options = replace(options, model=to.model)
+            history = session.conversation.messages if session else ()
+            question, prompt = answering.prepared(to, history, question, options, told)
             if session:
-                session.user(question)
-            status = _show(skill.stream(client, prompt, options), session, options, as_json)
-            if session_spec == "new" and session and not as_json:
-                _note(f"go on with --session {session.id}")
-            return status
+                session.user(question.text, question.asked, question.materials)
+            done = answering.show(skill.stream(to.client, prompt, options), session, to.model, silent=as_json)
+        if as_json:
+            shown = {"materials": answering.materials_report(question.materials), "left_out": prompt.cuts}
+            answering.print_json({**done.report, **shown, **({"session": session.id} if session else {})})
+        elif done.finish == "length":
+            tokens = done.details.get("completion_tokens", options.max_tokens)
+            answering.note(f"the answer was cut at its limit ({tokens} tokens)")
+        if session_spec == "new" and session and not as_json:
+            answering.note(f"go on with --session {session.id}")
+        return answering.INTERRUPTED if done.finish == "cancelled" else 0
     except KeyboardInterrupt:
-        _progress("")
-        return _INTERRUPTED
+        return answering.INTERRUPTED
     finally:
-        _progress("")
         if session:
             session.close()
 
 
-def _show(deltas: "Iterator[Delta]", session: "Session | None", options: "Options", as_json: bool) -> int:
-    """Prints and keeps the answer; returns the exit status."""
-    parts: list[str] = []
-    details: dict[str, Any] = {}
-    finish = "error"
+def _compare(question: "Message", options: "Options", other: str, told: "Instructions", as_json: bool) -> int:
+    """One model after the other, so that neither slows the other down."""
+    from dataclasses import replace
+
+    from assistant.skills import chat as skill
+    from tui.commands.columns import side_by_side
+
+    answers: list[answering.Answered] = []
+    names: list[str] = []
     try:
-        for delta in deltas:
-            _piece(delta.text, parts, session, as_json)
-            finish, details = delta.finish_reason or finish, delta.details or details
+        for model in (options.model, other):
+            with answering.connected(model) as to:
+                asked = replace(options, model=to.model)
+                _, prompt = answering.prepared(to, (), question, asked, told)
+                answering.progress(f"{to.model} answers …")
+                answers.append(answering.show(skill.stream(to.client, prompt, asked), None, to.model, silent=True))
+                names.append(to.model)
+            if answers[-1].finish == "cancelled":
+                return answering.INTERRUPTED
     except KeyboardInterrupt:
-        finish = "cancelled"
-    finally:
-        if session:
-            session.answer("".join(parts), finish, details.get("model") or options.model, details)
-        if parts and not as_json and not parts[-1].endswith("\n"):
-            _write("\n")
+        return answering.INTERRUPTED
     if as_json:
-        _print_json(_report("".join(parts), finish, details, session))
-    elif finish == "length":
-        _note(f"the answer was cut at its limit ({details.get('completion_tokens', options.max_tokens)} tokens)")
-    return _INTERRUPTED if finish == "cancelled" else 0
-
-
-def _piece(text: str, parts: list[str], session: "Session | None", as_json: bool) -> None:
-    if not text:
-        return
-    parts.append(text)
-    if session:
-        session.partial(text)
-    if not as_json:
-        _write(text)
-
-
-def _report(text: str, finish: str, details: dict[str, Any], session: "Session | None") -> dict[str, Any]:
-    keys = ("prompt_tokens", "completion_tokens", "tokens_per_second", "model", "adapter")
-    report = {"schema_version": 1, "text": text, "finish_reason": finish, **{key: details.get(key) for key in keys}}
-    return {**report, "session": session.id} if session else report
-
-
-def _standard_input() -> str:
-    """What is piped in; empty when a person sits there.
-
-    Raises:
-        HoneError: too long, or not text.
-    """
-    if sys.stdin is None or sys.stdin.isatty():
-        return ""
-    data = sys.stdin.buffer.read(_STDIN_BYTES + 1)
-    if len(data) > _STDIN_BYTES:
-        raise HoneError("standard input is over 4 MiB, far more than the model can read; pipe in the part that matters")
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise HoneError(f"standard input is not UTF-8 text (byte {error.start}); pipe in text only") from error
-
-
-def _write(text: str) -> None:
-    """To standard output at once. A person's terminal gets the text made harmless, a pipe gets it as it is."""
-    from tui.inert import inert
-
-    shown = inert(text) if sys.stdout.isatty() else text
-    sys.stdout.buffer.write(shown.encode("utf-8", "replace"))
-    sys.stdout.buffer.flush()
-
-
-def _print_json(value: dict[str, Any]) -> None:
-    import json
-
-    typer.echo(json.dumps(value))
+        answering.print_json({"schema_version": 1, "answers": [one.report for one in answers]})
+    else:
+        side_by_side(names, answers)
+    return 0
 
 
 def _print_sessions(as_json: bool) -> None:
@@ -162,25 +137,9 @@ def _print_sessions(as_json: bool) -> None:
     found = sessions.listing()
     if as_json:
         rows = [{"id": one.id, "created": one.created, "folder": one.folder, "title": one.title} for one in found]
-        _print_json({"schema_version": 1, "sessions": rows})
+        answering.print_json({"schema_version": 1, "sessions": rows})
         return
     for one in found:
         typer.echo(f"{one.id}  {one.created[:16].replace('T', ' ')}  {inert(one.title)[:60]}")
     if not found:
         typer.echo("no conversations yet", err=True)
-
-
-def _note(line: str) -> None:
-    typer.echo(f"hone: {line}", err=True)
-
-
-def _progress(line: str) -> None:
-    """One line on a person's terminal that the next one replaces; nothing in a log."""
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r\x1b[K{line}")
-        sys.stderr.flush()
-
-
-def _fetch_progress(what: str, done: int, total: int | None) -> None:
-    share = f" {100 * done // total} %" if total else ""
-    _progress(f"{what}{share}")

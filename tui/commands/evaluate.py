@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tui.commands import detached
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -20,6 +22,7 @@ PLACES = 200
 
 
 def evaluate(
+    context: typer.Context,
     tasks: Annotated[
         list[str],
         typer.Argument(
@@ -86,18 +89,29 @@ def evaluate(
         Path | None, typer.Option(metavar="DIR", help="Keep samples and reports here; a stopped run goes on from them.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
+    detach: detached.Detach = False,
+    after: detached.After = None,
+    priority: detached.Priority = 0,
+    memory_gb: detached.MemoryGb = None,
+    cores: detached.Cores = None,
 ) -> None:
     """Measure models: on benchmarks, on your own tasks, and on the files that tuning held out.
 
     TASK is humaneval, mbpp, mbpp-plus, infill, review, review-lines, review-fix, repo, repo-exec, speed, or a file with
     your own: FILE.py or FILE.jsonl.
 
-    Samples are kept as they come, in DIR or in Hone's state folder; the same command takes what is there.
+    Samples are kept as they come, in DIR or in Hone's state folder; the same command takes what is there. With --detach
+    it is a job that outlives this terminal; see `hone jobs`.
     """
     from dataclasses import replace
 
     from assistant.errors import UsageError
 
+    wishes = detached.Wishes([], after or [], priority, memory_gb, cores)
+    if detach:
+        detached.evaluate(context, wishes, tasks, as_json)
+        return
+    wishes.check_unused()
     if "repo" in tasks:
         if tasks != ["repo"] or url is not None:
             raise UsageError("repo runs apart from other tasks, and on models of this machine")

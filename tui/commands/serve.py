@@ -40,13 +40,4 @@ def serve(
 
         sys.stdout.flush()
 
-    process.serve(
-        settings.model,
-        settings.context_length,
-        settings.threads,
-        settings.slots,
-        settings.host,
-        settings.port,
-        uds,
-        announce,
-    )
+    process.serve(process.Service.of(settings), settings.host, settings.port, uds, announce)

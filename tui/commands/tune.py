@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from assistant.errors import UsageError
-from tui.commands import tune_progress
+from tui.commands import detached, tune_progress
 
 if TYPE_CHECKING:
     from tuning.config import Configuration
@@ -16,6 +16,7 @@ _CORPUS = "Corpus"
 _EXAMPLES = "Examples"
 _LORA = "LoRA"
 _TRAINING = "Training"
+_JOB = detached.PANEL
 
 FLAGS = {
     "corpus": "corpus.sources",
@@ -232,6 +233,19 @@ def tune(
             rich_help_panel=_TRAINING,
         ),
     ] = None,
+    detach: detached.Detach = False,
+    then: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="STEP",
+            help="eval, gate or promote, with options if quoted; a failed one ends the job. Repeat it.",
+            rich_help_panel=_JOB,
+        ),
+    ] = None,
+    after: detached.After = None,
+    priority: detached.Priority = 0,
+    memory_gb: detached.MemoryGb = None,
+    cores: detached.Cores = None,
 ) -> None:
     """Tune a LoRA on your code, prove its export, and register it.
 
@@ -239,7 +253,11 @@ def tune(
 
     Whole files are held out for validation and tests. Ctrl-C ends the training early and saves what was learnt; a
     second one discards it. A run that was killed goes on from its last checkpoint with --resume.
+
+    With --detach it is a job that outlives this terminal; see `hone jobs`.
     """
+    if detach and (dry_run or print_config or resume):
+        raise UsageError("--detach starts a run; --dry-run, --print-config and --resume go without it")
     if resume:
         _check_alone(context)
         from tui.progress import transfer_progress
@@ -262,13 +280,20 @@ def tune(
     if not plan.corpus.sources:
         raise UsageError("name a git repository to tune on, or --resume an unfinished run")
     name = _required(name)
-    from tui.progress import transfer_progress
+    from tuning.naming import check_new_name
     from tuning.plan_checks import check_known_base
-    from tuning.run import check_new_name
-    from tuning.run import tune as run
 
     check_new_name(name, base)
     check_known_base(plan, configuration.given, base)
+    wishes = detached.Wishes(then or [], after or [], priority, memory_gb, cores)
+    if detach:
+        detached.tune(context, wishes, name, base, plan.corpus.sources, as_json)
+        return
+    if not dry_run:
+        wishes.check_unused()
+    from tui.progress import transfer_progress
+    from tuning.run import tune as run
+
     with transfer_progress() as transfer:
         watcher = tune_progress.watcher(transfer)
         if dry_run:

@@ -10,12 +10,16 @@ if TYPE_CHECKING:
 
 
 def watcher(transfer: Any, checkpoint_minutes: float | None = None) -> "Watcher":
-    """Tells on standard error; the first Ctrl-C while training ends it early, the second discards the run."""
+    """Tells on standard error; the first Ctrl-C while training ends it early, the second discards the run.
+
+    SIGTERM while training ends the process after a checkpoint.
+    """
     import signal
 
     from tuning.ground import Watcher
+    from tuning.jobs.metrics import recorded
 
-    pressed = False
+    pressed = told_to_leave = False
 
     def press(*_: Any) -> None:
         nonlocal pressed
@@ -24,8 +28,13 @@ def watcher(transfer: Any, checkpoint_minutes: float | None = None) -> "Watcher"
         pressed = True
         sys.stderr.write("\nstopping after this step; Ctrl-C again discards the run\n")
 
+    def leave(*_: Any) -> None:
+        nonlocal told_to_leave
+        told_to_leave = True
+
     def began_training() -> None:
         signal.signal(signal.SIGINT, press)
+        signal.signal(signal.SIGTERM, leave)
 
     line = _ProgressLine(began_training)
 
@@ -36,10 +45,11 @@ def watcher(transfer: Any, checkpoint_minutes: float | None = None) -> "Watcher"
 
     return Watcher(
         note=note,
-        progress=line,
+        progress=recorded(line),
         transfer=transfer,
         stopped=lambda: pressed,
         checkpoint_minutes=checkpoint_minutes,
+        leaving=lambda: told_to_leave,
     )
 
 

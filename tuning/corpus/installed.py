@@ -14,7 +14,7 @@ from pathlib import Path
 
 from assistant.errors import HoneError
 from tuning.corpus import filters, licence, spdx
-from tuning.corpus.attributes import Marks
+from assistant.attributes import Marks
 from tuning.corpus.document import Document, Dropped
 from tuning.corpus.filters import Filters
 from tuning.corpus.licence_texts import recognised
@@ -29,8 +29,8 @@ PERMISSIVE = frozenset(
     }
 )
 """SPDX identifiers of the licences that ask for no more than a notice."""
-MOST_BYTES = 5_000_000
-MOST_OF_PACKAGE = 100_000
+MOST_BYTES = 4_000_000
+MOST_OF_PACKAGE = 200_000
 """Bytes, so that a few large packages do not decide."""
 
 _OWN = "hone-assistant"
@@ -109,9 +109,9 @@ def read(number: int, spec: str, options: Filters) -> Iterator[Document | Droppe
 def licence_of(distribution: metadata.Distribution) -> str | None:
     """What a package's metadata say: its SPDX expression, else its licence texts where they agree, else its
     classifiers."""
-    said = distribution.metadata.get("License-Expression")
+    said = distribution.metadata.get_all("License-Expression")
     if said:
-        return spdx.canonical(said)
+        return spdx.canonical(said[0])
     texts = {recognised(text) for text in _licence_texts(distribution)}
     if len(texts) == 1 and (only := texts.pop()) is not None:
         return only

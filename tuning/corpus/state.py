@@ -6,7 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tuning.corpus import git, installed
+from assistant import git
+from tuning.corpus import installed
 from tuning.corpus.collect import HONEIGNORE
 from tuning.corpus.sources import Source, folder_in
 

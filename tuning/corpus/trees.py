@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
-from tuning.corpus import git
+from assistant import git
 from tuning.corpus.gitignore import IgnoreRules
 
 _REGULAR = ("100644", "100755")

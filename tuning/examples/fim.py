@@ -12,6 +12,7 @@ from random import Random
 from typing import Any
 
 from assistant import prompts
+from assistant.syntax import Syntax, parse
 from tuning.examples import encode, spans
 from tuning.examples.plain import Example, Window, cut
 
@@ -127,7 +128,7 @@ def examples(
         return [window.example for window in windows]
     random = Random(hashlib.sha256(f"{seed}\0{text}".encode()).digest())
     chosen = [random.random() < options.rate for _ in windows]
-    syntax = spans.parse(text, language) if any(chosen) and options.aligned > 0 else None
+    syntax = parse(text, language) if any(chosen) and options.aligned > 0 else None
     found = []
     for window, turn in zip(windows, chosen, strict=True):
         turned = _turn(path, text, window, syntax, form, row_length, end_token, random, options) if turn else None
@@ -139,7 +140,7 @@ def _turn(
     path: str,
     text: str,
     window: Window,
-    syntax: spans.Syntax | None,
+    syntax: Syntax | None,
     form: Format,
     row_length: int,
     end_token: int,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tuning.examples import spans
+from assistant.syntax import Syntax, parse
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def find(text: str, language: str) -> list[Function]:
     """
     if language == "python":
         return list(_python(text))
-    syntax = spans.parse(text, language)
+    syntax = parse(text, language)
     return list(_commented(syntax)) if syntax is not None else []
 
 
@@ -112,7 +112,7 @@ _SCOPES = {
 }
 
 
-def _commented(syntax: spans.Syntax) -> Iterator[Function]:
+def _commented(syntax: Syntax) -> Iterator[Function]:
     pending: list[tuple[str, Any]] = [("", syntax.root)]
     while pending:
         scope, parent = pending.pop()
@@ -146,9 +146,7 @@ def _commented(syntax: spans.Syntax) -> Iterator[Function]:
         pending += reversed(inside)
 
 
-def _commented_function(
-    syntax: spans.Syntax, scope: str, comments: list[Any], node: Any, function: Any
-) -> Function | None:
+def _commented_function(syntax: Syntax, scope: str, comments: list[Any], node: Any, function: Any) -> Function | None:
     body = function.child_by_field_name("body")
     name = _name(function)
     if body is None or name is None or not body.named_child_count:

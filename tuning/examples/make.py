@@ -8,8 +8,8 @@ from random import Random
 from typing import Any
 
 from assistant import prompts
+from assistant.redaction.redact import redact
 from tuning.corpus.document import Document
-from tuning.corpus.redact import redact
 from tuning.examples import dialogue, fim, fixes, instruct, review
 from tuning.examples.mutate import OPERATORS
 from tuning.examples.plain import Example, windows

@@ -11,9 +11,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from assistant.syntax import parse
 from tuning.examples import mutate_expressions as expressions
 from tuning.examples import mutate_names as names
-from tuning.examples import mutate_python, mutate_syntax, spans
+from tuning.examples import mutate_python, mutate_syntax
 from tuning.examples import mutate_statements as statements
 from tuning.examples import mutate_syntax_bugs as syntax
 from tuning.examples import mutate_syntax_names as t_names
@@ -132,7 +133,7 @@ class Program:
             self._scopes.append((span, scope))
 
     def _read_syntax(self) -> None:
-        syntax = spans.parse(self.source.text, self.language)
+        syntax = parse(self.source.text, self.language)
         if syntax is None:
             raise ValueError(f"no grammar for {self.language}")
         self._root = syntax.root
@@ -195,7 +196,7 @@ class Program:
         return alone and _dump(body[0]) != _dump(function)
 
     def _still_parses(self, after: str) -> bool:
-        syntax = spans.parse(after, self.language)
+        syntax = parse(after, self.language)
         if syntax is None or mutate_syntax.errors(syntax.root) > self._errors:
             return False
         return mutate_syntax.leaf_texts(syntax.root) != mutate_syntax.leaf_texts(self._root)

@@ -1,10 +1,10 @@
 """Where to cut a text for infilling: characters, whole lines, or what a syntax tree says is written at once."""
 
-import functools
 import re
-from dataclasses import dataclass
 from random import Random
-from typing import Any, Literal
+from typing import Literal
+
+from assistant.syntax import Syntax
 
 Kind = Literal["characters", "lines", "node"]
 Span = tuple[int, int]
@@ -15,23 +15,6 @@ MAX_CHARACTERS = 800
 MAX_LINES = 12
 _TRIES = 8
 
-_C, _CPP = ("tree_sitter_c", "language"), ("tree_sitter_cpp", "language")
-GRAMMARS = {
-    "python": (("tree_sitter_python", "language"),),
-    "javascript": (("tree_sitter_javascript", "language"),),
-    "typescript": (
-        ("tree_sitter_typescript", "language_typescript"),
-        ("tree_sitter_typescript", "language_tsx"),
-    ),
-    "go": (("tree_sitter_go", "language"),),
-    "rust": (("tree_sitter_rust", "language"),),
-    "java": (("tree_sitter_java", "language"),),
-    "c": (_C, _CPP),
-    "cpp": (_CPP,),
-}
-"""The grammars to try (wheel and function), by the language's name in `assistant.languages`: a `.ts` file may hold JSX,
-a `.h` file C++."""
-
 # The grammars name their nodes alike: by the ending, or by one of these words.
 _WRITTEN_AT_ONCE = re.compile(
     r".*_(?:statement|expression|declaration|definition|item|arm|clause|operator|comprehension|literal|arguments"
@@ -40,46 +23,6 @@ _WRITTEN_AT_ONCE = re.compile(
     r"|attribute|decorator|decorated_definition|await|elements|statement_block|body"
 )
 _HAS_WORD = re.compile(r"[^\W_]")
-
-
-@dataclass(frozen=True)
-class Syntax:
-    """A document's syntax tree. The parser counts UTF-8 bytes; everything here takes and gives characters."""
-
-    text: str
-    data: bytes
-    root: Any
-
-    def at(self, byte: int) -> int:
-        """The character position of a byte position."""
-        return byte if len(self.data) == len(self.text) else len(self.data[:byte].decode("utf-8", "ignore"))
-
-    def byte(self, character: int) -> int:
-        return character if len(self.data) == len(self.text) else len(self.text[:character].encode())
-
-
-def parse(text: str, language: str) -> Syntax | None:
-    """The syntax tree of a document, None where there is no grammar for its language.
-
-    A document with syntax errors has a tree too; the nodes that hold an error are left out when spans are chosen.
-    """
-    data = text.encode()
-    first = None
-    for grammar in GRAMMARS.get(language, ()):
-        root = _parser(*grammar).parse(data).root_node
-        if not root.has_error:
-            return Syntax(text, data, root)
-        first = first or root
-    return Syntax(text, data, first) if first is not None else None
-
-
-@functools.cache
-def _parser(module: str, function: str) -> Any:
-    import importlib
-
-    import tree_sitter
-
-    return tree_sitter.Parser(tree_sitter.Language(getattr(importlib.import_module(module), function)()))
 
 
 def choose(

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from assistant import git
 from assistant.errors import HoneError
-from tuning.corpus import git
 
 _NAMES = ("linguist-vendored", "linguist-generated", "linguist-documentation")
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tui.chat.blocks import Code, Prose, Splitter, code_of, split
+from assistant.skills.blocks import Code, Prose, Splitter, code_of, split
 from tui.chat.highlighting import highlighted, piece_end
 
 ANSWER = """Intro with `code`.

@@ -15,7 +15,7 @@ from functools import cache
 from typing import Any
 
 from assistant.errors import HoneError
-from tuning.corpus.shape import Shape
+from assistant.redaction.shape import Shape
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
-from tuning.corpus.secrets import Found
-from tuning.corpus.shape import Shape
+from assistant.redaction.secrets import Found
+from assistant.redaction.shape import Shape
 
 _LOCAL_PART = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._%+\-]{0,62}[A-Za-z0-9_+\-])?\Z")
 _DOMAIN = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9\-]{0,61}[A-Za-z0-9])?\.)+(?P<top>[A-Za-z]{2,12})(?![\w\-(\[])")

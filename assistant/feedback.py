@@ -1,0 +1,280 @@
+"""What became of suggestions and answers: one JSON line for each event, in a file that only grows.
+
+Texts are redacted before they are written; where that is not possible they are left out. Several processes may write at
+once.
+"""
+
+import fcntl
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from assistant import atomic, paths
+from assistant.errors import HoneError, UsageError
+
+Kind = Literal["shown", "accepted", "partly", "rejected", "edited", "up", "down"]
+"""`shown` was visible long enough to be read; `partly`: a line or a word of it was accepted; `edited`: looked at again
+some time after it was accepted, see `Event.survival`; `up` and `down` are thumbs."""
+Source = Literal["complete", "chat"]
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+SOURCES: tuple[Source, ...] = get_args(Source)
+MAX_TEXT = 200_000
+"""Characters of a text; longer ones are left out."""
+MAX_BYTES = 256 * 2**20
+"""A larger file takes no more texts, only what happened."""
+_SCHEMA_VERSION = 1
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_ID = re.compile(r"[\w.:@\-]{1,128}")
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of the file."""
+
+    id: str
+    """Of the suggestion or answer; all of its events have the same one."""
+    time: str
+    """UTC, ISO 8601."""
+    kind: Kind
+    source: Source
+    model: str
+    """Immutable name."""
+    adapter: str | None
+    language: str | None
+    prompt_sha256: str | None
+    """Of the prompt as it was asked."""
+    prompt: str | None
+    """Redacted."""
+    completion: str | None
+    """Redacted: of `shown` and the thumbs what was shown, of `accepted` and `partly` what was accepted."""
+    survival: float | None
+    """Of `edited`: the share of the accepted words that are still there."""
+    seconds: float | None
+    """Of `edited`: how long after it was accepted."""
+    withheld: bool
+    """There were texts, and they were left out."""
+
+
+@dataclass(frozen=True)
+class Log:
+    events: tuple[Event, ...]
+    damaged: int
+    """Lines that could not be read."""
+
+
+class Feedback:
+    """The events of one file.
+
+    Args:
+        file: None is the one of the state folder.
+    """
+
+    def __init__(self, file: Path | None = None) -> None:
+        self.file = file or paths.home() / "feedback.jsonl"
+
+    def record(
+        self,
+        kind: Kind,
+        *,
+        id: str,
+        model: str,
+        adapter: str | None = None,
+        language: str | None = None,
+        source: Source = "complete",
+        prompt: str | None = None,
+        completion: str | None = None,
+        before: str | None = None,
+        prompt_sha256: str | None = None,
+        survival: float | None = None,
+        seconds: float | None = None,
+    ) -> Event:
+        """Appends one event and returns it as written.
+
+        Redaction takes milliseconds (the first one more): not for a thread that draws or serves.
+
+        Args:
+            prompt, completion: as they were; they are redacted here.
+            before: what stands right before the completion in the file, when that is not the end of the prompt; looked
+                at and not kept, since a secret may begin in it.
+            prompt_sha256: None is computed from the prompt.
+
+        Raises:
+            UsageError: a field is not what it must be.
+            HoneError: the file cannot be written.
+        """
+        _check(kind, id, model, adapter, language, source, prompt_sha256, survival, seconds)
+        if prompt is not None and prompt_sha256 is None:
+            import hashlib
+
+            prompt_sha256 = hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest()
+        texts = self._redacted(prompt, completion, before)
+        kept_prompt, kept_completion = texts or (None, None)
+        event = Event(
+            id=id,
+            time=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            kind=kind,
+            source=source,
+            model=model,
+            adapter=adapter,
+            language=language,
+            prompt_sha256=prompt_sha256,
+            prompt=kept_prompt,
+            completion=kept_completion,
+            survival=None if survival is None else round(survival, 4),
+            seconds=None if seconds is None else round(seconds, 3),
+            withheld=texts is None,
+        )
+        self._append(json.dumps({"schema_version": _SCHEMA_VERSION, **asdict(event)}, ensure_ascii=False) + "\n")
+        return event
+
+    def read(self) -> Log:
+        """All events, oldest first.
+
+        Raises:
+            HoneError: the file cannot be read.
+        """
+        events: list[Event] = []
+        damaged = 0
+        for line in self._lines():
+            event = _parsed(line)
+            if event is None:
+                damaged += 1
+            else:
+                events.append(event)
+        return Log(tuple(events), damaged)
+
+    def forget(self, wanted: Callable[[Event], bool]) -> int:
+        """Removes the events that `wanted` tells, and all lines that cannot be read; how many events.
+
+        Raises:
+            HoneError: the file cannot be read or written.
+        """
+        forgotten = 0
+        kept: list[bytes] = []
+        with self._locked():
+            for line in self._lines():
+                event = _parsed(line)
+                if event is not None and not wanted(event):
+                    kept.append(line)
+                else:
+                    forgotten += event is not None
+            if self.file.exists():
+                with _told(self.file):
+                    atomic.write_bytes(self.file, b"".join(kept), mode=0o600)
+        return forgotten
+
+    def size(self) -> int:
+        """Bytes of the file."""
+        try:
+            return self.file.stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def _redacted(
+        self, prompt: str | None, completion: str | None, before: str | None
+    ) -> tuple[str | None, str | None] | None:
+        """None when the texts must be left out."""
+        if prompt is None and completion is None:
+            return None, None
+        if max(len(prompt or ""), len(completion or "")) > MAX_TEXT or self.size() > MAX_BYTES:
+            return None
+        from assistant.redaction.redact import redact
+
+        leading = before if before is not None else prompt or ""
+        try:
+            (clean_prompt, _), (clean_completion, inside) = redact(prompt or ""), redact(completion or "")
+            # A secret that begins before the completion and ends in it is seen in neither text alone.
+            if completion and len(redact(leading + completion)[1]) != len(redact(leading)[1]) + len(inside):
+                return None
+            (clean_prompt + clean_completion).encode("utf-8")
+        except (HoneError, UnicodeEncodeError):
+            return None
+        return clean_prompt if prompt is not None else None, clean_completion if completion is not None else None
+
+    def _append(self, line: str) -> None:
+        data = line.encode("utf-8")
+        with self._locked(), _told(self.file):
+            descriptor = os.open(self.file, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+            try:
+                size = os.fstat(descriptor).st_size
+                # A line that was cut off by a crash stays a line of its own.
+                if size and os.pread(descriptor, 1, size - 1) != b"\n":
+                    data = b"\n" + data
+                written = os.write(descriptor, data)
+                if written != len(data):
+                    os.ftruncate(descriptor, size)
+                    raise OSError(28, "no space left on the device")
+            finally:
+                os.close(descriptor)
+
+    def _lines(self) -> Iterator[bytes]:
+        if not self.file.exists():
+            return
+        with _told(self.file), self.file.open("rb") as opened:
+            yield from opened
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One writer at a time, over all processes."""
+        with _told(self.file):
+            descriptor = os.open(self.file.with_name(self.file.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def _check(
+    kind: str,
+    identity: str,
+    model: str,
+    adapter: str | None,
+    language: str | None,
+    source: str,
+    prompt_sha256: str | None,
+    survival: float | None,
+    seconds: float | None,
+) -> None:
+    if kind not in KINDS:
+        raise UsageError(f"{kind!r:.40} is no kind of feedback; there are {', '.join(KINDS)}")
+    if source not in SOURCES:
+        raise UsageError(f"{source!r:.40} is no source of feedback; there are {', '.join(SOURCES)}")
+    if not _ID.fullmatch(identity):
+        raise UsageError("the id of a suggestion is 1 to 128 letters, digits, dots, colons, @ or dashes")
+    if any(len(text) > 512 for text in (model, adapter or "", language or "")):
+        raise UsageError("model, adapter and language of feedback are names, of 512 characters at most")
+    if prompt_sha256 is not None and not _DIGEST.fullmatch(prompt_sha256):
+        raise UsageError("prompt_sha256 is 64 hexadecimal digits")
+    if seconds is not None and not 0 <= seconds < 10**9:
+        raise UsageError(f"seconds is a time from 0 on, got {seconds}")
+    if survival is not None and not 0 <= survival <= 1:
+        raise UsageError(f"survival is a share from 0 to 1, got {survival}")
+
+
+_FIELDS = {field.name for field in fields(Event)}
+
+
+def _parsed(line: bytes) -> Event | None:
+    try:
+        data: Any = json.loads(line)
+        if not isinstance(data, dict) or data.get("kind") not in KINDS or not isinstance(data.get("id"), str):
+            return None
+        return Event(**{name: data[name] for name in _FIELDS})
+    except (ValueError, KeyError, RecursionError):
+        return None
+
+
+@contextmanager
+def _told(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise HoneError(f"cannot use {file}, where feedback is kept: {error.strerror}") from error

@@ -1,0 +1,244 @@
+"""What the gateway's paths do."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import quote
+
+from assistant import prompts
+from assistant.feedback import Source
+from assistant.gateway import around, native, openai, outcomes, tabby
+from assistant.gateway.admission import Admission, Limits, seconds_allowed
+from assistant.gateway.answers import Answer, Kind
+from assistant.gateway.app import Endpoint, Exchange, Routes
+from assistant.gateway.failures import DeadlineError
+from assistant.gateway.fields import BadFieldError
+from assistant.gateway.results import Result, Writer
+from assistant.gateway.sampling import Sampling, engine_requests, ignored_samplers
+from assistant.gateway.serving import Lease, Serving
+from assistant.gateway.stream import Headers, generation, send_events, send_whole
+
+_CHAT = "chatcmpl"
+_GRACE_SECONDS = 5.0
+"""After the deadline, for the engine to say that it has ended and for the client to read what there is."""
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A prompt that is ready for the engine, and what the answer says about it."""
+
+    prompt: str | tuple[int, ...]
+    parse_special: bool
+    mode: prompts.CompletionMode | None = None
+    """Of a prompt that was built around a cursor."""
+    truncated: bool = False
+    language: str | None = None
+
+    @property
+    def details(self) -> dict[str, Any]:
+        if self.mode is None:
+            return {}
+        return {"completion_mode": self.mode, "truncated": self.truncated}
+
+
+class Endpoints:
+    """One method for each path; `routes` says which."""
+
+    def __init__(self, serving: Serving, limits: Limits) -> None:
+        self._serving = serving
+        self._limits = limits
+        self._admission = Admission(limits.queue)
+        self._journal = outcomes.Journal()
+
+    def routes(self) -> Routes:
+        def post(endpoint: Endpoint) -> Mapping[str, Endpoint]:
+            return {"POST": endpoint}
+
+        tabby_health = self._tabby_health
+        return {
+            "/health": {"GET": self._health},
+            "/v1/models": {"GET": self._models},
+            "/v1/chat/completions": post(self._chat),
+            "/v1/completions": post(self._complete),
+            "/v1/fim/completions": post(self._fim_chat),
+            "/v1/tokenize": post(self._tokenize),
+            "/infill": post(self._infill),
+            "/completion": post(self._native),
+            "/v1/feedback": post(self._feedback),
+            "/v1/events": post(self._tabby_event),
+            "/v1/health": {"GET": tabby_health, "POST": tabby_health},
+            "/v1beta/server_setting": {"GET": self._tabby_setting},
+        }
+
+    def status(self) -> str:
+        return str(self._serving.health()["status"])
+
+    async def _health(self, exchange: Exchange) -> None:
+        await exchange.reply(200, {**self._serving.health(), "requests": self._admission.taken})
+
+    async def _models(self, exchange: Exchange) -> None:
+        await exchange.reply(200, openai.model_list(await self._serving.models()))
+
+    async def _tokenize(self, exchange: Exchange) -> None:
+        request = openai.parse_tokenize(await exchange.body())
+        async with self._serving.lease(request.model) as lease:
+            tokens = await lease.tokenize(request.texts, request.parse_special)
+        await exchange.reply(200, {"model": lease.served.name, "tokens": tokens})
+
+    async def _chat(self, exchange: Exchange) -> None:
+        body = await exchange.body()
+        request = openai.parse_chat(body)
+        async with self._turn(exchange, body, request.sampling) as (lease, expires):
+            template = lease.engine.chat_template
+            if template is None:
+                raise BadFieldError("model", f"{lease.served.name} has no chat template; use /v1/completions")
+            prompt = prompts.chat(request.messages, template, lease.engine.special_tokens, fold_system=True)
+            await self._answer("chat", _Asked(prompt, True), request.sampling, lease, expires, exchange)
+
+    async def _complete(self, exchange: Exchange) -> None:
+        body = await exchange.body()
+        if tabby.is_tabby(body):
+            await self._segments(body, exchange)
+        else:
+            await self._text("text", body, exchange)
+
+    async def _fim_chat(self, exchange: Exchange) -> None:
+        """Mistral's form of a completion with a suffix: the request of one, the answer of a chat."""
+        await self._text("chat", await exchange.body(), exchange)
+
+    async def _text(self, kind: Kind, body: Mapping[str, Any], exchange: Exchange) -> None:
+        request = openai.parse_completion(body)
+        async with self._turn(exchange, body, request.sampling) as (lease, expires):
+            asked = _Asked(request.prompt, request.parse_special)
+            if request.suffix is not None:
+                assert isinstance(request.prompt, str)
+                asked = await _ask_around(around.Around(request.prompt, request.suffix), request.sampling, lease)
+            await self._answer(kind, asked, request.sampling, lease, expires, exchange)
+
+    async def _answer(
+        self, kind: Kind, asked: _Asked, sampling: Sampling, lease: Lease, expires: float, exchange: Exchange
+    ) -> None:
+        identifier = _identifier(_CHAT if kind == "chat" and asked.mode is None else "cmpl")
+        details = {**lease.details, **asked.details}
+        writer = Answer(kind, identifier, lease.served.name, details, sampling.include_usage, sampling.choices)
+        await self._generate(identifier, writer, asked, sampling, lease, expires, exchange)
+
+    async def _segments(self, body: Mapping[str, Any], exchange: Exchange) -> None:
+        request = tabby.parse_segments(body)
+        async with self._turn(exchange, body, request.sampling) as (lease, expires):
+            asked = replace(await _ask_around(request.around, request.sampling, lease), language=request.language)
+            identifier = _identifier("cmpl")
+            writer = tabby.TabbyAnswer(identifier, lease.served.name, {**lease.details, **asked.details})
+            await self._generate(identifier, writer, asked, request.sampling, lease, expires, exchange)
+
+    async def _infill(self, exchange: Exchange) -> None:
+        body = await exchange.body()
+        request = native.parse_infill(body)
+        place = around.Around(request.prefix + request.middle, request.suffix, snippets=request.snippets)
+        async with self._turn(exchange, body, request.sampling) as (lease, expires):
+            asked = await _ask_around(place, request.sampling, lease)
+            await self._answer_native(asked, request.sampling, request.response_fields, lease, expires, exchange)
+
+    async def _native(self, exchange: Exchange) -> None:
+        body = await exchange.body()
+        request = native.parse_raw(body)
+        async with self._turn(exchange, body, request.sampling) as (lease, expires):
+            asked = _Asked(request.prompt, True)
+            await self._answer_native(asked, request.sampling, request.response_fields, lease, expires, exchange)
+
+    async def _answer_native(
+        self,
+        asked: _Asked,
+        sampling: Sampling,
+        response_fields: Sequence[str] | None,
+        lease: Lease,
+        expires: float,
+        exchange: Exchange,
+    ) -> None:
+        identifier = _identifier("cmpl")
+        ignored = ignored_samplers(sampling, lease.engine)
+        details = {**lease.details, **asked.details, **({"ignored_samplers": ignored} if ignored else {})}
+        writer = native.NativeAnswer(identifier, lease.served.name, details, response_fields)
+        if not asked.prompt and sampling.max_tokens == 0:
+            # A warm-up with nothing to warm up.
+            await exchange.reply(200, writer.whole([Result(reason="length")]))
+            return
+        await self._generate(identifier, writer, asked, sampling, lease, expires, exchange)
+
+    async def _feedback(self, exchange: Exchange) -> None:
+        await self._record(outcomes.parse_feedback(await exchange.body()), "id", exchange)
+
+    async def _tabby_event(self, exchange: Exchange) -> None:
+        event = tabby.parse_event(await exchange.body(), exchange.query)
+        await self._record(outcomes.from_tabby(event), "completion_id", exchange)
+
+    async def _record(self, outcome: outcomes.Outcome, field: str, exchange: Exchange) -> None:
+        given = self._journal.find(outcome.identifier, field)
+        await asyncio.to_thread(outcomes.record, outcome, given)
+        await exchange.reply(200, {"id": outcome.identifier, "kind": outcome.kind})
+
+    async def _tabby_health(self, exchange: Exchange) -> None:
+        await exchange.reply(200, tabby.health(self._serving.spec))
+
+    async def _tabby_setting(self, exchange: Exchange) -> None:
+        await exchange.reply(200, tabby.SERVER_SETTING)
+
+    @asynccontextmanager
+    async def _turn(
+        self, exchange: Exchange, body: Mapping[str, Any], sampling: Sampling
+    ) -> AsyncIterator[tuple[Lease, float]]:
+        """An engine for one request, and the time of the loop at which the request must have ended.
+
+        Raises:
+            BusyError: too much runs and waits already.
+            DeadlineError: its time was over before it was answered.
+        """
+        seconds = seconds_allowed(body, exchange.headers, self._limits.deadline)
+        expires = asyncio.get_running_loop().time() + seconds
+        with self._admission.place(sampling.choices):
+            try:
+                async with asyncio.timeout_at(expires + _GRACE_SECONDS), self._serving.lease(sampling.model) as lease:
+                    yield lease, expires
+            except TimeoutError as error:
+                raise DeadlineError(f"the request was not answered within its {seconds:g} seconds") from error
+
+    async def _generate(
+        self,
+        identifier: str,
+        writer: Writer,
+        asked: _Asked,
+        sampling: Sampling,
+        lease: Lease,
+        expires: float,
+        exchange: Exchange,
+    ) -> None:
+        adapter = lease.served.adapter.id if lease.served.adapter else None
+        requests = engine_requests(sampling, asked.prompt, asked.parse_special, adapter, lease.engine)
+        deliver = send_events if sampling.stream else send_whole
+        running = generation(lease.engine, requests, exchange.receive, expires)
+        results = await deliver(running, writer, exchange.send, _headers(identifier, lease, asked))
+        texts = tuple(result.text for result in results)
+        prompt = asked.prompt if isinstance(asked.prompt, str) else None
+        source: Source = "chat" if identifier.startswith(_CHAT) else "complete"
+        given = outcomes.Given(lease.served.name, adapter, source, asked.language, prompt, texts)
+        self._journal.add(identifier, given)
+
+
+async def _ask_around(place: around.Around, sampling: Sampling, lease: Lease) -> _Asked:
+    prompt = await around.build_fitting(place, lease, sampling.max_tokens)
+    return _Asked(prompt.text, prompt.parse_special, prompt.mode, prompt.truncated)
+
+
+def _headers(identifier: str, lease: Lease, asked: _Asked) -> Headers:
+    """What an answer says in its head too, for programs that do not read its body."""
+    headers = [(b"x-hone-id", identifier.encode()), (b"x-hone-model", quote(lease.served.name, safe="/@:+").encode())]
+    if asked.mode is not None:
+        headers.append((b"x-hone-completion-mode", asked.mode.encode()))
+    return headers
+
+
+def _identifier(kind: str) -> str:
+    return f"{kind}-{secrets.token_hex(12)}"

@@ -1,0 +1,81 @@
+"""What holds the screens together: places, the palette, and the user's own keys."""
+
+from pathlib import Path
+
+import pytest
+
+from assistant import config
+from assistant.errors import HoneError
+from tests.tui.conftest import MakeApp
+from tests.tui.fake_client import loaded_client
+from tui import keys
+from tui.keybar import KeyBar
+from tui.places import PLACES
+
+
+@pytest.fixture
+def keys_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's configuration file; nothing in it yet."""
+    file = tmp_path / "config.toml"
+    monkeypatch.setattr(config, "user_file", lambda: file)
+    return file
+
+
+async def test_every_place_is_reached_by_key_and_palette_and_shown_in_the_footer(make_app: MakeApp):
+    app = make_app(loaded_client())
+    async with app.run_test(size=(110, 30)) as pilot:
+        for place in [*PLACES, *PLACES]:
+            await pilot.press(place.key)
+            assert app.current_mode == place.name
+            await pilot.pause(0.2)
+            bar = app.screen.query_one(KeyBar)
+            shown = [str(key.description) for key in bar.query("FooterKey")]  # type: ignore[attr-defined]
+            assert shown[: len(PLACES)] == [one.title for one in PLACES]
+        commands = {command.title: command for command in app.get_system_commands(app.screen)}
+        assert {place.title for place in PLACES} <= set(commands)
+        assert all(command.help for command in commands.values())
+        commands["Chat"].callback()
+        await pilot.pause()
+        assert app.current_mode == "chat"
+
+
+async def test_keys_are_the_users_own(make_app: MakeApp, keys_file: Path):
+    keys_file.write_text('[keys]\n"go.code" = "f12"\n"code.save" = "ctrl+t"\n')
+    app = make_app(loaded_client())
+    async with app.run_test(size=(110, 30)) as pilot:
+        while not app._keymap:
+            await pilot.pause(0.05)
+        await pilot.press("f3")
+        assert app.current_mode == "chat"
+        await pilot.press("f12")
+        assert app.current_mode == "code"
+
+
+async def test_a_wrong_key_is_said_and_the_others_stay(make_app: MakeApp, keys_file: Path):
+    keys_file.write_text('[keys]\n"go.cod" = "f12"\n')
+    app = make_app(loaded_client())
+    async with app.run_test() as pilot:
+        while not app._notifications:
+            await pilot.pause(0.05)
+        assert "the nearest is 'go.code'" in next(iter(app._notifications)).message
+        await pilot.press("f3")
+        assert app.current_mode == "code"
+
+
+@pytest.mark.parametrize("key", ["ctrl+", "control+a", "f99", "hello", ""])
+def test_what_is_no_key_is_refused(keys_file: Path, key: str):
+    keys_file.write_text(f'[keys]\n"go.code" = "{key}"\n')
+    with pytest.raises(HoneError, match="is no key"):
+        keys.read_keymap()
+
+
+def test_keys_are_read_as_textual_takes_them(keys_file: Path):
+    keys_file.write_text('[keys]\n"go.code" = "f7,ctrl+left_square_bracket"\n"code.find" = "?"\n')
+    assert keys.read_keymap() == {"go.code": "f7,ctrl+left_square_bracket", "code.find": "?"}
+
+
+def test_a_repository_cannot_set_keys(keys_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "hone.toml").write_text('[keys]\n"go.code" = "f7"\n')
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(HoneError, match="keys are the user's"):
+        keys.read_keymap()

@@ -1,0 +1,177 @@
+"""Code from an answer on its way into a file: the changes as hunks, each taken or left."""
+
+from pathlib import Path
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Footer, Input, Static
+
+from assistant.errors import HoneError
+from assistant.skills import confine, edits
+from assistant.skills.edits import Hunk, Written
+from assistant.skills.material import Material
+from assistant.skills.mentions import Place, shown_path
+from tui.inert import inert
+
+_SHOWN_LINES = 400
+"""Of one hunk; more is counted."""
+
+
+class HunkView(Static):
+    """One hunk with the lines around it."""
+
+    def __init__(self, number: int, hunk: Hunk, before: str) -> None:
+        super().__init__(_drawn(hunk, before), classes="hunk")
+        self.border_title = f"line {hunk.start + 1}"
+        self.number = number
+        self.accepted = True
+        self.mark(True)
+
+    def mark(self, accepted: bool) -> None:
+        self.accepted = accepted
+        self.set_class(not accepted, "rejected")
+        self.border_subtitle = "✓ taken" if accepted else "✗ left"
+
+
+class ApplyScreen(ModalScreen[Written | None]):
+    """Gives back what was written, None when nothing was.
+
+    Args:
+        code: from the answer.
+        path: where it is thought to go, from the repository's root; empty asks.
+        shown: what the model saw of the file; the code replaces these lines.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up,k", "step(-1)", "Previous", key_display="↑"),
+        Binding("down,j", "step(1)", "Next", key_display="↓"),
+        Binding("space", "take", "Take or leave"),
+        Binding("a", "all(True)", "Take all"),
+        Binding("n", "all(False)", "Leave all"),
+        Binding("enter", "write", "Write"),
+        Binding("escape", "leave", "Cancel"),
+    ]
+
+    def __init__(self, code: str, path: str, place: Place, shown: Material | None = None) -> None:
+        super().__init__()
+        self._code = code
+        self._written_path = path
+        self._place = place
+        self._shown = shown
+        self._file: Path | None = None
+        self._before: str | None = None
+        self._hunks: list[Hunk] = []
+        self._at = 0
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="apply"):
+            yield Input(self._written_path, placeholder="file, from the repository's root", id="apply-path")
+            yield Static("", markup=False, id="apply-line")
+            yield VerticalScroll(id="apply-hunks", can_focus=True)
+        yield Footer(show_command_palette=False)
+
+    async def on_mount(self) -> None:
+        if self._written_path:
+            await self._load()
+        else:
+            self.query_one(Input).focus()
+
+    @on(Input.Submitted, "#apply-path")
+    async def _named(self, event: Input.Submitted) -> None:
+        event.stop()
+        self._written_path = event.value.strip()
+        await self._load()
+
+    async def _load(self) -> None:
+        """Reads the file and shows what would change."""
+        view = self.query_one("#apply-hunks", VerticalScroll)
+        await view.remove_children()
+        self._hunks, self._file, self._at = [], None, 0
+        try:
+            if not self._written_path:
+                raise HoneError("name the file that the code goes into")
+            path = confine.inside(self._written_path, self._place.root, self._place.root)
+            if (why := confine.secret_by_name(path)) is not None:
+                raise HoneError(f"{self._written_path} is not written: {why}")
+            name = shown_path(path, self._place)
+            self._before = edits.read(path)
+            after = edits.placed(self._code, name, self._before or "", self._shown)
+        except HoneError as error:
+            self._say(str(error), failed=True)
+            self.query_one(Input).focus()
+            return
+        self._file, self._hunks = path, edits.hunks(self._before or "", after)
+        if not self._hunks:
+            self._say(f"{name} holds this code already", failed=True)
+            self.query_one(Input).focus()
+            return
+        count = len(self._hunks)
+        self._say(f"{'new file' if self._before is None else f'{count} change' + 's' * (count > 1)} in {name}")
+        await view.mount(*(HunkView(number, hunk, self._before or "") for number, hunk in enumerate(self._hunks)))
+        view.focus()
+        self._go(0)
+
+    def _say(self, line: str, failed: bool = False) -> None:
+        shown = self.query_one("#apply-line", Static)
+        shown.update(inert(line))
+        shown.set_class(failed, "error")
+
+    @property
+    def _views(self) -> list[HunkView]:
+        return list(self.query(HunkView))
+
+    def _go(self, at: int) -> None:
+        views = self._views
+        if not views:
+            return
+        self._at = min(max(at, 0), len(views) - 1)
+        for view in views:
+            view.set_class(view.number == self._at, "cursor")
+        self.query_one("#apply-hunks", VerticalScroll).scroll_to_widget(views[self._at], animate=False)
+
+    def action_step(self, step: int) -> None:
+        self._go(self._at + step)
+
+    def action_take(self) -> None:
+        if self._views:
+            view = self._views[self._at]
+            view.mark(not view.accepted)
+
+    def action_all(self, accepted: bool) -> None:
+        for view in self._views:
+            view.mark(accepted)
+
+    def action_write(self) -> None:
+        taken = [view.number for view in self._views if view.accepted]
+        if self._file is None:
+            return
+        if not taken:
+            self.dismiss(None)
+            return
+        try:
+            after = edits.chosen(self._before or "", self._hunks, taken)
+            self.dismiss(edits.write(self._file, self._before, after))
+        except HoneError as error:
+            self._say(str(error), failed=True)
+
+    def action_leave(self) -> None:
+        self.dismiss(None)
+
+
+def _drawn(hunk: Hunk, before: str) -> Content:
+    lines = before.splitlines()
+    end = hunk.start + len(hunk.old)
+    above = [(" ", line, "$text-muted") for line in lines[max(0, hunk.start - edits.CONTEXT) : hunk.start]]
+    old = [("-", line, "$text-error") for line in hunk.old]
+    new = [("+", line, "$text-success") for line in hunk.new]
+    below = [(" ", line, "$text-muted") for line in lines[end : end + edits.CONTEXT]]
+    rows = [*above, *old, *new, *below]
+    parts = [Content.styled(f"{sign} {inert(line).rstrip()}", style) for sign, line, style in rows[:_SHOWN_LINES]]
+    if len(rows) > _SHOWN_LINES:
+        parts.append(Content.styled(f"… {len(rows) - _SHOWN_LINES} more lines", "$text-warning"))
+    return Content("\n").join(parts)

@@ -1,0 +1,70 @@
+"""An answer's deltas in batches that are worth drawing, stopped at once."""
+
+import queue
+import threading
+import time
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from assistant.client import Delta
+
+_FLUSH_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Batch:
+    text: str
+    finish: str | None = None
+    details: dict[str, Any] | None = None
+
+
+def batches(deltas: Iterator["Delta"], stop: threading.Event) -> Generator[Batch]:
+    """The deltas of about a tenth of a second at a time, until they end or `stop` is set.
+
+    They are read in a thread of their own, so that `stop` is obeyed at once: while the model still reads a long prompt
+    there is nothing to wait for. That thread closes the request with the next delta.
+    """
+    inbox: queue.SimpleQueue[Delta | Exception | None] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(deltas, stop, inbox), name="answer", daemon=True).start()
+    pending: list[str] = []
+    finish: str | None = None
+    details: dict[str, Any] | None = None
+    due = 0.0
+    while not stop.is_set():
+        try:
+            item = inbox.get(timeout=_FLUSH_SECONDS)
+        except queue.Empty:
+            due = 0.0
+        else:
+            if item is None:
+                yield Batch("".join(pending), finish, details)
+                return
+            if isinstance(item, Exception):
+                yield Batch("".join(pending))
+                raise item
+            pending.append(item.text)
+            finish, details = item.finish_reason or finish, item.details or details
+        if any(pending) and time.monotonic() >= due:
+            yield Batch("".join(pending))
+            pending.clear()
+            due = time.monotonic() + _FLUSH_SECONDS
+    yield Batch("".join(pending), "cancelled")
+
+
+def _read(
+    deltas: Iterator["Delta"], stop: threading.Event, inbox: "queue.SimpleQueue[Delta | Exception | None]"
+) -> None:
+    try:
+        for delta in deltas:
+            inbox.put(delta)
+            if stop.is_set():
+                break
+        inbox.put(None)
+    except Exception as error:
+        inbox.put(error)
+    finally:
+        close = getattr(deltas, "close", None)
+        if close is not None:
+            close()

@@ -1,0 +1,171 @@
+"""`--detach`: a command as a job that outlives the terminal."""
+
+import sys
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from assistant.errors import UsageError
+
+if TYPE_CHECKING:
+    from tuning.jobs.spec import Spec, Step
+
+PANEL = "Job"
+_OPTIONS = ("detach", "then", "after", "priority", "memory_gb", "cores")
+
+Detach = Annotated[
+    bool,
+    typer.Option("--detach", help="Go on as a job, see `hone jobs`; this terminal is free.", rich_help_panel=PANEL),
+]
+After = Annotated[
+    list[str] | None,
+    typer.Option("--after", metavar="ID", help="Start once that job is done. Repeat it.", rich_help_panel=PANEL),
+]
+Priority = Annotated[
+    int, typer.Option(min=-100, max=100, help="A waiting job of a higher one goes first.", rich_help_panel=PANEL)
+]
+MemoryGb = Annotated[
+    float | None,
+    typer.Option(
+        "--memory-gb", min=0.0, help="Wait for so much memory; default: jobs.memory_gb.", rich_help_panel=PANEL
+    ),
+]
+Cores = Annotated[
+    int | None, typer.Option(min=1, help="Wait for so many cores; default: jobs.threads.", rich_help_panel=PANEL)
+]
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the options of a job say."""
+
+    then: Sequence[str]
+    after: Sequence[str]
+    priority: int
+    memory_gb: float | None
+    cores: int | None
+
+    def check_unused(self) -> None:
+        """
+        Raises:
+            UsageError: one was given without --detach.
+        """
+        if self.then or self.after or self.priority or self.memory_gb is not None or self.cores is not None:
+            raise UsageError("--then, --after, --priority, --memory-gb and --cores are of jobs: add --detach")
+
+
+def tune(context: typer.Context, wishes: Wishes, name: str, base: str, sources: Sequence[str], as_json: bool) -> None:
+    """
+    Raises:
+        HoneError: an unfinished run has this name, a source is none, or as `pipeline.steps` and `verbs.submit`.
+    """
+    from assistant import paths
+    from tui.commands import pipeline
+    from tuning import position
+    from tuning.corpus.sources import parse
+
+    for source in sources:
+        parse(source)
+    if not context.params["restart"]:
+        left = position.newest(paths.unfinished_dir() / name)
+        if left is not None:
+            raise UsageError(
+                f"an unfinished run of {name} stands at step {left.step} ({left.share:.0%}); go on with it by "
+                f"`hone tune --name {name} --resume` (or `hone jobs resume`), or discard it with --restart"
+            )
+    words = given_words(context, (*_OPTIONS, "as_json"))
+    minutes = context.params["checkpoint_minutes"]
+    resume = ["--name", name, "--resume"] + ([] if minutes is None else ["--checkpoint-minutes", f"{minutes:g}"])
+    steps = pipeline.steps(words, resume, name, base, sources, wishes.then)
+    command = ("tune", *given_words(context, ("as_json",)))
+    _submit(_spec(name, command, steps, wishes), as_json)
+
+
+def evaluate(context: typer.Context, wishes: Wishes, tasks: Sequence[str], as_json: bool) -> None:
+    """
+    Raises:
+        HoneError: a key was given, which must not be stored; or as `verbs.submit`.
+    """
+    from tuning.jobs.command import HONE
+    from tuning.jobs.spec import Step
+
+    if _given(context, "key"):
+        raise UsageError("a job's command line is stored, and a key must not be; set HONE_API_KEY in place of --key")
+    words = given_words(context, (*_OPTIONS, "as_json", "key"))
+    step = Step("eval", (*HONE, "eval", *words, "--json"))
+    command = ("eval", *given_words(context, ("as_json", "key")))
+    _submit(_spec(f"eval {', '.join(map(_short, tasks))}", command, (step,), wishes), as_json)
+
+
+def given_words(context: typer.Context, without: Collection[str]) -> list[str]:
+    """What the user gave on the command line, as words of one; options first.
+
+    Args:
+        without: names of parameters that are left out.
+    """
+    options: list[str] = []
+    arguments: list[str] = []
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        if name in without or not _given(context, name):
+            continue
+        value = context.params[name]
+        if parameter.param_type_name == "argument":
+            arguments += map(str, value if isinstance(value, list | tuple) else [value])
+        elif isinstance(value, bool):
+            options.append(max(parameter.opts if value else parameter.secondary_opts, key=len))
+        else:
+            flag = max(parameter.opts, key=len)
+            options += [
+                word for one in (value if isinstance(value, list | tuple) else [value]) for word in (flag, str(one))
+            ]
+    return [*options, *(["--"] if any(word.startswith("-") for word in arguments) else []), *arguments]
+
+
+def _given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _spec(name: str, command: Sequence[str], steps: "Sequence[Step]", wishes: Wishes) -> "Spec":
+    from tuning.jobs import job, queue, settings
+    from tuning.jobs.spec import Spec
+
+    ours = settings.load()
+    jobs = job.folder()
+    cores = wishes.cores or ours.threads or queue.usable_cores()
+    return Spec(
+        name=name,
+        command=tuple(command),
+        folder=str(Path.cwd()),
+        steps=tuple(steps),
+        after=tuple(job.find(jobs, one).id for one in wishes.after),
+        priority=wishes.priority,
+        memory=round((ours.memory_gb if wishes.memory_gb is None else wishes.memory_gb) * 1e9),
+        cores=cores,
+        limit=ours.limit,
+        nice=ours.nice,
+        threads=ours.threads,
+        stop_seconds=float(ours.stop_seconds),
+    )
+
+
+def _submit(spec: "Spec", as_json: bool) -> None:
+    from tui.tables import print_json
+    from tuning.jobs import verbs
+
+    job = verbs.submit(spec)
+    if as_json:
+        described: dict[str, Any] = {"job": job.id, "name": spec.name, "folder": str(job.folder)}
+        print_json({**described, "steps": [step.name for step in spec.steps]})
+        return
+    steps = ", then ".join(step.name for step in spec.steps)
+    typer.echo(f"job {job.id}: {steps}; it goes on when this terminal closes")
+    sys.stdout.write(f"  hone jobs show {job.id}\n  hone jobs logs {job.id} --follow\n  hone jobs stop {job.id}\n")
+
+
+def _short(task: str) -> str:
+    return Path(task).name if "/" in task else task

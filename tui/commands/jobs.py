@@ -1,0 +1,158 @@
+"""`hone jobs`: what runs, waits and ended on this machine."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from tuning.jobs.job import Job
+
+app = typer.Typer(
+    name="jobs",
+    help="Jobs: tuning and evaluation that outlive the terminal.",
+    invoke_without_command=True,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Identifier = Annotated[str, typer.Argument(metavar="ID", help="Its id, the beginning of it, or its name.")]
+All = Annotated[bool, typer.Option("--all", help="Also the older ones that have ended.")]
+
+_SHOWN_ENDED = 15
+_FOLLOW_SECONDS = 0.5
+_MARGIN_SECONDS = 15.0
+"""After a step was killed for not leaving in time."""
+
+
+@app.callback()
+def jobs(context: typer.Context, every: All = False, as_json: AsJson = False) -> None:
+    """Jobs: tuning and evaluation that outlive the terminal. Without a command: list them."""
+    if context.invoked_subcommand is None:
+        _list(every, as_json)
+
+
+@app.command("list")
+def list_jobs(every: All = False, as_json: AsJson = False) -> None:
+    """List jobs: what runs and waits, and what ended last."""
+    _list(every, as_json)
+
+
+@app.command()
+def show(job: Identifier, as_json: AsJson = False) -> None:
+    """Show one job: its steps and their evidence, where it is, and how it ended."""
+    from tui import tables
+    from tui.jobs.described import details, in_words
+    from tuning.jobs import state
+
+    status = state.settled(_find(job))
+    if as_json:
+        tables.print_json(details(status))
+    else:
+        tables.print_fields(in_words(status))
+
+
+@app.command()
+def logs(
+    job: Identifier,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job ends.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="Begin so many lines before the end.")] = 200,
+) -> None:
+    """Print what a job's steps said."""
+    import time
+
+    from tui.inert import inert
+    from tuning.jobs import state
+    from tuning.jobs.tail import Tail
+
+    found = _find(job)
+    tail = Tail(found.log, lines)
+    try:
+        while True:
+            active = follow and state.settled(found).is_active
+            for line in tail.read_on(whole=active):
+                typer.echo(inert(line))
+            if not active:
+                return
+            time.sleep(_FOLLOW_SECONDS)
+    except KeyboardInterrupt:
+        typer.echo(f"\nhone: job {found.id} goes on; stop it by `hone jobs stop {found.id}`", err=True)
+        raise typer.Exit(130) from None
+
+
+@app.command()
+def stop(
+    job: Identifier,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it has ended.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Stop a job; a training run leaves a checkpoint first, and `resume` goes on from it."""
+    from tuning.jobs import verbs
+
+    found = _find(job)
+    seen = verbs.stop(found)
+    if wait:
+        seen = verbs.wait(found, seen.spec.stop_seconds + _MARGIN_SECONDS)
+    _tell(found, as_json, "is stopping")
+
+
+@app.command()
+def resume(job: Identifier, as_json: AsJson = False) -> None:
+    """Go on with a job that failed, died or was stopped: from the last checkpoint of the step that is not done."""
+    from tuning.jobs import verbs
+
+    found = _find(job)
+    verbs.resume(found)
+    _tell(found, as_json, "goes on")
+
+
+@app.command("rm")
+def remove(job: Identifier, as_json: AsJson = False) -> None:
+    """Remove what a job that has ended kept: its log, figures and reports. Adapters and checkpoints stay."""
+    from tui import tables
+    from tuning.jobs import verbs
+
+    found = _find(job)
+    verbs.remove(found)
+    tables.print_json({"removed": found.id}) if as_json else typer.echo(f"removed job {found.id}")
+
+
+def _list(every: bool, as_json: bool) -> None:
+    from tui import tables
+    from tui.jobs.described import HEADER, row, summary
+    from tuning.jobs import job, state
+
+    found = list(reversed(state.statuses(job.all_jobs(job.folder()))))
+    ended = [one for one in found if not one.is_active]
+    left_out = 0 if every else max(0, len(ended) - _SHOWN_ENDED)
+    shown = [one for one in found if one.is_active] + (ended if every else ended[:_SHOWN_ENDED])
+    if as_json:
+        tables.print_json({"jobs": [summary(one) for one in shown], "left_out": left_out})
+    elif not shown:
+        typer.echo("there is no job yet; start one by `hone tune ... --detach`")
+    else:
+        tables.print_table(HEADER, [row(one) for one in shown])
+        if left_out:
+            typer.echo(f"and {left_out} that ended earlier (--all)")
+
+
+def _find(identifier: str) -> "Job":
+    from tuning.jobs import job
+
+    return job.find(job.folder(), identifier)
+
+
+def _tell(job: "Job", as_json: bool, meanwhile: str) -> None:
+    """How a job stands after a verb."""
+    from tui import tables
+    from tui.jobs.described import summary
+    from tuning.jobs import state
+
+    status = state.settled(job)
+    if as_json:
+        tables.print_json(summary(status))
+        return
+    words: Any = status.why if not status.is_active else meanwhile + (f" ({status.why})" if status.why else "")
+    typer.echo(f"job {job.id}: {words}")
+    if status.ended and status.ended.advice:
+        typer.echo(f"  {status.ended.advice}")

@@ -1,0 +1,138 @@
+"""What follows a tuning run in one job: `--then eval --then gate --then promote`, and with which options.
+
+The candidate is the version that the tuning step reports, by its digest, so the evidence is of exactly what is
+promoted. Reports are kept in the job's folder, where the gate finds them.
+"""
+
+import shlex
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from assistant.errors import UsageError
+
+if TYPE_CHECKING:
+    from tuning.jobs.spec import Step
+
+ORDER = ("eval", "gate", "promote")
+CANDIDATE = "{tune.adapter}"
+_REPORTS = "{job}/reports"
+
+
+def steps(
+    words: Sequence[str], resume: Sequence[str], name: str, base: str, sources: Sequence[str], then: Sequence[str]
+) -> "tuple[Step, ...]":
+    """The steps of a job that tunes.
+
+    Args:
+        words: of the tuning command.
+        resume: of the command that goes on with it.
+        then: such as `eval`, or `eval humaneval --limit 20`.
+
+    Raises:
+        UsageError: an unknown step, one in the wrong place, or options that it does not take.
+    """
+    from tuning.jobs.command import HONE
+    from tuning.jobs.spec import Step
+
+    followers = [_split(each) for each in then]
+    names = [each[0] for each in followers]
+    if names != [each for each in ORDER if each in names]:
+        raise UsageError(f"--then takes {', '.join(ORDER)}, in this order and each once; not {', '.join(names)}")
+    if "promote" in names and "gate" not in names:
+        raise UsageError("a promotion needs evidence: put --then gate before --then promote")
+    made = [
+        Step("tune", (*HONE, "tune", *words, "--json"), resume=(*HONE, "tune", *resume, "--json"), run=name),
+    ]
+    against = _reference(base) if "gate" in names or "eval" in names else ""
+    for follower, *options in followers:
+        if follower == "eval":
+            argv = _evaluation(options, against, sources)
+        elif follower == "gate":
+            argv = _gate(options, against, sources, measured="eval" in names)
+        else:
+            _parsed("promote", ["x", *options], ("adapter", "evidence", "as_json"))
+            decision = f"{_REPORTS}/gate/decision.json"
+            argv = ["models", "promote", CANDIDATE, "--evidence", decision, *options]
+        made.append(Step(follower, (*HONE, *argv, "--json")))
+    return tuple(made)
+
+
+def _evaluation(options: Sequence[str], against: str, sources: Sequence[str]) -> list[str]:
+    given = list(options)
+    # Options without a task: of the task that is the reason to tune.
+    if not given or given[0].startswith("-"):
+        given = ["repo", *given]
+    parsed = _parsed("eval", given, ("models", "out", "as_json", "url", "key"))
+    if {"repo", "repo-exec"} & set(parsed["tasks"]) and parsed["repository"] is None:
+        given += ["--repo", _repository(sources)]
+    return ["eval", *given, "--model", against, "--model", CANDIDATE, "--out", f"{_REPORTS}/eval"]
+
+
+def _gate(options: Sequence[str], against: str, sources: Sequence[str], measured: bool) -> list[str]:
+    given = list(options)
+    parsed = _parsed("gate", ["x", "--against", "x", *given], ("candidate", "reports", "as_json"))
+    if "--against" not in given:
+        given += ["--against", against]
+    if not measured and not parsed["tasks"]:
+        given += ["--tasks", "repo"]
+    if not measured and parsed["repository"] is None:
+        given += ["--repo", _repository(sources)]
+    return ["gate", CANDIDATE, "--report", _REPORTS, *(["--no-run"] if measured else []), *given]
+
+
+def _split(text: str) -> list[str]:
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise UsageError(f"--then {text!r}: {error}") from error
+    if not words or words[0] not in ORDER:
+        raise UsageError(f"--then {text!r}: there is no such step; there are {', '.join(ORDER)}")
+    return words
+
+
+def _parsed(command: str, words: Sequence[str], taken: Sequence[str]) -> dict[str, Any]:
+    """The parameters of a command line, checked by the command itself.
+
+    Args:
+        taken: parameters that the job sets.
+
+    Raises:
+        UsageError: it does not take them, or one is set by the job.
+    """
+    import typer
+
+    from tui import cli
+
+    commands = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
+    parser = commands["models"].commands[command] if command == "promote" else commands[command]
+    try:
+        context = parser.make_context(command, list(words), resilient_parsing=False)
+    except click.UsageError as error:
+        raise UsageError(f"--then {command}: {error.format_message()}") from error
+    for each in parser.params:
+        source = context.get_parameter_source(each.name)
+        if each.name in taken and source is not None and source.name == "COMMANDLINE" and each.opts[0][:2] == "--":
+            raise UsageError(f"--then {command}: {each.opts[0]} is set by the job")
+    return dict(context.params)
+
+
+def _reference(base: str) -> str:
+    """What the candidate is compared with: what is live on the same base, else the base."""
+    from assistant.models.registry import Registry
+
+    live = Registry().aliases().get("champion")
+    return live.id if live is not None and live.base_name == base else base
+
+
+def _repository(sources: Sequence[str]) -> str:
+    from tuning.corpus.sources import parse
+
+    for source in sources:
+        parsed = parse(source)
+        if parsed.kind == "git":
+            return parsed.path
+    raise UsageError(
+        "none of the sources is a git repository to evaluate on; say what to measure, such as --then 'eval humaneval'"
+    )

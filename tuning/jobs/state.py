@@ -1,0 +1,202 @@
+"""What is true of a job now, read from its folder and from the processes that there are."""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from assistant.errors import HoneError
+from tuning import position
+from tuning.jobs import files, record
+from tuning.jobs.identity import Identity
+from tuning.jobs.job import Job, changing, unmark
+from tuning.jobs.record import Checkpointed, Record
+from tuning.jobs.spec import BadSpec, Spec
+
+Phase = Literal["waiting", "running", "stopping"]
+State = Literal["waiting", "running", "stopping", "orphaned", "elsewhere", "done", "failed", "stopped", "died"]
+"""Orphaned: its supervisor is gone, its step is still there. Elsewhere: on another machine that shares this folder."""
+
+ACTIVE: tuple[State, ...] = ("waiting", "running", "stopping", "orphaned", "elsewhere")
+SILENT_SECONDS = 60.0
+"""A job of another machine that gave no sign for so long may have ended unseen."""
+
+
+@dataclass(frozen=True)
+class Pulse:
+    """What a supervisor says of itself every second or two."""
+
+    phase: Phase
+    why: str
+    """What a waiting job waits for."""
+    step: str
+    at: float
+    """Seconds since 1970."""
+    began: float
+    """When the attempt's first step began; 0 before."""
+    memory: int
+    peak: int
+    """Bytes held by the step now and at most."""
+
+
+@dataclass(frozen=True)
+class Status:
+    job: Job
+    spec: Spec
+    state: State
+    why: str
+    """Why it waits or ended; empty when there is nothing to say."""
+    pulse: Pulse | None
+    ended: Record | None
+    step: str
+    """The one that is running or was the last."""
+
+    @property
+    def is_active(self) -> bool:
+        return self.state in ACTIVE
+
+    @property
+    def peak(self) -> int:
+        """Bytes."""
+        return self.ended.peak_memory if self.ended else self.pulse.peak if self.pulse else 0
+
+
+def look(job: Job) -> Status:
+    """
+    Raises:
+        BadSpec: the folder is gone or damaged.
+    """
+    spec = job.spec()
+    ended = job.ended()
+    pulse = read_pulse(job)
+    if ended is not None:
+        return Status(job, spec, ended.ending, ended.reason, pulse, ended, ended.step)
+    step = pulse.step if pulse else ""
+    supervisor, trainer = job.identity("supervisor"), job.identity("step")
+    if supervisor is not None and supervisor.is_elsewhere():
+        silent = time.time() - pulse.at if pulse else 0.0
+        words = f"on {supervisor.host}" + (f", silent for {silent:.0f} s" if silent > SILENT_SECONDS else "")
+        return Status(job, spec, "elsewhere", words, pulse, None, step)
+    if supervisor is not None and supervisor.alive():
+        if pulse is None:
+            return Status(job, spec, "waiting", "its supervisor starts", None, None, step)
+        return Status(job, spec, pulse.phase, pulse.why, pulse, None, step)
+    if trainer is not None and trainer.alive():
+        words = f"its supervisor is gone; {step or 'its step'} (process {trainer.pid}) is still there"
+        return Status(job, spec, "orphaned", words, pulse, None, step)
+    return Status(job, spec, "died", _cause(supervisor), pulse, None, step)
+
+
+def settled(job: Job) -> Status:
+    """As `look`; a death that nobody was there to record is recorded now.
+
+    Raises:
+        BadSpec: as `look`.
+    """
+    seen = look(job)
+    if seen.ended is not None or seen.state != "died":
+        return seen
+    # A disk that refuses: what was seen is true all the same.
+    with suppress(OSError), changing(job.folder.parent):
+        # Somebody else may have been faster, or has resumed it.
+        seen = look(job)
+        if seen.ended is None and seen.state == "died":
+            seen = certify(seen)
+    return seen
+
+
+def checkpoint_of(job: Job, spec: Spec, step: str) -> Checkpointed | None:
+    """The last good checkpoint of a step's tuning run; None without one."""
+    run = next((each.run for each in spec.steps if each.name == step), "")
+    if not run:
+        return None
+    try:
+        found = position.newest(job.home / "unfinished" / run)
+    except HoneError:
+        return None
+    return None if found is None else Checkpointed(found.step, found.share)
+
+
+def read_pulse(job: Job) -> Pulse | None:
+    content: dict[str, Any] | None = files.read_filled(job.pulse)
+    try:
+        pulse = content and Pulse(**content)
+    except TypeError:
+        return None
+    return pulse if isinstance(pulse, Pulse) and pulse.phase in get_args(Phase) else None
+
+
+def steps_done(job: Job) -> set[str]:
+    """Names of the steps that ended well, in this attempt or an earlier one."""
+    return {
+        event["step"]
+        for event in files.read_lines(job.events)
+        if event.get("event") == "step ended" and event.get("exit_code") == 0 and isinstance(event.get("step"), str)
+    }
+
+
+def attempt(job: Job) -> int:
+    """1, and one more for each time it was resumed."""
+    return 1 + sum(event.get("event") == "resumed" for event in files.read_lines(job.events))
+
+
+def _cause(supervisor: Identity | None) -> str:
+    if supervisor is None:
+        return "the process that submitted it ended before the job had started"
+    if supervisor.is_of_earlier_boot():
+        return "the machine was started again meanwhile"
+    return "its supervisor was killed"
+
+
+def certify(seen: Status) -> Status:
+    """Writes the record of a job whose supervisor could not; the caller holds `changing`."""
+    job, step, pulse = seen.job, seen.step, seen.pulse
+    kept = checkpoint_of(job, seen.spec, step)
+    where = f" in {step}" if step else " while it waited" if pulse else ""
+    ended = Record(
+        ending="died",
+        reason=f"{seen.why}{where}" + ("; the step left when it saw that" if _left(job) else ""),
+        advice=f"`hone jobs resume {job.id}` "
+        + ("goes on from the checkpoint" if kept else "does the step again" if step else "puts it in the queue again"),
+        ended=record.now(),
+        step=step,
+        peak_memory=pulse.peak if pulse else 0,
+        seconds=pulse.at - pulse.began if pulse and pulse.began else 0.0,
+        checkpoint=kept,
+        last_lines=record.last_lines(job.log),
+    )
+    write_record(job, ended)
+    return Status(job, seen.spec, "died", ended.reason, pulse, ended, step)
+
+
+def write_record(job: Job, ended: Record) -> None:
+    """
+    Raises:
+        OSError: not even the reserved room could be written.
+    """
+    # A full disk keeps the event out; the record has its room.
+    with suppress(OSError):
+        job.note("ended", ending=ended.ending, reason=ended.reason)
+    files.fill(job.exit, record.to_json(ended), final=True)
+    unmark(job)
+
+
+def _left(job: Job) -> bool:
+    lines = record.last_lines(job.log, 1)
+    return bool(lines) and " as told; --resume " in lines[0]
+
+
+def statuses(jobs: Sequence[Job], see: Callable[[Job], Status] = settled) -> list[Status]:
+    """Of those that can be read; one that goes meanwhile is left out.
+
+    Args:
+        see: `look` for who holds `changing`: nothing is recorded then.
+    """
+    found = []
+    for job in jobs:
+        try:
+            found.append(see(job))
+        except BadSpec:
+            continue
+    return found

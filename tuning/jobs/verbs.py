@@ -1,0 +1,168 @@
+"""What is done with jobs: submit, stop, resume, remove."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+
+from assistant.errors import HoneError, UsageError
+from tuning.jobs import job as jobs_of
+from tuning.jobs import memory, state
+from tuning.jobs.identity import Identity
+from tuning.jobs.job import Job, changing
+from tuning.jobs.spec import Spec
+from tuning.jobs.state import Status
+
+_POLL_SECONDS = 0.1
+_TO_END_SECONDS = 30.0
+"""What a step without a supervisor may take to leave before it is killed."""
+
+
+def submit(spec: Spec) -> Job:
+    """Keeps a job and starts its supervisor, which waits for its turn.
+
+    Raises:
+        HoneError: it needs more memory than there is, comes after no known job, makes what another job is making, or
+            the disk refuses.
+    """
+    if spec.memory > memory.total():
+        raise UsageError(
+            f"the job needs {spec.memory / 1e9:.1f} GB of memory and this machine has {memory.total() / 1e9:.1f}"
+        )
+    jobs = jobs_of.folder()
+    with changing(jobs):
+        runs = {step.run for step in spec.steps} - {""}
+        for other in state.statuses(jobs_of.active(jobs), state.look):
+            if other.is_active and runs & {step.run for step in other.spec.steps}:
+                raise UsageError(f"job {other.job.id} is tuning {spec.name} already; choose another name or stop it")
+        job = jobs_of.create(jobs, spec)
+        _launch(job)
+    return job
+
+
+def stop(job: Job) -> Status:
+    """Tells a job to stop: a training step leaves with a checkpoint. Returns what it was; the job ends by and by.
+
+    Raises:
+        UsageError: it has ended.
+        HoneError: it is on another machine.
+    """
+    seen = state.settled(job)
+    if not seen.is_active:
+        raise UsageError(f"job {job.id} has ended already ({seen.state})")
+    if seen.state == "elsewhere":
+        raise HoneError(f"job {job.id} runs {seen.why}; stop it there")
+    with suppress(OSError):
+        job.note("stop asked")
+    if seen.state == "orphaned":
+        _signal(job.identity("step"), signal.SIGTERM)
+    else:
+        _signal(job.identity("supervisor"), signal.SIGUSR1)
+    return seen
+
+
+def wait(job: Job, seconds: float) -> Status:
+    """Until the job has ended, or so long; what it is then."""
+    end = time.monotonic() + seconds
+    seen = state.settled(job)
+    while seen.is_active and time.monotonic() < end:
+        time.sleep(_POLL_SECONDS)
+        seen = state.settled(job)
+    return seen
+
+
+def resume(job: Job) -> None:
+    """Goes on with a job that has ended otherwise than well, from the first step that is not done.
+
+    Raises:
+        UsageError: it is active or done.
+        HoneError: the disk refuses.
+    """
+    seen = state.settled(job)
+    if seen.state == "orphaned":
+        _end_orphan(job)
+    jobs = job.folder.parent
+    with changing(jobs):
+        seen = state.look(job)
+        if seen.is_active:
+            raise UsageError(f"job {job.id} is {seen.state} already")
+        if seen.state == "done":
+            raise UsageError(f"job {job.id} is done; submit it anew to do it again")
+        try:
+            if seen.ended is None:
+                state.certify(seen)
+            before = job.folder / "attempts"
+            before.mkdir(mode=0o700, exist_ok=True)
+            jobs_of.mark_active(job)
+            job.exit.rename(before / f"{state.attempt(job)}.json")
+            for name in ("supervisor.json", "step.json"):
+                (job.folder / name).unlink(missing_ok=True)
+            jobs_of.make_room(job)
+            job.note("resumed")
+        except OSError as error:
+            raise HoneError(f"cannot resume job {job.id}: {error.strerror or error}") from error
+        _launch(job)
+
+
+def remove(job: Job) -> None:
+    """Removes what a job that has ended kept: its log, figures and evidence. Adapters and checkpoints stay.
+
+    Raises:
+        UsageError: it is active.
+        HoneError: the disk refuses.
+    """
+    with changing(job.folder.parent):
+        if job.folder.exists() and _is_active(job):
+            raise UsageError(f"job {job.id} has not ended; stop it first by `hone jobs stop {job.id}`")
+        # Under another name it is no job any more, should this process end here.
+        going = job.folder.with_name(f".{job.id}.removed")
+        try:
+            job.folder.rename(going)
+            jobs_of.unmark(job)
+        except OSError as error:
+            raise HoneError(f"cannot remove job {job.id}: {error.strerror or error}") from error
+    shutil.rmtree(going, ignore_errors=True)
+
+
+def _is_active(job: Job) -> bool:
+    try:
+        return state.look(job).is_active
+    except HoneError:
+        # A damaged one has no supervisor that could read it.
+        return False
+
+
+def _launch(job: Job) -> None:
+    command = [sys.executable, "-P", "-m", "tuning.jobs.supervisor", str(job.folder)]
+    environment = {**os.environ, "HONE_HOME": str(job.home)}
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=environment, check=False)
+    if done.returncode:
+        lines = (job.folder / "supervisor.log", done.stderr.decode("utf-8", "replace").strip())
+        raise HoneError(
+            f"the supervisor of job {job.id} did not start; see {lines[0]}" + f" {lines[1][-200:]}".rstrip()
+        )
+
+
+def _signal(identity: Identity | None, number: signal.Signals) -> None:
+    if identity is not None and identity.alive():
+        with suppress(ProcessLookupError):
+            os.kill(identity.pid, number)
+
+
+def _end_orphan(job: Job) -> None:
+    """Ends a step whose supervisor is gone, so that it is not done twice at once."""
+    trainer = job.identity("step")
+    if trainer is None:
+        return
+    _signal(trainer, signal.SIGTERM)
+    end = time.monotonic() + _TO_END_SECONDS
+    while trainer.alive() and time.monotonic() < end:
+        time.sleep(_POLL_SECONDS)
+    if trainer.alive():
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(trainer.pid, signal.SIGKILL)
+    while trainer.alive():
+        time.sleep(_POLL_SECONDS)
