@@ -5,14 +5,9 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-<<<<<<< HEAD
-from tuning.corpus import filters, git, installed, licence, records, trees
-from tuning.corpus.attributes import Marks, marks
-=======
 from assistant import git
 from assistant.attributes import Marks, marks
 from tuning.corpus import filters, installed, licence, records, trees
->>>>>>> 3ec938198826ae77a5671919356d49ba87cb7345
 from tuning.corpus.document import Document, Dropped
 from tuning.corpus.filters import Filters
 from tuning.corpus.gitignore import IgnoreRules

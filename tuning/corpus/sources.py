@@ -9,11 +9,7 @@ from typing import Literal
 
 from assistant import git
 from assistant.errors import HoneError
-<<<<<<< HEAD
-from tuning.corpus import git, installed
-=======
 from tuning.corpus import installed
->>>>>>> 3ec938198826ae77a5671919356d49ba87cb7345
 
 Kind = Literal["git", "folder", "jsonl", "dataset", "installed"]
 

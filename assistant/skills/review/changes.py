@@ -22,11 +22,8 @@ class FileChange:
     old_path: str | None = None
     """Where the file was renamed or copied."""
     is_new: bool = False
-<<<<<<< HEAD
-=======
     is_whole: bool = True
     """False where only the lines that a diff shows are known and the others are blank: no analyzer can read that."""
->>>>>>> 3ec938198826ae77a5671919356d49ba87cb7345
 
     @cached_property
     def text(self) -> str:

@@ -36,8 +36,6 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-<<<<<<< HEAD
-=======
 class Mark:
     """What a finding is known by, wherever its line moves; see `baseline`."""
 
@@ -50,7 +48,6 @@ class Mark:
 
 
 @dataclass(frozen=True)
->>>>>>> 3ec938198826ae77a5671919356d49ba87cb7345
 class Edit:
     """Lines `first` to `last` of the reviewed file (from 1, inclusive) become `lines` (without line ends).
 
@@ -81,13 +78,9 @@ class Finding:
     """One problem at one place of the new content of a file."""
 
     id: str
-<<<<<<< HEAD
-    """Stable while the line and what surrounds it stay, wherever they move in the file; see `baseline`."""
-=======
     """Unique in a review, and the same in the next one while the line and what surrounds it stay, wherever they move in
     the file."""
     mark: Mark
->>>>>>> 3ec938198826ae77a5671919356d49ba87cb7345
     path: str
     """From the repository's root, with `/`."""
     line: int
@@ -102,11 +95,7 @@ class Finding:
     confidence: float
     """The highest of the evidence's."""
     evidence: tuple[Evidence, ...]
-<<<<<<< HEAD
-    """The strongest first; each source and rule once."""
-=======
     """The strongest first; each source once."""
->>>>>>> 3ec938198826ae77a5671919356d49ba87cb7345
     code: tuple[str, ...]
     """The lines `line` to `last`, at most ten of them. Untrusted text."""
     fix: Fix | None = None

@@ -71,13 +71,8 @@ def read_reviewer(folder: Path) -> Reviewer | None:
         raise HoneError(f"{file} {wrong}; tune the reviewer again with this version of Hone")
     if data["schema_version"] != SCHEMA_VERSION or data["formulation"] != FORMULATION:
         raise HoneError(
-<<<<<<< HEAD
-            f"{file} has schema_version {data['schema_version']!r} and formulation {data['formulation']!r}; this version "
-            f"of Hone reads {SCHEMA_VERSION} and {FORMULATION!r}: tune the reviewer again"
-=======
             f"{file} has schema_version {data['schema_version']!r} and formulation {data['formulation']!r}; this "
             f"version of Hone reads {SCHEMA_VERSION} and {FORMULATION!r}: tune the reviewer again"
->>>>>>> 3ec938198826ae77a5671919356d49ba87cb7345
         )
     numbers = {name: data[name] for name in ("threshold", "precision", "slope", "intercept")}
     for name, value in numbers.items():
@@ -100,11 +95,7 @@ class LineVerdict:
     index: int
     """In `Hunk.lines`."""
     logit: float
-<<<<<<< HEAD
-    """log p(wrong) - log p(ok), of the two words alone: a model that was not tuned for it says mostly something else."""
-=======
     """log p(wrong) - log p(ok), of the two words alone: a model that was not tuned says mostly something else."""
->>>>>>> 3ec938198826ae77a5671919356d49ba87cb7345
     probability: float
     """Calibrated, that the line is the first wrong one of its hunk."""
 
