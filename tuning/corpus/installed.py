@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from assistant.attributes import Marks
 from assistant.errors import HoneError
 from tuning.corpus import filters, licence, spdx
-from assistant.attributes import Marks
 from tuning.corpus.document import Document, Dropped
 from tuning.corpus.filters import Filters
 from tuning.corpus.licence_texts import recognised
