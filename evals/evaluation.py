@@ -22,13 +22,13 @@ from evals.samples import Samples
 from evals.sandbox.calibrate import fitting, generous
 from evals.sandbox.outcome import Limits
 from evals.subjects import Connect, Connected, Subject
-from evals.tasks import speed
+from evals.tasks import review_lines, speed
 from evals.tasks.base import Item, Task
 
 if TYPE_CHECKING:
     from evals.sandbox.sandbox import Sandbox
 
-Tasks = Sequence[Task | speed.Plan]
+Tasks = Sequence[Task | speed.Plan | review_lines.Plan]
 Build = Callable[["Sandbox | None"], AbstractContextManager[Tasks]]
 """Makes the tasks, which live as long as the block."""
 
@@ -97,7 +97,10 @@ def evaluate(
     with ExitStack() as stack:
         sandbox = stack.enter_context(open_sandbox() if open_sandbox else nullcontext())
         tasks = stack.enter_context(build(sandbox))
-        all_prepared = [None if isinstance(task, speed.Plan) else _prepare(task, options, sandbox) for task in tasks]
+        all_prepared = [
+            None if isinstance(task, speed.Plan | review_lines.Plan) else _prepare(task, options, sandbox)
+            for task in tasks
+        ]
         prepared = [each for each in all_prepared if each is not None]
         if len({each.task.name for each in prepared}) < len(prepared):
             raise UsageError("two of the tasks have the same name; run them apart")
@@ -110,6 +113,9 @@ def evaluate(
         for task, ready in zip(tasks, all_prepared, strict=True):
             if isinstance(task, speed.Plan):
                 reports.append(speed.measure(subjects, connect, task, options.show))
+                continue
+            if isinstance(task, review_lines.Plan):
+                reports.append(review_lines.measure(subjects, task, options.show))
                 continue
             assert ready is not None
             found = [(subject, done[ready.task.name, subject.digest]) for subject in subjects]

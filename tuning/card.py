@@ -54,6 +54,7 @@ def card(content: Mapping[str, Any], plot: str | None = None) -> str:
         _section("Configuration", _settings(content.get("configuration", {}))),
         _section("Training", _table(_training(content.get("figures") or {})) if content.get("figures") else ""),
         f"![Loss by optimizer step]({plot})" if plot else "",
+        _section("Reviewer", _table(_reviewer(content.get("reviewer") or {}))),
         _section("Evaluation", _table(_evaluation(content.get("evals", [])))),
         _section("Proof of export", _table(_proof(content.get("proof") or {}))),
         _section("Limits", _limits(content)),
@@ -193,6 +194,24 @@ def _training(figures: Mapping[str, Any]) -> dict[str, Any]:
     known = {"steps", "tokens", "seconds", "tokens_per_second", "interrupted", "validation_before", "validation_after"}
     others = {name: value for name, value in figures.items() if name not in {*known, "scales"}}
     return {**rows, **_configuration(others)}
+
+
+def _reviewer(reviewer: Mapping[str, Any]) -> dict[str, Any]:
+    """How its verdicts on changed lines are read, and what that gave on changes of the validation files."""
+    if not reviewer:
+        return {}
+    found = reviewer["validation"]
+    return {
+        "formulation": reviewer["formulation"],
+        "a line is called wrong from probability": f"{reviewer['threshold']:.4f}",
+        "probability": f"sigmoid({reviewer['slope']:.4f} x (log p(wrong) - log p(ok)) {reviewer['intercept']:+.4f})",
+        "validation changes": f"{found['changes']}, {found['clean_changes']} of them clean",
+        "false alarms per clean change": f"{found['false_alarms_per_clean_change']:.3f} "
+        f"(at most {found['most_false_alarms']:g} are wanted)",
+        "bugs found at their line": f"{found['recall']:.1%}",
+        "of the lines called wrong, wrong": f"{reviewer['precision']:.1%} where half of the changes are clean",
+        "area under the ROC curve": f"changes {_number(found['auc_change'])}, lines {_number(found['auc_line'])}",
+    }
 
 
 def _evaluation(evals: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import torch
 
     from tuning.dryrun import DryRun
+    from tuning.reviewer import Calibrated
     from tuning.sweep import Sweep
 
 
@@ -37,6 +38,8 @@ class Result:
     scale: float
     """Of the adapter, picked by validation or fixed by the plan; part of its weights."""
     sweep: "Sweep | None"
+    reviewer: "Calibrated | None" = None
+    """Of task review: what its verdicts mean."""
 
 
 def tune(name: str, base_spec: str, plan: Plan, watcher: Watcher, *, restart: bool = False) -> Result | None:
@@ -182,9 +185,10 @@ def _tune(
     if tried:
         figures["scales"] = {f"{one:g}": bits for one, bits in tried.items()}
     rest = {"figures": figures, **({"sweep": swept.to_json()} if swept else {})}
-    version, proof = _export(ground, in_one_piece, data, plan, dtype, outcome, rest, keeper.metrics)
+    reviewer = _reviewer(ground, in_one_piece, data, plan)
+    version, proof = _export(ground, in_one_piece, data, plan, dtype, outcome, rest, keeper.metrics, reviewer)
     unfinished.discard(name)
-    return Result(version, data, outcome, proof, scale, swept)
+    return Result(version, data, outcome, proof, scale, swept, reviewer)
 
 
 def _begin(ground: Ground, asked: unfinished.Asked, resumed: bool) -> checkpoint.Checkpoint | None:
@@ -286,6 +290,25 @@ def _scaled(ready: Any, data: Data, plan: Plan, unscaled: float | None) -> tuple
     return scale, tried
 
 
+def _reviewer(ground: Ground, model: Any, data: Data, plan: Plan) -> "Calibrated | None":
+    """Of task review: the calibration of what was trained, and its threshold."""
+    if plan.examples.task != "review":
+        return None
+    from tuning import reviewer
+    from tuning.model.load import load_tokenizer
+
+    ground.watcher.note("reading the verdicts on changes of the validation files, for the threshold")
+    model.eval()
+    found = reviewer.measure(model, data, load_tokenizer(ground.folder), plan)
+    ground.watcher.note(
+        found.describe()
+        if found
+        else "no threshold is stored, so this adapter is no reviewer yet: the validation files give fewer than "
+        f"{reviewer.LEAST} changes, or its verdicts are no better than chance on them; tune longer or on more code"
+    )
+    return found
+
+
 def _export(
     ground: Ground,
     model: Any,
@@ -295,8 +318,10 @@ def _export(
     outcome: Outcome,
     rest: dict[str, Any],
     metrics: Path,
+    reviewer: "Calibrated | None",
 ) -> tuple[AdapterVersion, Proof]:
     from tuning import manifest, publish
+    from tuning import reviewer as reviewing
     from tuning.model.load import load_tokenizer
     from tuning.passages import of_documents
     from tuning.proof import picks_and_scores, prove
@@ -314,6 +339,9 @@ def _export(
         publish.refuse_bad(proof)
         content = manifest.tuned(data, plan, dtype_name, outcome, proof, rest)
         content["proof"]["compared_on"] = compared.source
+        if reviewer is not None:
+            reviewing.write(staging, reviewer)
+            content["reviewer"] = reviewer.to_json()
         figures = {**asdict(outcome), **{f"proof_{key}": value for key, value in asdict(proof).items()}}
         version = publish.publish(staging, ground.name, ground.base, content, figures, metrics)
     return version, proof

@@ -4,22 +4,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from assistant.errors import HoneError, UsageError
-from evals.tasks import speed
+from evals.tasks import review_lines, speed
 from evals.tasks.base import Task
 
 if TYPE_CHECKING:
     from evals.sandbox.sandbox import Sandbox
     from evals.tasks.review import ReviewTask
 
+Made = Task | speed.Plan | review_lines.Plan
+
 Style = Literal["completion", "chat"]
 
-NAMES = ("humaneval", "mbpp", "mbpp-plus", "infill", "review", "review-fix", "repo-exec", "speed")
+NAMES = ("humaneval", "mbpp", "mbpp-plus", "infill", "review", "review-lines", "review-fix", "repo-exec", "speed")
 FILES = (".py", ".jsonl", ".gz")
 """Ends of a path that is a task of the user's own."""
-WITHOUT_SANDBOX = frozenset({"review", "speed"})
+WITHOUT_SANDBOX = frozenset({"review", "review-lines", "speed"})
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,12 @@ class Wanted:
     """Is told what a long preparation is doing."""
     python: Path | None = None
     """Of repo-exec: the interpreter that runs the repository's tests; None finds one."""
+    operators: tuple[str, ...] | None = None
+    """Of review: the bug operators that seed; `unseen` for those that no model was trained on. None: all."""
+    history: int = 0
+    """Of review: how many changes of small bug fixes of the history are asked about too."""
+    local: bool = False
+    """The models are on this machine, so that their logits can be read: review reads them too."""
 
     @property
     def runs_code(self) -> bool:
@@ -58,18 +66,22 @@ def check(wanted: Wanted) -> None:
             )
         if name in ("mbpp", "mbpp-plus", "infill") and name not in wanted.data:
             raise UsageError(f"{name} needs its problems: --data PATH")
-        if name == "review" and wanted.repository is None and name not in wanted.data:
+        if name in ("review", "review-lines") and wanted.repository is None and name not in wanted.data:
             raise UsageError(
-                "review needs --repo PATH (bugs are seeded into its code) or --data FILE.jsonl (labelled changes)"
+                f"{name} needs --repo PATH (bugs are seeded into its code) or --data FILE.jsonl (labelled changes)"
             )
         if name == "repo-exec" and wanted.repository is None:
             raise UsageError("repo-exec needs --repo PATH")
     if len(set(wanted.names)) < len(wanted.names):
         raise UsageError("a task is named twice")
+    asked = "--operators" if wanted.operators is not None else "--history" if wanted.history else None
+    seeds = any(name in ("review", "review-lines") and name not in wanted.data for name in wanted.names)
+    if asked is not None and not seeds:
+        raise UsageError(f"{asked} is for review and review-lines with --repo; leave it out")
 
 
 @contextmanager
-def build(wanted: Wanted, sandbox: "Sandbox | None") -> Iterator[Sequence[Task | speed.Plan]]:
+def build(wanted: Wanted, sandbox: "Sandbox | None") -> Iterator[Sequence[Made]]:
     """The tasks, in the order of their names; they live as long as the block.
 
     Raises:
@@ -77,10 +89,16 @@ def build(wanted: Wanted, sandbox: "Sandbox | None") -> Iterator[Sequence[Task |
         HarnessError: the sandbox failed.
     """
     with ExitStack() as stack:
-        yield [_build(name, wanted, sandbox, stack) for name in wanted.names]
+        made: list[Made] = []
+        for name in wanted.names:
+            one = _build(name, wanted, sandbox, stack)
+            made.append(one)
+            if name == "review" and wanted.local and "review-lines" not in wanted.names:
+                made.append(_lines(one, wanted))
+        yield made
 
 
-def _build(name: str, wanted: Wanted, sandbox: "Sandbox | None", stack: ExitStack) -> Task | speed.Plan:
+def _build(name: str, wanted: Wanted, sandbox: "Sandbox | None", stack: ExitStack) -> Made:
     chat = wanted.style == "chat"
     if name == "speed":
         return speed.Plan(seed=wanted.seed, chat=chat)
@@ -98,6 +116,8 @@ def _build(name: str, wanted: Wanted, sandbox: "Sandbox | None", stack: ExitStac
         return infill.load(Path(wanted.data[name]))
     if name in ("review", "review-fix"):
         return _review(name, wanted, sandbox)
+    if name == "review-lines":
+        return _lines(_review(name, wanted, sandbox), wanted)
     if name == "repo-exec":
         return _repo_exec(wanted, sandbox, stack)
     from evals.tasks import custom
@@ -119,11 +139,17 @@ def _review(name: str, wanted: Wanted, sandbox: "Sandbox | None") -> "ReviewTask
         task = review.of_problems(sandbox, manifests=wanted.manifests, limit=limit, seed=wanted.seed)
     else:
         assert wanted.repository is not None
-        task = review.of_repository(_root(wanted.repository), wanted.manifests, limit, wanted.seed)
+        task = review.of_repository(
+            _root(wanted.repository), wanted.manifests, limit, wanted.seed, wanted.history, wanted.operators
+        )
     if name == "review-fix" and not task.proof:
         assert sandbox is not None
         task = review.proven(task, sandbox)
     return replace(task, style=wanted.style)
+
+
+def _lines(task: Any, wanted: Wanted) -> review_lines.Plan:
+    return review_lines.Plan(task.cases, task.settings or {}, wanted.seed)
 
 
 def _repo_exec(wanted: Wanted, sandbox: "Sandbox | None", stack: ExitStack) -> Task:

@@ -16,7 +16,7 @@ from evals.tasks.base import Answer, Ask, Item, Message, Verdict
 from evals.tasks.heldout import read_record
 from evals.tasks.review_data import Case
 from evals.tasks.review_match import match
-from tuning.examples.mutate import BUG_CLASSES
+from tuning.examples.mutate import BUG_CLASSES, OPERATORS
 
 if TYPE_CHECKING:
     from evals.sandbox.sandbox import Sandbox
@@ -26,6 +26,7 @@ Style = Literal["completion", "chat"]
 MAX_TOKENS = 256
 """Room for a few findings; the answers that training shows have one."""
 LIMIT = 200
+UNSEEN = "unseen"
 _END = "\n\n"
 """No answer that was taught has an empty line."""
 _BREAKS = Finding(1, 1, BUG_CLASSES[0], "nothing is wrong here", ("(",))
@@ -174,7 +175,7 @@ def of_repository(
         root: of a git repository.
         manifests: of the adapters under evaluation, by adapter.
         history: changes of small bug fixes of those files that are asked about too.
-        operators: those that may seed; all by default.
+        operators: those that may seed, all by default; `unseen` alone for those that no model was trained on.
 
     Raises:
         NotHeldOutError: the models were trained on everything here.
@@ -183,10 +184,18 @@ def of_repository(
     records = [read_record(name, manifest, root) for name, manifest in manifests.items()]
     trained = frozenset[str]().union(*map(review_data.trained_operators, manifests.values()))
     files = review_data.unseen_files(root, records)
+    if operators is not None and tuple(operators) == (UNSEEN,):
+        operators = sorted(set(OPERATORS) - trained)
+        if not operators:
+            raise HoneError("the models were trained on bugs of every operator, so none is unseen; name some")
     cases = review_data.seeded(files, limit, seed, trained, operators, clean_share)
     if history:
         cases += review_data.historical(root, {file.path for file in files}, history, seed, clean_share)
     settings = {"files": len(files), "operators_trained_on": sorted(trained), "limit": limit, "seed": seed}
+    if operators is not None:
+        settings["operators"] = sorted(operators)
+    if history:
+        settings["history"] = history
     return ReviewTask(tuple(cases), settings=settings | _facts(cases))
 
 

@@ -16,6 +16,7 @@ from evals.report.schema import Better, Calibration, Comparison, Figure
 from evals.tasks.base import Item, Verdict
 from evals.tasks.review_data import OTHER, Case, finding, from_item
 from evals.tasks.review_match import classed, distance, match
+from tuning.calibration import area
 
 TOLERANCE = 2
 """Lines that a finding may be off at the levels `line` and `class`. At `exact line` it may be off none."""
@@ -305,18 +306,6 @@ def calibration(pairs: Sequence[tuple[float, bool]], bins: int = BINS) -> Calibr
 def ranking(pairs: Sequence[tuple[float, bool]]) -> float | None:
     """The area under the ROC curve: the chance that what happened was stated as likelier than what did not, ties half.
 
-    None when everything or nothing happened. O(n log n), by ranks (Mann and Whitney 1947).
+    None when everything or nothing happened.
     """
-    happened = sum(one for _, one in pairs)
-    if happened in (0, len(pairs)):
-        return None
-    levels: dict[float, list[bool]] = defaultdict(list)
-    for stated, one in pairs:
-        levels[stated].append(one)
-    below, wins = 0, 0.0
-    for _, held in sorted(levels.items()):
-        right = sum(held)
-        wrong = len(held) - right
-        wins += right * (below + wrong / 2)
-        below += wrong
-    return wins / (happened * (len(pairs) - happened))
+    return area([stated for stated, _ in pairs], [happened for _, happened in pairs])

@@ -7,19 +7,17 @@ With `ok` put at every line, what is read at a line is the probability that it i
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from assistant import review_prompt
-from assistant.errors import HoneError
 from evals import statistics
 from evals.report.schema import Calibration, Figure
 from evals.tasks.review_data import Case
 from evals.tasks.review_metrics import calibration, ranking
-from tuning.examples import encode
-from tuning.examples.review import Written, tokenized
+from tuning.calibration import Platt
+from tuning.examples import verdicts
 
 VERSION = "review-scores@1"
 MAX_TOKENS = 2048
@@ -59,31 +57,42 @@ class Scored:
         return next(iter(added or [index for _, index in inside]), None)
 
 
-def score(case: Case, chooser: Chooser, tokenizer: Any, end_token: int, most_tokens: int) -> Scored | None:
+RAW = Platt(1.0, 0.0)
+"""The model's own word."""
+
+
+def score(
+    case: Case, chooser: Chooser, tokenizer: Any, end_token: int, most_tokens: int, platt: Platt = RAW
+) -> Scored | None:
     """None for a hunk of more than `most_tokens`.
+
+    Args:
+        platt: how the model's log odds become probabilities.
 
     Raises:
         HoneError: the tokens of one verdict are the beginning of the other's.
     """
-    text, spans = review_prompt.verdicts(case.hunk)
-    example = tokenized(Written(text, spans), tokenizer, end_token)
-    if len(example.tokens) > most_tokens:
+    asked = verdicts.ask(case.hunk, tokenizer, end_token)
+    if len(asked.tokens) > most_tokens:
         return None
-    fine, wrong = (encode.continuation(tokenizer, verdict) for verdict in (review_prompt.FINE, review_prompt.WRONG))
-    # A tokenizer may write the space that both begin with apart.
-    shared = next((index for index, (one, two) in enumerate(zip(fine, wrong, strict=False)) if one != two), None)
-    if shared is None:
-        raise HoneError("this tokenizer does not tell the verdicts ok and wrong apart, so none can be read")
-    positions = [start + shared for start, _ in example.supervised][: len(spans)]
-    read = chooser.score_choices(example.tokens, positions, (fine[shared], wrong[shared]))
+    read = chooser.score_choices(asked.tokens, asked.positions, asked.choices)
     # Of the two words alone: a model that was not tuned for it says mostly something else.
-    return Scored(case, tuple(1 / (1 + math.exp(min(ok - bad, 700))) for ok, bad in read))
+    return Scored(case, tuple(platt.probability([bad - ok for ok, bad in read])))
 
 
 def read(
-    cases: Sequence[Case], folder: Path, adapter: Path | None = None, most_tokens: int = MAX_TOKENS
+    cases: Sequence[Case],
+    folder: Path,
+    adapter: Path | None = None,
+    most_tokens: int = MAX_TOKENS,
+    platt: Platt = RAW,
+    done: Callable[[], None] = lambda: None,
 ) -> list[Scored]:
     """Each hunk's probabilities by a base's tuning form in fp32; hunks of more than `most_tokens` are left out.
+
+    Args:
+        platt: as for `score`.
+        done: called after each hunk.
 
     Raises:
         HoneError: the model cannot be loaded, or its tokenizer does not tell the verdicts apart.
@@ -92,8 +101,12 @@ def read(
 
     scorer, tokenizer, end_token = bits.load(folder, adapter)
     chooser: Any = scorer
-    found = (score(case, chooser, tokenizer, end_token, most_tokens) for case in cases)
-    return [one for one in found if one is not None]
+    found = []
+    for case in cases:
+        one = score(case, chooser, tokenizer, end_token, most_tokens, platt)
+        found += [one] if one is not None else []
+        done()
+    return found
 
 
 def claims(scored: Sequence[Scored]) -> tuple[list[tuple[float, bool]], list[tuple[float, bool]]]:
@@ -121,7 +134,10 @@ def figures(scored: Sequence[Scored], seed: int) -> tuple[dict[str, Figure], Cal
     found = {}
     for name, pairs in (("AUC, change wrong or clean", hunks), ("AUC, line wrong or fine", lines)):
         area = ranking(pairs)
-        if area is not None:
+        if area is not None and pairs is hunks:
+            low, high = _interval(area, pairs)
+            found[name] = Figure(area, low, high, len(pairs), "", "higher", "Mann and Whitney; Hanley and McNeil")
+        elif area is not None:
             found[name] = Figure(area, None, None, len(pairs), "", "higher", "Mann and Whitney, no interval")
     groups: dict[str, list[bool]] = defaultdict(list)
     for one in scored:
@@ -145,3 +161,13 @@ def figures(scored: Sequence[Scored], seed: int) -> tuple[dict[str, Figure], Cal
             made.expected_error, None, None, len(lines), "", "lower", "10 bins of equal width, no interval"
         )
     return found, made
+
+
+def _interval(area: float, pairs: Sequence[tuple[float, bool]]) -> tuple[float, float]:
+    """The 95 % interval of an area under the ROC curve of independent pairs (Hanley and McNeil 1982)."""
+    happened = sum(one for _, one in pairs)
+    other = len(pairs) - happened
+    both, neither = area / (2 - area), 2 * area**2 / (1 + area)
+    variance = area * (1 - area) + (happened - 1) * (both - area**2) + (other - 1) * (neither - area**2)
+    error = 1.959964 * math.sqrt(max(variance, 0.0) / (happened * other))
+    return max(area - error, 0.0), min(area + error, 1.0)

@@ -27,8 +27,8 @@ def evaluate(
         list[str],
         typer.Argument(
             metavar="TASK...",
-            help="humaneval, mbpp, mbpp-plus, infill, review, review-fix, repo (held-out files), repo-exec, speed, or "
-            "a file with your own task: FILE.py or FILE.jsonl.",
+            help="humaneval, mbpp, mbpp-plus, infill, review, review-lines (review by logits alone), review-fix, repo "
+            "(held-out files), repo-exec, speed, or a file with your own task: FILE.py or FILE.jsonl.",
         ),
     ],
     models: Annotated[
@@ -53,6 +53,13 @@ def evaluate(
         Path | None,
         typer.Option("--python", metavar="PATH", help="repo-exec: the interpreter that has the repository's packages."),
     ] = None,
+    operators: Annotated[
+        str | None,
+        typer.Option(metavar="OP,OP...", help="review: bug operators that seed; unseen: those not trained on."),
+    ] = None,
+    history: Annotated[
+        int, typer.Option(metavar="N", min=0, help="review: also so many changes of past bug fixes.")
+    ] = 0,
     style: Annotated[
         str | None, typer.Option("--style", metavar="S", help="completion or chat (default: what all models can do).")
     ] = None,
@@ -90,8 +97,8 @@ def evaluate(
 ) -> None:
     """Measure models: on benchmarks, on your own tasks, and on the files that tuning held out.
 
-    TASK is humaneval, mbpp, mbpp-plus, infill, review, review-fix, repo, repo-exec, speed, or a file with your own:
-    FILE.py or FILE.jsonl.
+    TASK is humaneval, mbpp, mbpp-plus, infill, review, review-lines, review-fix, repo, repo-exec, speed, or a file with
+    your own: FILE.py or FILE.jsonl.
 
     Samples are kept as they come, in DIR or in Hone's state folder; the same command takes what is there. With --detach
     it is a job that outlives this terminal; see `hone jobs`.
@@ -133,13 +140,16 @@ def evaluate(
         seed,
         lambda line: typer.echo(line, err=True),
         python,
+        tuple(part.strip() for part in operators.split(",")) if operators else None,
+        history,
     )
     named.check(wanted)
     if style not in (None, *STYLES):
         raise UsageError(f"there is no style {style!r}; there are {' and '.join(STYLES)}")
     measured = _subjects(models, url, key)
     manifests = {subject.name: subject.manifest for subject in measured if subject.manifest}
-    wanted = replace(wanted, style=_style(style, measured), manifests=manifests)
+    local = all(subject.endpoint is None for subject in measured)
+    wanted = replace(wanted, style=_style(style, measured), manifests=manifests, local=local)
     options = evaluation.Options(samples, temperature, limit, seed, concurrency, out, ablate)
     # Speed is measured with up to four requests at a time.
     slots = max(concurrency, 4) if "speed" in tasks else concurrency

@@ -318,6 +318,7 @@ def _adapter_details(version: "AdapterVersion", registry: Any) -> dict[str, Any]
         "files": {split: splits.count(split) for split in ("train", "validation", "test")} if splits else {},
         "configuration": manifest.get("configuration", {}),
         "proof": manifest.get("proof", {}),
+        **({"reviewer": manifest["reviewer"]} if "reviewer" in manifest else {}),
     }
 
 

@@ -116,6 +116,7 @@ def report(result: "Result", as_json: bool) -> None:
                 "figures": asdict(outcome),
                 "scale": result.scale,
                 "proof": asdict(proof),
+                "reviewer": result.reviewer.to_json() if result.reviewer else None,
             }
         )
         return
@@ -128,13 +129,18 @@ def report(result: "Result", as_json: bool) -> None:
         "next": f"hone eval repo --repo {result.data.corpus.sources[0].path} --model {version.base_name} "
         f"--model {version.name}",
     }
+    if result.reviewer is not None:
+        fields["reviewer"] = result.reviewer.describe()
+        fields["next"] = (
+            f"hone review --model {version.name}, or hone eval review-lines --repo PATH --model {version.name}"
+        )
     if outcome.validation_before is not None and outcome.validation_after is not None:
         change = outcome.validation_after / outcome.validation_before - 1
         fields["validation"] = (
             f"{outcome.validation_before:.3f} -> {outcome.validation_after:.3f} bits per byte ({change:+.1%})"
             + (f", with {result.scale:g} of the adapter" if result.scale != 1 else "")
         )
-    order = ("adapter", "trained", "validation", "proof", "next")
+    order = ("adapter", "trained", "validation", "reviewer", "proof", "next")
     print_fields({key: fields[key] for key in order if key in fields})
 
 

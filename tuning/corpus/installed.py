@@ -109,9 +109,9 @@ def read(number: int, spec: str, options: Filters) -> Iterator[Document | Droppe
 def licence_of(distribution: metadata.Distribution) -> str | None:
     """What a package's metadata say: its SPDX expression, else its licence texts where they agree, else its
     classifiers."""
-    said = distribution.metadata.get("License-Expression")
+    said = distribution.metadata.get_all("License-Expression")
     if said:
-        return spdx.canonical(said)
+        return spdx.canonical(said[0])
     texts = {recognised(text) for text in _licence_texts(distribution)}
     if len(texts) == 1 and (only := texts.pop()) is not None:
         return only

@@ -15,15 +15,15 @@ class PackedModel(torch.nn.Module):
         super().__init__()
         self.model = model
         # What FSDP keeps as one unit; accelerate looks for it under this name.
-        self._no_split_modules = _base(model)._no_split_modules
+        self._no_split_modules = base_of(model)._no_split_modules
 
     def tie_weights(self) -> None:
         """Asked for by accelerate, which shards the embedding and a head that shares its weight one by one."""
-        _base(self.model).tie_weights()
+        base_of(self.model).tie_weights()
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """The summed negative log-likelihood of the batch's labels, in nats (fp32 scalar)."""
-        base = _base(self.model)
+        base = base_of(self.model)
         decoder = getattr(base, base.base_model_prefix)
         hidden = decoder(
             input_ids=batch.tokens,
@@ -34,5 +34,6 @@ class PackedModel(torch.nn.Module):
         return summed_cross_entropy(hidden[0], base.get_output_embeddings().weight, batch.labels)
 
 
-def _base(model: Any) -> Any:
+def base_of(model: Any) -> Any:
+    """The model without peft around it; the adapter's layers are in place."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model

@@ -1,0 +1,359 @@
+"""How well the embedded model learns to review, by formulation, data, steps, rank and learning rate; and the
+measurement of the shipped recipe.
+
+`python -m benchmarks.reviewer curve [--steps 60] [--only formulation,pairs,steps,rank,rate]`
+`python -m benchmarks.reviewer run --form verdicts [--steps 60] [--pairs N] [--rank 32] [--rate 1e-3] ...`
+`python -m benchmarks.reviewer table`
+`python -m benchmarks.reviewer measure [--minutes 45] [--limit 400]`
+
+`curve` and `run` train short runs in this process. They see pairs: a change with its seeded bug, and the
+same change without. Training pairs and those for calibration come from the installed packages; what is asked comes from
+repositories that are none of them, with bugs of operators that seeded no training example, half of the changes clean.
+Each run is kept in benchmarks/out/reviewer/curve.jsonl and not made again.
+
+`measure` runs `hone tune --task review` and `hone eval review-lines` as a user would.
+"""
+
+import argparse
+import hashlib
+import json
+import math
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks import corpora, machine
+from benchmarks.review_forms import FORMULATIONS, Model, Pair, Ranked, Tools, verdict_choices
+from tuning.examples.mutate import OPERATORS
+
+BASE = "smollm2-135m"
+OUT = corpora.HERE / "out" / "reviewer"
+HELD_OUT = tuple(sorted(OPERATORS, key=lambda name: hashlib.sha256(name.encode()).digest())[:8])
+"""Bug operators that seed no training example: the eight of the smallest hashes, so that nobody chose them."""
+REPOSITORIES = ("mistral-vibe", "strands-agents")
+"""Of corpora.toml, published after the base's training data; no installed package."""
+VALIDATION_SHARE = 10
+"""One file in so many is for the calibration."""
+
+
+@dataclass(frozen=True)
+class Run:
+    form: str = "verdicts"
+    steps: int = 60
+    pairs: int = 0
+    """Different pairs; 0: as many as the steps see."""
+    rank: int = 32
+    rate: float = 1e-3
+    batch: int = 2
+    """Pairs of a step."""
+    lines: int = 30
+    """Of a training change, context included."""
+    twins: bool = True
+    """Both changes of a pair are in one step; else each stands beside another one."""
+    seed: int = 0
+    test: int = 240
+    """Changes that are asked about."""
+
+    @property
+    def wanted(self) -> int:
+        return self.pairs or self.steps * self.batch
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("curve", "run", "table", "measure"))
+    parser.add_argument("--only", default="formulation,pairs,steps,rank,rate")
+    parser.add_argument("--minutes", type=float, default=45)
+    parser.add_argument("--limit", type=int, default=400)
+    for field in fields(Run):
+        name = f"--{field.name}"
+        if field.name == "twins":
+            parser.add_argument("--no-twins", dest="twins", action="store_false")
+        elif field.name == "form":
+            parser.add_argument(name, choices=tuple(FORMULATIONS), default=Run.form)
+        else:
+            parser.add_argument(name, type=type(field.default), default=field.default)
+    arguments = parser.parse_args()
+    asked = Run(**{field.name: getattr(arguments, field.name) for field in fields(Run)})
+    print(machine.describe(), flush=True)
+    if arguments.what == "measure":
+        measure(arguments.minutes, arguments.limit)
+        return
+    for run in {"run": [asked], "table": [], "curve": curve(asked, arguments.only.split(","))}[arguments.what]:
+        _kept(run)
+    table()
+
+
+def curve(centre: Run, axes: Sequence[str]) -> list[Run]:
+    """The runs of a learning curve around one of them."""
+    several = {
+        "formulation": [replace(centre, form=form) for form in FORMULATIONS],
+        # As many steps over fewer pairs, each seen more often.
+        "pairs": [replace(centre, pairs=max(2, centre.wanted // part)) for part in (8, 4, 2)],
+        "steps": [replace(centre, steps=max(1, centre.steps * part // 4)) for part in (1, 2, 8)],
+        "rank": [replace(centre, rank=rank) for rank in (8, 128)],
+        "rate": [replace(centre, rate=rate) for rate in (3e-4, 3e-3)],
+    }
+    return list(dict.fromkeys([centre, *(run for axis in axes for run in several[axis])]))
+
+
+def _kept(run: Run) -> dict[str, Any]:
+    file = OUT / "curve.jsonl"
+    for line in file.read_text("utf-8").splitlines() if file.exists() else ():
+        if json.loads(line)["run"] == asdict(run):
+            return dict(json.loads(line))
+    print(run, flush=True)
+    found = {"run": asdict(run), **made(run), "machine": machine.describe()}
+    OUT.mkdir(parents=True, exist_ok=True)
+    with file.open("a", encoding="utf-8") as kept:
+        kept.write(json.dumps(found) + "\n")
+    return found
+
+
+def made(run: Run) -> dict[str, Any]:
+    """Trains, calibrates and asks once."""
+    import torch
+
+    from assistant.models import store
+    from evals.tasks import review_lines, review_metrics, review_scores
+    from tuning import reviewer
+    from tuning.calibration import Platt
+    from tuning.model import attention, lora
+    from tuning.model.load import fastest_dtype, load_base, load_tokenizer
+    from tuning.plan import LoraOptions, Plan
+    from tuning.ready import make_ready
+    from tuning.train import train
+
+    form = FORMULATIONS[run.form]
+    folder = store.tuning_form(store.fetch(BASE))
+    tokenizer = load_tokenizer(folder)
+    tools = Tools(tokenizer, tokenizer.eos_token_id, 1024)
+    rows = _rows(run, tools)
+    print(f"{len(rows)} pairs, {sum(len(one.tokens) for row in rows for one in row):,} tokens", flush=True)
+    plan = Plan(
+        steps=run.steps,
+        learning_rate=run.rate,
+        rows_per_step=run.batch,
+        checks=1,
+        seed=run.seed,
+        lora=LoraOptions(rank=run.rank),
+    )
+    attention.register()
+    base = load_base(folder, fastest_dtype(torch.device("cpu")), attention.NAME)
+    ready = make_ready(lora.add_lora(base, plan.lora, plan.seed), plan)
+    if form.ranked:
+        ready = replace(ready, wrapped=Ranked(ready.model, verdict_choices(tools)))
+    started = time.perf_counter()
+    losses: list[float] = []
+    outcome = train(ready, _data(rows, tools), plan, lambda progress: losses.append(progress.loss), before=math.inf)
+    trained_seconds = time.perf_counter() - started
+    print(f"trained: {outcome.tokens:,} tokens in {trained_seconds:.0f} s, loss {losses[-1]:.3f}", flush=True)
+    ready.model.eval()
+    model = Model(ready.model)
+    validation = [
+        reviewer.Scored(tuple(scores), reviewer.first_wrong(one.hunk, one.wrong))
+        for one in _validation(run)
+        if (scores := form.score(one.hunk, tools, model)) is not None
+    ]
+    kept = reviewer.calibrate(validation, run.form)
+    print(f"calibrated on {len(validation)} changes" + (f": {kept.describe()}" if kept else ""), flush=True)
+    platt = Platt(kept.slope, kept.intercept) if kept else review_scores.RAW
+    scored = [
+        review_scores.Scored(case, tuple(platt.probability(scores)))
+        for case in _cases(run)
+        if (scores := form.score(case.hunk, tools, model)) is not None
+    ]
+    figures, _ = review_scores.figures(scored, run.seed)
+    called = [review_lines.called(one, kept.threshold if kept else review_lines.EVEN) for one in scored]
+    figures |= review_metrics.figures(called, run.seed)
+    return {
+        "tokens": outcome.tokens,
+        "train_seconds": trained_seconds,
+        "last_losses": sum(losses[-8:]) / len(losses[-8:]),
+        "asked_seconds": time.perf_counter() - started - trained_seconds,
+        "asked": len(scored),
+        "validation": kept.to_json() if kept else None,
+        "figures": {name: [figure.value, figure.low, figure.high] for name, figure in figures.items()},
+        "best_f1": review_lines.best_f1(scored)["line_f1"],
+    }
+
+
+def _rows(run: Run, tools: Tools) -> list[Any]:
+    rows = []
+    for pair in pairs(run):
+        row = FORMULATIONS[run.form].row(pair, tools)
+        if row is not None:
+            rows.append(row)
+        if len(rows) == run.wanted:
+            break
+    if not run.twins:
+        wrong = [row[1] for row in rows]
+        rows = [(row[0], wrong[at - 1]) for at, row in enumerate(rows)]
+    return rows
+
+
+def _data(rows: Sequence[Any], tools: Tools) -> Any:
+    from tuning.data import Data
+
+    return Data(
+        corpus=None,  # type: ignore[arg-type]
+        rows=rows,
+        validation=rows[:2],
+        counts={},
+        train_tokens=sum(len(one.tokens) for row in rows for one in row),
+        supervised_tokens=0,
+        end_token=tools.end_token,
+        digest="",
+    )
+
+
+def pairs(run: Run) -> Iterator[Pair]:
+    """Training pairs, one of each file in turn, always in the same order for a seed."""
+    from tuning.examples import review
+
+    trained = [name for name in OPERATORS if name not in HELD_OUT]
+    streams = []
+    for document in _documents(run.seed, validation=False):
+        generator = random.Random(f"{run.seed}/{document.path}")
+        streams.append(
+            review.reviews(
+                document.path, document.text, "python", generator, trained, 100, most_lines=run.lines, twins=True
+            )
+        )
+    while streams:
+        going = []
+        for stream in streams:
+            clean, wrong = next(stream, None), next(stream, None)
+            if clean is not None and wrong is not None:
+                going.append(stream)
+                yield Pair(clean, wrong)
+        streams = going
+
+
+def _validation(run: Run) -> list[Any]:
+    from tuning.examples import review
+
+    trained = [name for name in OPERATORS if name not in HELD_OUT]
+    found: list[Any] = []
+    for document in _documents(run.seed, validation=True):
+        generator = random.Random(f"{run.seed}/validation/{document.path}")
+        found += review.reviews(document.path, document.text, "python", generator, trained, 2)
+        if len(found) >= run.test:
+            break
+    return found[: run.test]
+
+
+def _documents(seed: int, validation: bool) -> list[Any]:
+    """Python files of the installed packages, in an order of their own."""
+    from tuning.corpus import collect, sources
+    from tuning.corpus.document import Document
+
+    source = sources.resolve(sources.parse("installed:all"))
+    found = [
+        (hashlib.sha256(f"{seed}/{item.path}".encode()).digest(), item)
+        for item in collect.read([source])
+        if isinstance(item, Document) and item.language == "python"
+    ]
+    found.sort(key=lambda one: one[0])
+    return [item for digest, item in found if (digest[-1] % VALIDATION_SHARE == 0) == validation]
+
+
+def _cases(run: Run) -> list[Any]:
+    from evals.tasks import review_data
+
+    found = []
+    for name in REPOSITORIES:
+        root = corpora.prepare(name)
+        while not (root / ".git").exists():
+            root = root.parent
+        files = review_data.unseen_files(root, [])
+        trained = set(OPERATORS) - set(HELD_OUT)
+        found += review_data.seeded(files, run.test // len(REPOSITORIES), run.seed, trained, HELD_OUT)
+    return found
+
+
+COLUMNS = {
+    "AUC change": "AUC, change wrong or clean",
+    "AUC line": "AUC, line wrong or fine",
+    "top line": "top line is the bug",
+    "line F1": "line F1",
+    "recall": "line recall",
+    "alarms": "false alarms per clean diff",
+}
+
+
+def table() -> None:
+    """All runs that are kept."""
+    file = OUT / "curve.jsonl"
+    kept = [json.loads(line) for line in file.read_text("utf-8").splitlines()] if file.exists() else []
+    rows = [["form", "steps", "pairs", "rank", "rate", "batch", "lines", "twins", "tokens", *COLUMNS, "best F1"]]
+    for one in kept:
+        run = Run(**one["run"])
+        figures = [one["figures"].get(name, [math.nan])[0] for name in COLUMNS.values()]
+        rows.append(
+            [
+                *(
+                    run.form,
+                    str(run.steps),
+                    str(run.wanted),
+                    str(run.rank),
+                    f"{run.rate:g}",
+                    str(run.batch),
+                    str(run.lines),
+                ),
+                *("yes" if run.twins else "no", f"{one['tokens']:,}"),
+                *(f"{value:.3f}" for value in (*figures, one["best_f1"])),
+            ]
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+    print(f"operators held out: {', '.join(HELD_OUT)}")
+
+
+def measure(minutes: float, limit: int) -> None:
+    """The shipped recipe: tuned on the installed packages, asked about the repositories with the held-out operators,
+    clean and wrong half and half."""
+    name = f"reviewer-{minutes:g}m"
+    listed = _hone("models", "list", "--json")
+    if not any(one["name"] == name for one in listed["adapters"]):
+        _hone(
+            *("tune", "installed:all", "--name", name, "--base", BASE, "--task", "review", "--restart", "--json"),
+            # All of the corpus is the general set here.
+            *("--minutes", f"{minutes:g}", "--replay", "0"),
+            *("--set", f"examples.held_out_operators={json.dumps(HELD_OUT)}"),
+        )
+    for repository in REPOSITORIES:
+        for operators in ("unseen", ",".join(sorted(set(OPERATORS) - set(HELD_OUT)))):
+            kept = OUT / f"{name}-{repository}-{'unseen' if operators == 'unseen' else 'seen'}"
+            report = _hone(
+                *("eval", "review-lines", "--repo", str(corpora.prepare(repository)), "--limit", str(limit)),
+                *("--model", BASE, "--model", name, "--operators", operators, "--out", str(kept), "--json"),
+            )
+            print(f"\n{repository}, operators {kept.name.rpartition('-')[2]}")
+            for model in report["tasks"][0]["models"]:
+                print(f"  {model['facts']['name']}")
+                for figure, value in model["figures"].items():
+                    interval = "" if value["low"] is None else f" [{value['low']:.3f}, {value['high']:.3f}]"
+                    print(f"    {figure}: {value['value']:.3f}{interval}")
+    print(machine.describe(), flush=True)
+
+
+def _hone(*arguments: str) -> Any:
+    """Runs `hone`, its progress on this terminal, and reads its answer."""
+    print("$ hone " + " ".join(arguments), file=sys.stderr, flush=True)
+    command = [str(Path(sys.executable).with_name("hone")), *arguments]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=False, env=os.environ)
+    if done.returncode:
+        sys.exit(done.returncode)
+    return json.loads(done.stdout)
+
+
+if __name__ == "__main__":
+    main()

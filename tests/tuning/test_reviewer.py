@@ -1,0 +1,139 @@
+"""From scored changes to the file that makes an adapter a reviewer."""
+
+import json
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from assistant.skills.review.verdicts import read_reviewer
+from tests.tuning import tiny_gguf
+from tests.tuning.runs import plan_on
+from tuning import reviewer
+from tuning.ground import Watcher
+from tuning.plan import ExampleOptions
+from tuning.reviewer import Calibrated, Scored, calibrate, write
+from tuning.run import tune
+
+
+def changes(count: int, apart: float, seed: int = 1) -> list[Scored]:
+    """Half of them wrong; wrong lines score `apart` above fine ones, which have a spread of 1."""
+    generator = random.Random(seed)
+    found = []
+    for index in range(count):
+        scores = [generator.gauss(-3, 1) for _ in range(8)]
+        bug = generator.randrange(8) if index % 2 else None
+        if bug is not None:
+            scores[bug] += apart
+        found.append(Scored(tuple(scores), bug))
+    return found
+
+
+def test_a_model_that_tells_them_apart_finds_bugs_with_few_alarms():
+    found = calibrate(changes(240, 5.0))
+    assert found is not None
+    figures = found.validation
+    assert figures["changes"] == 240
+    assert figures["clean_changes"] == 120
+    assert figures["false_alarms_per_clean_change"] <= 0.1  # type: ignore[operator]
+    assert figures["recall"] > 0.8  # type: ignore[operator]
+    assert found.precision > 0.8
+    assert found.slope > 0
+    assert figures["auc_change"] > 0.9  # type: ignore[operator]
+    # The bound is far from the average of fresh changes of the same kind.
+    again = changes(2_000, 5.0, seed=2)
+    alarms = [
+        sum(
+            1 / (1 + 2.718281828 ** -(found.slope * score + found.intercept)) >= found.threshold for score in one.scores
+        )
+        for one in again
+        if one.bug is None
+    ]
+    assert sum(alarms) / len(alarms) <= 0.13
+
+
+def test_lines_below_the_bug_are_not_asked():
+    one = Scored((0.1, 0.2, 0.3), 1)
+    assert one.asked == (0.1, 0.2)
+    assert Scored((0.1, 0.2), None).asked == (0.1, 0.2)
+
+
+def test_a_model_that_does_not_tell_or_too_few_changes_make_no_reviewer():
+    assert calibrate(changes(reviewer.LEAST - 2, 5.0)) is None
+    assert calibrate(changes(240, -5.0)) is None
+    assert calibrate([one for one in changes(400, 5.0) if one.bug is None]) is None
+
+
+def test_the_file_is_what_the_review_skill_reads(tmp_path: Path):
+    found = calibrate(changes(240, 3.0))
+    assert found is not None
+    write(tmp_path, found)
+    read = read_reviewer(tmp_path)
+    assert read is not None
+    assert (read.threshold, read.slope, read.intercept) == (found.threshold, found.slope, found.intercept)
+    assert read.precision == found.precision
+    assert read.validation["recall"] == found.validation["recall"]
+    assert [file.name for file in tmp_path.iterdir()] == ["reviewer.json"]
+
+
+FOUND = calibrate(changes(240, 3.0))
+
+
+@pytest.fixture
+def base(hone_home: Path, tmp_path: Path) -> str:
+    return str(tiny_gguf.write_base(tmp_path / "tiny.gguf"))
+
+
+def reviewing(make_repository: Any) -> Any:
+    plan = plan_on(make_repository)
+    examples = ExampleOptions(task="review", review_rate=1, code_rate=0, review_form="verdicts")
+    return replace(plan, steps=1, row_length=400, examples=examples)
+
+
+def test_a_run_keeps_what_it_found_with_the_adapter(
+    base: str, make_repository: Any, monkeypatch: pytest.MonkeyPatch, hone_home: Path
+):
+    def measured(*_: Any) -> Calibrated | None:
+        return FOUND
+
+    monkeypatch.setattr(reviewer, "measure", measured)
+    notes: list[str] = []
+    result = tune("own", base, reviewing(make_repository), Watcher(note=notes.append, progress=lambda _: None))
+    assert result is not None
+    assert result.reviewer == FOUND
+    folder = result.version.folder
+    assert read_reviewer(folder) is not None
+    manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
+    assert manifest["reviewer"] == json.loads((folder / "reviewer.json").read_text("utf-8"))
+    assert "reviewer.json" in manifest["hashes"]
+    assert "## Reviewer" in (folder / "card.md").read_text("utf-8")
+    assert any("called wrong from probability" in note for note in notes)
+
+
+def test_the_changes_that_calibrate_are_of_validation_files_and_as_long_as_reviewed_ones(
+    base: str, make_repository: Any, hone_home: Path
+):
+    from tests.tuning.tiny import make_model, make_tokenizer
+    from tuning.data import prepare
+    from tuning.model import attention
+    from tuning.model.choices import reader
+
+    plan = reviewing(make_repository)
+    tokenizer = make_tokenizer()
+    data = prepare(plan.corpus.sources, tokenizer, plan)
+    held = {document.path for document in data.corpus.documents("validation")}
+    found = reviewer.validation_changes(data.corpus, ["comparison-boundary", "early-return", "wrong-constant"], 0)
+    assert found
+    assert {one.hunk.path for one in found} <= held
+    assert {one.operator for one in found} <= {"", "comparison-boundary", "early-return", "wrong-constant"}
+    assert found == reviewer.validation_changes(
+        data.corpus, ["comparison-boundary", "early-return", "wrong-constant"], 0
+    )
+    attention.register()
+    scored = reviewer.score(found, reader(make_model(attention=attention.NAME)), tokenizer, data.end_token, 10**6)
+    assert [len(one.scores) for one in scored] == [len(one.hunk.changed) for one in found]
+    assert [one.bug is None for one in scored] == [one.is_clean for one in found]
+    # Of one with fewer tokens than the change nothing is read.
+    assert reviewer.score(found, reader(make_model(attention=attention.NAME)), tokenizer, data.end_token, 5) == []

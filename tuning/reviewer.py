@@ -1,0 +1,179 @@
+"""What makes a tuned adapter a reviewer: how its verdicts are turned into probabilities, and from which one on a line
+is called wrong. Measured after training on changes of validation files, kept beside the adapter as `reviewer.json`.
+"""
+
+import math
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from assistant import atomic
+from assistant.review_prompt import Hunk
+from tuning import calibration
+from tuning.corpus.assemble import Corpus
+from tuning.examples import review
+from tuning.examples.make import taught_operators
+from tuning.examples.review import Review
+from tuning.examples.verdicts import Asked, ask
+from tuning.plan import Plan
+
+if TYPE_CHECKING:
+    from tuning.data import Data
+
+FILE = "reviewer.json"
+SCHEMA_VERSION = 1
+FORMULATION = "verdicts"
+CHANGES = 240
+"""Read for the calibration, half of them clean: at 0.1 false alarms a change their count has an error of 0.03."""
+LEAST = 40
+"""With fewer the threshold would be a guess."""
+MOST_ALARMS = 0.1
+"""False alarms per clean change at the threshold; what developers are told of noisy reviewers is ten times that."""
+_PER_FILE = 8
+
+Read = Callable[[Asked], list[float]]
+"""log p(wrong) - log p(ok) at each position."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One change with what the model says of its changed lines."""
+
+    scores: tuple[float, ...]
+    """log p(wrong) - log p(ok), by `hunk.changed`."""
+    bug: int | None
+    """Index in `scores` of the first wrong line; None for a clean change."""
+
+    @property
+    def asked(self) -> tuple[float, ...]:
+        """Of the lines up to the first wrong one: below it the answers above are not true."""
+        return self.scores if self.bug is None else self.scores[: self.bug + 1]
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """What `assistant.skills.review.verdicts.read_reviewer` reads.
+
+    A line is called wrong where sigmoid(slope * score + intercept) >= threshold.
+    """
+
+    formulation: str
+    threshold: float
+    precision: float
+    """Of the lines that are called wrong in the validation changes, half of which are clean; 0 where none is."""
+    slope: float
+    intercept: float
+    validation: dict[str, float | int | None]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"schema_version": SCHEMA_VERSION, **asdict(self)}
+
+    def describe(self) -> str:
+        """One line."""
+        found = self.validation
+        return (
+            f"a line is called wrong from probability {self.threshold:.3f} on: "
+            f"{found['false_alarms_per_clean_change']:.2f} false alarms a clean change, "
+            f"{found['recall']:.0%} of the bugs found at their line ({found['changes']} validation changes, "
+            f"AUC {found['auc_change']:.2f})"
+        )
+
+
+def validation_changes(corpus: Corpus, operators: Collection[str], seed: int, most: int = CHANGES) -> list[Review]:
+    """At most `most` changes of validation files, as long as the ones that are reviewed, half of them clean, no more of
+    one file than of another as far as they go.
+
+    Args:
+        operators: those that seeded the bugs of the training.
+    """
+    by_file: list[list[Review]] = []
+    for document in corpus.documents("validation"):
+        generator = Random(f"{seed}/calibration/{document.key}")
+        by_file.append(
+            list(review.reviews(document.path, document.text, document.language, generator, operators, _PER_FILE))
+        )
+    Random(f"{seed}/calibration").shuffle(by_file)
+    turns = max(map(len, by_file), default=0)
+    return [file[turn] for turn in range(turns) for file in by_file if turn < len(file)][:most]
+
+
+def score(changes: Sequence[Review], read: Read, tokenizer: Any, end_token: int, most_tokens: int) -> list[Scored]:
+    """Those of more than `most_tokens` are left out, as in training.
+
+    Raises:
+        HoneError: the tokenizer does not tell the verdicts apart.
+    """
+    found = []
+    for change in changes:
+        asked = ask(change.hunk, tokenizer, end_token)
+        if len(asked.tokens) <= most_tokens:
+            found.append(Scored(tuple(read(asked)), first_wrong(change.hunk, change.wrong)))
+    return found
+
+
+def calibrate(
+    scored: Sequence[Scored], formulation: str = FORMULATION, most_alarms: float = MOST_ALARMS
+) -> Calibrated | None:
+    """None where there are too few changes to tell, or where higher scores do not go with wrong lines: no threshold
+    makes a reviewer of such a model."""
+    clean = [one for one in scored if one.bug is None]
+    wrong = [one for one in scored if one.bug is not None]
+    if min(len(clean), len(wrong)) < LEAST // 2:
+        return None
+    lines = [(value, at == one.bug) for one in scored for at, value in enumerate(one.asked)]
+    platt = calibration.fit([value for value, _ in lines], [held for _, held in lines])
+    if platt.slope <= 0:
+        return None
+    stated = [(one.bug, platt.probability(one.scores)) for one in scored]
+    threshold = calibration.threshold([values for bug, values in stated if bug is None], most_alarms)
+    called = [(bug, sum(value >= threshold for value in values)) for bug, values in stated]
+    alarms = sum(count for bug, count in called if bug is None)
+    hits = sum(values[bug] >= threshold for bug, values in stated if bug is not None)
+    claims = sum(count for _, count in called)
+    tops = sum(max(range(len(one.scores)), key=one.scores.__getitem__) == one.bug for one in wrong)
+    any_wrong = [1 - math.prod(1 - value for value in values) for _, values in stated]
+    return Calibrated(
+        formulation=formulation,
+        threshold=threshold,
+        precision=hits / claims if claims else 0.0,
+        slope=platt.slope,
+        intercept=platt.intercept,
+        validation={
+            "changes": len(scored),
+            "clean_changes": len(clean),
+            "lines": len(lines),
+            "auc_change": calibration.area(any_wrong, [one.bug is not None for one in scored]),
+            "auc_line": calibration.area([value for value, _ in lines], [held for _, held in lines]),
+            "top_line": tops / len(wrong),
+            "recall": hits / len(wrong),
+            "false_alarms_per_clean_change": alarms / len(clean),
+            "most_false_alarms": most_alarms,
+        },
+    )
+
+
+def measure(model: Any, data: "Data", tokenizer: Any, plan: Plan) -> Calibrated | None:
+    """The reviewer that a trained model is; None where the validation files have too few changes to tell.
+
+    Args:
+        model: a peft model with packed attention.
+    """
+    from tuning.model.choices import reader
+
+    changes = validation_changes(data.corpus, taught_operators(plan.examples), plan.seed)
+    return calibrate(score(changes, reader(model), tokenizer, data.end_token, plan.row_length))
+
+
+def write(folder: Path, reviewer: Calibrated) -> None:
+    """
+    Raises:
+        OSError: the disk is full.
+    """
+    atomic.write_json(folder / FILE, reviewer.to_json())
+
+
+def first_wrong(hunk: Hunk, wrong: Sequence[int]) -> int | None:
+    """The place of the first wrong line among the changed ones."""
+    return next((at for at, index in enumerate(hunk.changed) if index in wrong), None)
