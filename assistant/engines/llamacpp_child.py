@@ -29,6 +29,7 @@ from typing import Any, NoReturn
 from assistant.children import end_with_parent
 from assistant.engines.base import InvalidRequestError, Request
 from assistant.engines.choices import assemble, opening_of
+from assistant.engines.indent import IndentStop
 
 # Prompts are computed in batches of this many tokens and can be cancelled between two of them. Measured on CPU: 64 is
 # as fast as 512 (quantized matrices gain nothing from longer batches) and keeps the wait under half a second.
@@ -192,12 +193,13 @@ class _Child:
         state: dict[str, Any] = {}
         pieces: list[str] = []
         whole: list[str] = []
+        indent = IndentStop(request["min_indent"])
         logprobs: list[dict[str, Any]] = []
         sent = 0.0
 
         def send() -> None:
             nonlocal sent
-            if pieces or logprobs:
+            if any(pieces) or logprobs:
                 message = {"id": number, "text": "".join(pieces)}
                 self._write({**message, "logprobs": logprobs} if logprobs else message)
                 pieces.clear()
@@ -210,23 +212,25 @@ class _Child:
                 return True
             choice = event["choices"][0]
             state["timings"] = event.get("timings") or state.get("timings")
-            reason = choice["finish_reason"]
             if choice.get("logprobs"):
                 logprobs.extend(_drawn(choice["logprobs"]["content"], request["logprobs"]))
             # Asked for no token, llama.cpp draws one all the same.
-            if choice["text"] and request["max_tokens"] > 0:
-                pieces.append(choice["text"])
-                whole.append(choice["text"])
+            text = indent.add(choice["text"]) if request["max_tokens"] > 0 else ""
+            if text:
+                pieces.append(text)
+                whole.append(text)
                 if time.perf_counter() - sent >= _PACE_SECONDS:
                     send()
+            reason = "stop" if indent.stopped else choice["finish_reason"]
             if reason is not None:
                 state["reason"] = reason
-            return self._cancelled[number]
+            return self._cancelled[number] or indent.stopped
 
         self._server.handle_completions(asked, receive)
         if state.get("reason") == "stop" and logprobs and not logprobs[-1]["token"]:
             # The end token, which is no part of the answer.
             logprobs.pop()
+        pieces.append(indent.rest())
         send()
         if "error" in state:
             message = str(state["error"].get("message", "unknown error"))
@@ -289,8 +293,6 @@ def engine_fields(request: dict[str, Any], prompt: list[int], max_tokens: int, a
         fields["samplers"] = request["samplers"]
     if request["logprobs"] is not None:
         fields["n_probs"] = max(request["logprobs"], 1)
-    if request["min_indent"]:
-        fields["n_indent"] = request["min_indent"]
     if request["line_seconds"] is not None:
         fields["t_max_predict_ms"] = max(int(request["line_seconds"] * 1000), 1)
     if adapters:

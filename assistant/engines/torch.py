@@ -9,6 +9,7 @@ from typing import Any
 
 from assistant.engines import choices as questions
 from assistant.engines.base import Cancel, Chunk, Emit, FinishReason, InvalidRequestError, Request, Usage, check_request
+from assistant.engines.indent import IndentStop
 from assistant.engines.torch_load import load_model, load_tokenizer
 from assistant.engines.torch_sample import SAMPLERS, StopText, logprob_of, sample
 from assistant.errors import EngineError, HoneError
@@ -267,7 +268,8 @@ class Torch:
         else:
             generator.manual_seed(request.seed % 2**63)
         ends = end_tokens(self._model, self._tokenizer)
-        text = StopText(self._tokenizer, request.stop, request.min_indent)
+        text = StopText(self._tokenizer, request.stop)
+        indent = IndentStop(request.min_indent)
         reason: FinishReason = "length"
         made: list[int] = []
         began = first = time.perf_counter()
@@ -290,19 +292,19 @@ class Torch:
             if token in ends:
                 reason = "stop"
                 break
-            piece = text.add(token)
+            piece = indent.add(text.add(token))
             told = () if request.logprobs is None else (request.logprobs,)
             logprobs = tuple(logprob_of(logits, token, top, self._tokenizer) for top in told)
             if piece or logprobs:
                 yield Chunk(piece, logprobs)
-            if text.stopped:
+            if text.stopped or indent.stopped:
                 reason = "stop"
                 break
             late = request.line_seconds is not None and time.perf_counter() - first > request.line_seconds
             if len(made) >= limit or (late and text.lines > 0):
                 break
             step = torch.tensor([[token]])
-        rest = text.rest()
+        rest = "" if indent.stopped else indent.add(text.rest()) + indent.rest()
         if rest:
             yield Chunk(rest)
         usage = Usage(len(ids), 0, len(made), first - began, time.perf_counter() - first)

@@ -12,16 +12,11 @@ _PENALIZED = 64
 
 
 class StopText:
-    """Text from tokens as they come: whole characters only, and nothing that may be the beginning of a stop string.
+    """Text from tokens as they come: whole characters only, and nothing that may be the beginning of a stop string."""
 
-    Args:
-        min_indent: a line that begins with fewer spaces and tabs is a stop too; the first line is not looked at.
-    """
-
-    def __init__(self, tokenizer: Any, stop: Sequence[str], min_indent: int = 0) -> None:
+    def __init__(self, tokenizer: Any, stop: Sequence[str]) -> None:
         self._tokenizer = tokenizer
         self._stop = stop
-        self._min_indent = min_indent
         self._tokens: list[int] = []
         self._sent = 0
         self.stopped = False
@@ -35,19 +30,11 @@ class StopText:
             return ""
         self.lines = text.count("\n")
         ends = [at for stop in self._stop if (at := text.find(stop, max(0, self._sent - len(stop)))) >= 0]
-        start = text.rfind("\n") + 1
-        indent = len(text) - start - len(text[start:].lstrip(" \t"))
-        looked_at = self._min_indent > 0 and start > 0
-        blank = start + indent == len(text)
-        if looked_at and not blank and indent < self._min_indent:
-            ends.append(start)
         if ends:
             self.stopped = True
             return self._send(text[: min(ends)])
-        held = [_overlap(text, stop) for stop in self._stop]
-        if looked_at and blank:
-            held.append(indent)
-        return self._send(text[: len(text) - max(held, default=0)])
+        held = max((_overlap(text, stop) for stop in self._stop), default=0)
+        return self._send(text[: len(text) - held])
 
     def rest(self) -> str:
         """What was held back, once no more tokens come."""

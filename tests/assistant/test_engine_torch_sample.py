@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assistant.engines.base import InvalidRequestError, Request
+from assistant.engines.indent import IndentStop
 from assistant.engines.torch import Torch
 from assistant.engines.torch_sample import StopText, sample
 from tests.tuning import tiny
@@ -36,8 +37,9 @@ def _add_all(text: StopText, added: str) -> str:
     return "".join(pieces) + text.rest()
 
 
-@given(st.text("ab \n\t", max_size=30), st.integers(0, 3))
-def test_text_ends_before_a_line_of_too_little_indentation(added: str, min_indent: int) -> None:
+@given(st.lists(st.text("ab \n\t", max_size=9), max_size=6), st.integers(0, 3))
+def test_text_ends_before_a_line_of_too_little_indentation(pieces: list[str], min_indent: int) -> None:
+    added = "".join(pieces)
     first, *later = added.split("\n")
     kept = first
     for line in later:
@@ -45,7 +47,13 @@ def test_text_ends_before_a_line_of_too_little_indentation(added: str, min_inden
         kept += "\n" + ("" if shallow else line)
         if shallow:
             break
-    assert _add_all(StopText(_Characters(), (), min_indent), added) == kept
+    indent = IndentStop(min_indent)
+    given_on = ""
+    for piece in pieces:
+        given_on += indent.add(piece)
+        if indent.stopped:
+            break
+    assert given_on + indent.rest() == kept
 
 
 @given(st.text("ab\n", max_size=20), st.text("ab\n", min_size=1, max_size=3))

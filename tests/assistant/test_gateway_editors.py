@@ -341,6 +341,6 @@ def test_the_child_passes_on_a_fixed_list_of_fields() -> None:
     ) == {
         *("prompt", "n_predict", "temperature", "top_p", "top_k", "min_p", "repeat_penalty", "frequency_penalty"),
         *("presence_penalty", "seed", "stop", "stream", "cache_prompt", "return_progress", "timings_per_token"),
-        *("json_schema", "samplers", "n_probs", "n_indent", "t_max_predict_ms", "lora"),
+        *("json_schema", "samplers", "n_probs", "t_max_predict_ms", "lora"),
     }
     assert json.dumps(engine_fields({**asked, "seed": None}, [1], 8, []))
