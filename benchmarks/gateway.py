@@ -1,0 +1,251 @@
+"""What the gateway costs over its engine alone, and how it holds up for a long time.
+
+    python -m benchmarks.gateway [--rounds N] [--tokens N] [--json]
+    python -m benchmarks.gateway --soak MINUTES [--model M] [--json]
+
+Overhead: the engine alone is `assistant.engines.llamacpp`, called in this process; the gateway is a private one with
+the same engine behind it, asked by Hone's own client over its socket. Both run the embedded model greedily on the same
+prompts, one after the other in every round, in alternating order. Per request: a prompt that both have computed before
+and one token, difference of the medians. Per token: the time from the first text to the end of the answer, divided by
+its tokens, difference of the medians.
+
+Soak: `hone serve` and 4 clients that ask chats, completions, completions with a suffix, infilling, token counts and
+model lists, whole and streamed; some leave in the middle. Memory is the resident set of the server and its engine.
+"""
+
+import argparse
+import json
+import os
+import random
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import psutil
+
+from assistant.client import Client, connect
+from assistant.engines.base import Request
+from assistant.engines.llamacpp import LlamaCpp
+from assistant.models import store
+from benchmarks import machine
+from benchmarks.served import serving
+
+MODEL = "smollm2-135m"
+PROMPT = "def fibonacci(n):\n"
+CLIENTS = 4
+_PIECES = (
+    "def add(a, b):\n    return a + b\n\n",
+    "import os\n\nprint(",
+    "class Stack:\n    def push(self, item):\n        ",
+)
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Seconds of one answer."""
+
+    first: float
+    rest: float
+    tokens: int
+
+
+def timed(pieces: Iterator[tuple[str, int | None]]) -> Timed:
+    """Times an answer given as its texts, the last with the number of tokens."""
+    began = time.perf_counter()
+    first, tokens = None, 0
+    for text, count in pieces:
+        if first is None and (text or count is not None):
+            first = time.perf_counter() - began
+        tokens = count if count is not None else tokens
+    first = first or 0.0
+    return Timed(first, time.perf_counter() - began - first, tokens)
+
+
+def by_engine(engine: LlamaCpp) -> Callable[[int], Timed]:
+    def pieces(tokens: int) -> Iterator[tuple[str, int | None]]:
+        for chunk in engine.stream(Request(PROMPT, max_tokens=tokens)):
+            yield chunk.text, chunk.usage.completion_tokens if chunk.usage else None
+
+    return lambda tokens: timed(pieces(tokens))
+
+
+def by_gateway(client: Client) -> Callable[[int], Timed]:
+    def pieces(tokens: int) -> Iterator[tuple[str, int | None]]:
+        for delta in client.complete(PROMPT, max_tokens=tokens):
+            yield delta.text, delta.details["completion_tokens"] if delta.details else None
+
+    return lambda tokens: timed(pieces(tokens))
+
+
+def overhead(rounds: int, tokens: int) -> dict[str, Any]:
+    base = store.fetch(MODEL)
+    assert base.gguf is not None
+    requests: dict[str, list[float]] = {"engine": [], "gateway": []}
+    per_token: dict[str, list[float]] = {"engine": [], "gateway": []}
+    with connect(model=MODEL) as client, closing(LlamaCpp(base.gguf)) as engine:
+        runners = {"engine": by_engine(engine), "gateway": by_gateway(client)}
+        for run in runners.values():
+            run(8)
+        for number in range(rounds):
+            for name in sorted(runners, reverse=number % 2 == 1):
+                one = [runners[name](1) for _ in range(5)]
+                requests[name].append(statistics.median(answer.first + answer.rest for answer in one))
+                long = runners[name](tokens)
+                per_token[name].append(long.rest / max(long.tokens - 1, 1))
+    medians = {
+        what: {name: statistics.median(values) * 1000 for name, values in found.items()}
+        for what, found in (("request_ms", requests), ("token_ms", per_token))
+    }
+    return {
+        **medians,
+        "over_per_request_ms": medians["request_ms"]["gateway"] - medians["request_ms"]["engine"],
+        "over_per_token_ms": medians["token_ms"]["gateway"] - medians["token_ms"]["engine"],
+        "rounds": {"request_seconds": requests, "token_seconds": per_token},
+    }
+
+
+@dataclass
+class Soak:
+    """What the clients saw; written by several threads."""
+
+    seconds: list[tuple[float, float]] = field(default_factory=list)
+    """When each request ended, and how long it took."""
+    errors: list[str] = field(default_factory=list)
+    memory: list[tuple[float, float]] = field(default_factory=list)
+    """When, and MiB."""
+
+
+def soak(minutes: float, model: str) -> dict[str, Any]:
+    found = Soak()
+    with serving(model) as (process, url, key):
+        began = time.monotonic()
+        end = began + minutes * 60
+        threads = [
+            threading.Thread(target=_client, args=(url, key, number, end, began, found)) for number in range(CLIENTS)
+        ]
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            found.memory.append((time.monotonic() - began, _resident(process)))
+            time.sleep(min(5.0, minutes * 60 / 20))
+        for thread in threads:
+            thread.join()
+    # Caches fill at first.
+    settled = [entry for entry in found.memory if entry[0] > minutes * 60 / 4]
+    return {
+        "minutes": minutes,
+        "requests": len(found.seconds),
+        "errors": len(found.errors),
+        "first_errors": found.errors[:5],
+        "memory_mib": {"first": found.memory[0][1], "settled": settled[0][1], "last": settled[-1][1]},
+        "memory_slope_mib_per_hour": _slope(settled) * 3600,
+        "p50_ms": _quantile([seconds for _, seconds in found.seconds], 0.5),
+        "p99_ms_by_quarter": _quarters(found.seconds, minutes * 60),
+    }
+
+
+def _client(url: str, key: str, number: int, end: float, began: float, found: Soak) -> None:
+    draw = random.Random(number)
+    with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=300) as http:
+        while time.monotonic() < end:
+            started = time.monotonic()
+            try:
+                _ask(http, draw)
+            except (httpx.HTTPError, ValueError) as error:
+                found.errors.append(f"{type(error).__name__}: {error}")
+            found.seconds.append((time.monotonic() - began, time.monotonic() - started))
+
+
+def _ask(http: httpx.Client, draw: random.Random) -> None:
+    text = draw.choice(_PIECES) + f"value_{draw.randrange(1000)} = "
+    common = {"max_tokens": draw.randrange(1, 48), "seed": draw.randrange(100), "stream": draw.random() < 0.5}
+    path, body = draw.choice(
+        [
+            ("/v1/chat/completions", {"messages": [{"role": "user", "content": text}], **common}),
+            ("/v1/completions", {"prompt": text, **common}),
+            ("/v1/completions", {"prompt": text, "suffix": "\nprint(value)\n", **common}),
+            ("/v1/completions", {"prompt": text, "n": 2, "logprobs": 2, **common}),
+            ("/infill", {"input_prefix": text, "input_suffix": "\n", "n_predict": 16, "t_max_predict_ms": 500}),
+            ("/infill", {"input_extra": [{"text": text, "filename": "a.py"}], "n_predict": 0}),
+            ("/v1/tokenize", {"texts": [text]}),
+            ("/v1/models", None),
+        ]
+    )
+    if body is None:
+        response = http.get(path)
+    elif body.get("stream") and draw.random() < 0.2:
+        with http.stream("POST", path, json=body) as left:
+            left.raise_for_status()
+            next(left.iter_bytes(), None)
+        return
+    else:
+        response = http.post(path, json=body)
+    response.raise_for_status()
+    if '"error"' in response.text[:20] or '\ndata: {"error"' in response.text:
+        raise ValueError(response.text[-300:])
+
+
+def _resident(process: psutil.Process) -> float:
+    return sum(one.memory_info().rss for one in (process, *process.children(recursive=True))) / 2**20
+
+
+def _slope(points: list[tuple[float, float]]) -> float:
+    if len(points) < 2:
+        return 0.0
+    return statistics.linear_regression([at for at, _ in points], [value for _, value in points]).slope
+
+
+def _quantile(values: list[float], share: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(int(len(ordered) * share), len(ordered) - 1)] * 1000 if ordered else 0.0
+
+
+def _quarters(timed_requests: list[tuple[float, float]], whole: float) -> list[float]:
+    by_quarter: list[list[float]] = [[], [], [], []]
+    for at, seconds in timed_requests:
+        by_quarter[min(int(at / whole * 4), 3)].append(seconds)
+    return [round(_quantile(values, 0.99), 1) for values in by_quarter]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--tokens", type=int, default=128)
+    parser.add_argument("--soak", type=float, metavar="MINUTES")
+    parser.add_argument("--model", default=MODEL, help="of the soak")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    before = os.getloadavg()[0]
+    measured = soak(options.soak, options.model) if options.soak else overhead(options.rounds, options.tokens)
+    load = {"before": before, "after": os.getloadavg()[0]}
+    if options.json:
+        print(json.dumps({"schema_version": 1, "load": load, **measured}))
+        return
+    print(f"{machine.describe()} ({before:.2f} before)")
+    if options.soak:
+        print(f"{measured['requests']} requests of {CLIENTS} clients in {options.soak:g} minutes")
+        print(f"{measured['errors']} errors")
+        for error in measured["first_errors"]:
+            print(f"  {error}")
+        memory = measured["memory_mib"]
+        print(
+            f"memory {memory['first']:.1f} MiB at first, {memory['settled']:.1f} settled, {memory['last']:.1f} at the "
+            f"end; slope {measured['memory_slope_mib_per_hour']:+.1f} MiB per hour"
+        )
+        print(f"p50 {measured['p50_ms']:.0f} ms; p99 by quarter {measured['p99_ms_by_quarter']} ms")
+        return
+    for what, name in (("request", "request_ms"), ("token", "token_ms")):
+        figures = measured[name]
+        print(
+            f"per {what}: engine {figures['engine']:.2f} ms, gateway {figures['gateway']:.2f} ms, "
+            f"over {measured[f'over_per_{what}_ms']:+.2f} ms"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""Several adapters under load, on a tiny random model in a real gateway: each answer is of one version, and exact."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from assistant.models.registry import AdapterVersion, Registry
+from tests.assistant.gateway_processes import Served, serve
+from tests.tuning import tiny_gguf
+
+PROMPTS = [f"def part_{number}(width, height):\n    return " for number in range(4)]
+IN_FLIGHT = 200
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("load") / "home"
+    folder.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HONE_HOME", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def base(home: Path) -> str:
+    return str(tiny_gguf.write_base(home / "tiny.gguf", "F16"))
+
+
+@pytest.fixture(scope="module")
+def versions(base: str) -> list[AdapterVersion]:
+    return [tiny_gguf.register("tuned", base, seed=seed) for seed in (1, 2, 3)]
+
+
+@pytest.fixture(scope="module")
+def served(home: Path, base: str, versions: list[AdapterVersion]) -> Iterator[Served]:
+    Registry().promote(versions[0].id)
+    Registry().promote(versions[1].id, alias="second")
+    with serve(home, "--port", "0", "--model", base, "--slots", "4") as running:
+        yield running
+
+
+def http(served: Served) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        base_url=served.url,
+        headers={"Authorization": f"Bearer {served.key}"},
+        limits=httpx.Limits(max_connections=IN_FLIGHT + 10),
+        timeout=300,
+    )
+
+
+async def ask(client: httpx.AsyncClient, model: str, prompt: str) -> tuple[str, str]:
+    """The version that answered, and the text."""
+    body = {"model": model, "prompt": prompt, "max_tokens": 8, "temperature": 0}
+    response = await client.post("/v1/completions", json=body)
+    assert response.status_code == 200, response.text
+    answer: dict[str, Any] = response.json()
+    return answer["model"], answer["choices"][0]["text"]
+
+
+async def alone(client: httpx.AsyncClient, models: list[str]) -> dict[tuple[str, str], str]:
+    return {(model, prompt): (await ask(client, model, prompt))[1] for model in models for prompt in PROMPTS}
+
+
+async def test_mixed_adapters_at_once_answer_as_each_alone(
+    served: Served, base: str, versions: list[AdapterVersion]
+) -> None:
+    models = [base, versions[0].id, versions[1].id]
+    async with http(served) as client:
+        expected = await alone(client, models)
+        assert len({expected[model, PROMPTS[0]] for model in models}) == 3
+        asked = [(model, prompt) for prompt in PROMPTS for model in models] * 2
+        turn = asyncio.Semaphore(4)
+
+        async def one(model: str, prompt: str) -> tuple[str, str]:
+            async with turn:
+                return await ask(client, model, prompt)
+
+        answers = await asyncio.gather(*(one(model, prompt) for model, prompt in asked))
+    for (model, prompt), answer in zip(asked, answers, strict=True):
+        assert answer == (model, expected[model, prompt])
+
+
+async def test_no_request_fails_or_is_mixed_while_another_version_is_promoted(
+    served: Served, versions: list[AdapterVersion]
+) -> None:
+    first, _, last = (version.id for version in versions)
+    answered: list[tuple[str, str, str]] = []
+    promoted = asyncio.Event()
+
+    async with http(served) as client:
+
+        async def worker(number: int) -> None:
+            # Every other one asks again: after the promotion, as a rule.
+            for turn in range(1 + number % 2):
+                prompt = PROMPTS[(number + turn) % len(PROMPTS)]
+                answered.append((prompt, *await ask(client, "champion", prompt)))
+                if len(answered) == 20:
+                    promoted.set()
+
+        workers = asyncio.gather(*(worker(number) for number in range(IN_FLIGHT)))
+        await promoted.wait()
+        assert (await client.get("/health")).json()["requests"] > IN_FLIGHT // 2
+        await asyncio.to_thread(Registry().promote, last)
+        await workers
+        assert (await ask(client, "champion", PROMPTS[0]))[0] == last
+        expected = await alone(client, [first, last])
+    assert len(answered) == IN_FLIGHT + IN_FLIGHT // 2
+    assert {version for _, version, _ in answered} == {first, last}
+    assert [entry for entry in answered if entry[2] != expected[entry[1], entry[0]]] == []
