@@ -75,7 +75,10 @@ def test_json_is_one_object_that_a_seed_repeats(session_home: Path):
         "tokens_per_second",
         "model",
         "adapter",
+        "materials",
+        "left_out",
     }
+    assert report["materials"] == [{"kind": "input", "title": "Standard input", "path": None, "note": None}]
     assert report["schema_version"] == 1
     assert report["text"]
     assert report["model"] == "smollm2-135m"

@@ -8,6 +8,7 @@ from textual import events
 from textual.widgets import Input
 
 from assistant import sessions
+from assistant.feedback import Feedback
 from tests.tui.conftest import MakeApp, fixed_session
 from tests.tui.fake_client import Script, loaded_client
 from tests.tui.test_app import idle, notices, prompt_of, shown, type_and_send, until
@@ -297,3 +298,19 @@ async def test_context_and_instructions_are_told_once(make_app: MakeApp):
         await until(pilot, lambda: len(notices(app)) == 2)
         assert "left for the answer" in notices(app)[1]
         assert len(app.screen.query(UserMessage)) == 2
+
+
+async def test_thumbs_are_kept_as_feedback(make_app: MakeApp, hone_home: Path):
+    app = make_app(loaded_client(Script(["one"])))
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: idle(app))
+        await type_and_send(pilot, "first")
+        await until(pilot, lambda: "one" in shown(app) and idle(app))
+        await pilot.press("ctrl+up", "plus")
+        await until(pilot, lambda: Feedback().read().events)
+        await pilot.press("minus")
+        await until(pilot, lambda: len(Feedback().read().events) == 2)
+    first, second = Feedback().read().events
+    assert (first.kind, second.kind) == ("up", "down")
+    assert (first.id, first.source, first.model) == ("1qgt0000:1", "chat", "smollm2-135m")
+    assert (first.prompt, first.completion) == ("first", "one")

@@ -204,7 +204,7 @@ def test_sessions(make_app: MakeApp, snap_compare: Snap, size: tuple[int, int]):
         other.answer(f"Answer {number}: use `sorted` with a key", "stop")
         other.close()
     app = make_app(loaded_client())
-    steps = before(ready, ask("/sessions sorted key"), keys("down"))
+    steps = before(ready, ask("/sessions sorted key", None), keys("down"))
     assert snap_compare(app, terminal_size=size, run_before=steps)
 
 

@@ -47,12 +47,13 @@ class ApplyScreen(ModalScreen[Written | None]):
         shown: what the model saw of the file; the code replaces these lines.
     """
 
+    AUTO_FOCUS = ""
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "step(-1)", "Previous", key_display="↑"),
-        Binding("down,j", "step(1)", "Next", key_display="↓"),
+        Binding("up,k", "step(-1)", "Previous", show=False),
+        Binding("down,j", "step(1)", "Walk", key_display="↑↓"),
         Binding("space", "take", "Take or leave"),
-        Binding("a", "all(True)", "Take all"),
-        Binding("n", "all(False)", "Leave all"),
+        Binding("a", "all(True)", "All"),
+        Binding("n", "all(False)", "None"),
         Binding("enter", "write", "Write"),
         Binding("escape", "leave", "Cancel"),
     ]
@@ -70,9 +71,11 @@ class ApplyScreen(ModalScreen[Written | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(id="apply"):
-            yield Input(self._written_path, placeholder="file, from the repository's root", id="apply-path")
+            yield Input(
+                self._written_path, placeholder="file, from the repository's root", id="apply-path", compact=True
+            )
             yield Static("", markup=False, id="apply-line")
-            yield VerticalScroll(id="apply-hunks", can_focus=True)
+            yield VerticalScroll(id="apply-hunks", can_focus=False)
         yield Footer(show_command_palette=False)
 
     async def on_mount(self) -> None:
@@ -113,7 +116,8 @@ class ApplyScreen(ModalScreen[Written | None]):
         count = len(self._hunks)
         self._say(f"{'new file' if self._before is None else f'{count} change' + 's' * (count > 1)} in {name}")
         await view.mount(*(HunkView(number, hunk, self._before or "") for number, hunk in enumerate(self._hunks)))
-        view.focus()
+        # The keys are the screen's: a focused view would take the arrows to scroll.
+        self.set_focus(None)
         self._go(0)
 
     def _say(self, line: str, failed: bool = False) -> None:

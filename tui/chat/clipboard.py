@@ -52,6 +52,15 @@ def copy(text: str, found: Sequence[Tool]) -> Outcome:
     return "too long" if len(text.encode("utf-8", "replace")) > MAX_OSC52 else "sent"
 
 
+def told(outcome: Outcome, text: str) -> str:
+    """What the user is told."""
+    count = len(text.splitlines())
+    lines = f"{count} line{'s' if count != 1 else ''}"
+    if outcome == "too long":
+        return f"{lines} are too long for the terminal's clipboard; /export writes them to a file"
+    return f"Copied {lines}" if outcome == "checked" else f"Copied {lines}, if this terminal takes it (OSC 52)"
+
+
 def _same(read: str | None, text: str) -> bool:
     return read is not None and read.replace("\r\n", "\n").rstrip("\n") == text.rstrip("\n")
 

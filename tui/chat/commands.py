@@ -1,8 +1,11 @@
 """The slash commands of the chat: their names, what they do, and what a mistyped one was meant to be."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+from assistant.errors import UsageError
+from assistant.sessions import Message
 from assistant.skills import tasks
 
 
@@ -74,6 +77,24 @@ def parse_skill(line: str) -> Invocation | None:
     if not words or words[0].lower() not in tasks.NAMES:
         return None
     return Invocation(words[0].lower(), words[1] if len(words) > 1 else "")
+
+
+def comparison(argument: str, messages: Sequence[Message]) -> tuple[tuple[str, str], str, tuple[Message, ...]]:
+    """What `/compare` asks: two models, the question, and what stands before it. The last question is asked after what
+    stood before it then.
+
+    Raises:
+        UsageError: fewer than two models, or no question.
+    """
+    words = argument.split(maxsplit=2)
+    if len(words) < 2:
+        raise UsageError("compare needs two models: /compare A B, then a prompt or nothing for the last question")
+    if len(words) > 2:
+        return (words[0], words[1]), words[2], tuple(messages)
+    asked = [index for index, one in enumerate(messages) if one.role == "user"]
+    if not asked:
+        raise UsageError("there is no question yet; give one: /compare A B PROMPT")
+    return (words[0], words[1]), messages[asked[-1]].text, tuple(messages[: asked[-1]])
 
 
 def matching(line: str) -> tuple[SlashCommand, ...]:

@@ -76,12 +76,14 @@ class Conversation(VerticalScroll, can_focus=False):
     """Takes the focus only while a cursor walks over its blocks."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "step(-1)", "Previous", key_display="↑"),
-        Binding("down,j", "step(1)", "Next", key_display="↓"),
+        Binding("up,k", "step(-1)", "Previous", show=False),
+        Binding("down,j", "step(1)", "Walk", key_display="↑↓"),
         Binding("c,y", "chosen('copy')", "Copy"),
         Binding("a", "chosen('apply')", "Apply"),
         Binding("e", "chosen('edit')", "Edit"),
         Binding("r", "chosen('retry')", "Retry"),
+        Binding("plus", "chosen('up')", "Good", key_display="+"),
+        Binding("minus", "chosen('down')", "Bad", key_display="-"),
         Binding("escape,i,enter,q", "leave", "Back", key_display="Esc"),
     ]
 

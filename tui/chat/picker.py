@@ -20,6 +20,7 @@ _MOST_ROWS = 200
 class Picker(ModalScreen[str | None]):
     """Gives back the id of the chosen row, None when it was left. Subclasses say which rows there are for a query."""
 
+    AUTO_FOCUS = "#picker-query"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "Close"),
         Binding("up", "move(-1)", "Up", show=False, priority=True),
@@ -41,7 +42,7 @@ class Picker(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical(id="picker"):
             yield Static(self._heading, markup=False, id="picker-title")
-            yield Input(self._query, placeholder="type to search", id="picker-query")
+            yield Input(self._query, placeholder="type to search", id="picker-query", compact=True)
             yield OptionList(id="picker-list", markup=False)
             yield Static("", markup=False, id="picker-empty")
         yield Footer(show_command_palette=False)

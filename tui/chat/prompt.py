@@ -37,9 +37,9 @@ MAX_PASTE = 20_000
 class PromptInput(TextArea):
     # What changes the text is in _KEYS: bindings are run out of order with the letters typed around them.
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+j", "newline", "New line"),
+        Binding("ctrl+j", "newline", "New line", show=False),
         Binding("ctrl+y", "screen.copy_code", "Copy code"),
-        Binding("ctrl+r", "screen.search_history", "Earlier inputs"),
+        Binding("ctrl+r", "screen.search_history", "History"),
         Binding("ctrl+up,alt+up", "screen.walk", "Walk answers", key_display="^↑"),
         Binding("ctrl+c", "screen.interrupt", "Stop or clear", show=False),
         Binding("ctrl+home", "screen.oldest", "To the top", show=False),

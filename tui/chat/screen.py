@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Coroutine
 from contextlib import closing
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from textual import on, work
 from textual.binding import Binding, BindingType
@@ -178,19 +178,8 @@ class ChatScreen(LiveScreen):
             opened.rename(name)
 
     def _compare(self, argument: str) -> None:
-        words = argument.split(maxsplit=2)
-        if len(words) < 2:
-            raise HoneError("compare needs two models: /compare A B, then a prompt or nothing for the last question")
-        messages = self._session.conversation.messages
-        last = next((one.text for one in reversed(messages) if one.role == "user"), "")
-        text = words[2] if len(words) > 2 else last
-        if not text:
-            raise HoneError("there is no question yet; give one: /compare A B PROMPT")
-        # The last question is asked after what stood before it, as it was then.
-        count = len(messages)
-        if len(words) == 2:
-            count = [index for index, one in enumerate(messages) if one.role == "user"][-1]
-        self._waiting[self._backend.compare(text, messages[:count], (words[0], words[1]))] = None
+        models, text, history = commands.comparison(argument, self._session.conversation.messages)
+        self._waiting[self._backend.compare(text, history, models)] = None
 
     # Answers and their code
 
@@ -235,11 +224,30 @@ class ChatScreen(LiveScreen):
                 self._prompt.put(question.text)
                 self._prompt.focus()
                 self.notify("Enter asks the edited question in a copy of the conversation; Esc keeps this one")
+            case "up" | "down" if message.role == "assistant":
+                self._rate(event.action, at or 0, message, asked)
             case "retry":
                 await self._retry(message if message.role == "user" else asked)
                 self._prompt.focus()
             case _:
-                raise HoneError("there is no code in a question")
+                raise HoneError("that is for answers, and this is a question")
+
+    @work(thread=True, group="feedback")
+    def _rate(self, kind: Literal["up", "down"], at: int, answer: Message, asked: Message | None) -> None:
+        try:
+            self._services.feedback().record(
+                kind,
+                id=f"{self._session.id}:{at}",
+                model=answer.model or "unknown",
+                adapter=answer.model if answer.model and "@" in answer.model else None,
+                source="chat",
+                prompt=asked.content if asked else None,
+                completion=answer.text,
+            )
+            told, severity = f"Kept as {'good' if kind == 'up' else 'bad'}; `hone feedback` shows it", "information"
+        except HoneError as error:
+            told, severity = str(error), "error"
+        self.app.call_from_thread(self.notify, told, severity=severity, markup=False)
 
     def action_copy_code(self) -> None:
         answers = [message for message in self._session.conversation.messages if message.role == "assistant"]
@@ -256,15 +264,8 @@ class ChatScreen(LiveScreen):
     @work(thread=True, exclusive=True, group="copy")
     def _copy_checked(self, text: str) -> None:
         outcome = clipboard.copy(text, self._services.clipboard())
-        count = len(text.splitlines())
-        lines = f"{count} line{'s' if count != 1 else ''}"
-        told = {
-            "checked": f"Copied {lines}",
-            "sent": f"Copied {lines}, if this terminal takes it (OSC 52)",
-            "too long": f"{lines} are too long for the terminal's clipboard; /export writes them to a file",
-        }
         severity = "warning" if outcome == "too long" else "information"
-        self.app.call_from_thread(self.notify, told[outcome], severity=severity, markup=False)
+        self.app.call_from_thread(self.notify, clipboard.told(outcome, text), severity=severity, markup=False)
 
     def _apply_last(self, path: str) -> None:
         messages = self._session.conversation.messages

@@ -12,6 +12,7 @@ from tui.chat.models import ModelRow, ModelTarget
 
 if TYPE_CHECKING:
     from assistant.client import Client
+    from assistant.feedback import Feedback
     from assistant.skills.ghost import Ghost
     from assistant.skills.review.findings import Review
     from assistant.skills.review.request import Progress, Request
@@ -38,12 +39,19 @@ def _review(request: "Request", progress: "Progress", cancelled: Callable[[], bo
     return replace(done, notes=(*done.notes, note)) if note and done.files else done
 
 
+def _feedback() -> "Feedback":
+    from assistant.feedback import Feedback
+
+    return Feedback()
+
+
 @dataclass(frozen=True)
 class Services:
     connect: Callable[[str | None], AbstractContextManager["Client"]] = _connect
     """Opens a client to a gateway that may still be loading its model."""
     check: Callable[[str, bool], ModelTarget] = models.check
     rows: Callable[[], Sequence[ModelRow]] = models.rows
+    feedback: Callable[[], "Feedback"] = _feedback
     clipboard: Callable[[], Sequence[Tool]] = clipboard.tools
     ghost: Callable[["Client", str | None, Path | None], "Ghost"] = _ghost
     """What writes ahead in the editor, for the files of one repository."""

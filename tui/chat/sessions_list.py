@@ -37,7 +37,7 @@ class SessionsPicker(Picker):
 
     def compose(self) -> ComposeResult:
         yield from super().compose()
-        name = Input(placeholder="new name; Enter keeps it, Esc leaves it", id="new-name")
+        name = Input(placeholder="new name; Enter keeps it, Esc leaves it", id="new-name", compact=True)
         name.display = False
         yield name
 

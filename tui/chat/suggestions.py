@@ -7,7 +7,7 @@ from textual.widgets.option_list import Option
 from tui.chat.completion import Offer, Row
 from tui.inert import inert
 
-_LABEL = 34
+_LABEL = 48
 
 
 class Suggestions(OptionList, can_focus=False):
@@ -27,7 +27,8 @@ class Suggestions(OptionList, can_focus=False):
         self.display = offer is not None
         if offer is not None:
             self.clear_options()
-            self.add_options([Option(_line(row)) for row in offer.rows])
+            width = min(max(len(row.label) for row in offer.rows), _LABEL)
+            self.add_options([Option(_line(row, width)) for row in offer.rows])
             self.highlighted = 0
 
     @property
@@ -47,6 +48,6 @@ class Suggestions(OptionList, can_focus=False):
         return self._offer.typed, self._offer.rows[self.highlighted or 0]
 
 
-def _line(row: Row) -> Content:
+def _line(row: Row, width: int) -> Content:
     label = inert(row.label)
-    return Content.assemble((label.ljust(_LABEL), "$text-primary"), " ", (inert(row.note), "$text-muted"))
+    return Content.assemble((label.ljust(width), "$text-primary"), "  ", (inert(row.note), "$text-muted"))
