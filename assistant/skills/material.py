@@ -12,7 +12,9 @@ Kind = Literal["file", "folder", "diff", "symbol", "input"]
 TokenCounts = Callable[[Sequence[str]], list[int]]
 """Token counts of several texts, in order."""
 FENCE_TOKENS = 16
-"""What the title and the fence around a material take, at most."""
+"""What the fence around a material takes, at most."""
+NOTE_TOKENS = 32
+"""What the note on what was cut takes, at most: some tokenizers write every digit as a token."""
 
 
 @dataclass(frozen=True)
@@ -89,10 +91,11 @@ def fit(materials: Sequence[Material], budget: int, count: TokenCounts) -> list[
     """The materials cut to `budget` tokens together, at whole lines; the note of one that was cut says so."""
     if not materials:
         return []
-    costs = [cost + FENCE_TOKENS for cost in count([one.text for one in materials])]
+    around = [cost + FENCE_TOKENS for cost in count([f"{one.title} {one.note}" for one in materials])]
+    costs = [cost + extra for cost, extra in zip(count([one.text for one in materials]), around, strict=True)]
     return [
-        one if granted >= cost else _cut(one, granted - FENCE_TOKENS, count)
-        for one, cost, granted in zip(materials, costs, shares(costs, budget), strict=True)
+        one if granted >= cost else _cut(one, granted - extra - NOTE_TOKENS, count)
+        for one, cost, extra, granted in zip(materials, costs, around, shares(costs, budget), strict=True)
     ]
 
 

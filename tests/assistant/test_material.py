@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assistant.skills.material import FENCE_TOKENS, Material, fenced, fit, from_json, rendered, shares
+from assistant.skills.material import FENCE_TOKENS, NOTE_TOKENS, Material, fenced, fit, from_json, rendered, shares
 
 
 def words(texts) -> list[int]:
@@ -30,7 +30,8 @@ def test_what_is_cut_is_cut_at_lines_and_says_so(sizes: list[int], budget: int):
         for i, size in enumerate(sizes)
     ]
     fitted = fit(materials, budget, words)
-    used = sum(count + FENCE_TOKENS for count in words([one.text for one in fitted]) if count)
+    # What nothing fits of is still named.
+    used = sum(words([rendered("", [one])])[0] for one in fitted if one.text)
     assert used <= max(budget, 0)
     for before, after in zip(materials, fitted, strict=True):
         assert before.text.startswith(after.text)
@@ -40,7 +41,7 @@ def test_what_is_cut_is_cut_at_lines_and_says_so(sizes: list[int], budget: int):
 
 def test_a_cut_names_the_lines_left_out():
     text = "".join(f"line {number} of it\n" for number in range(10, 110))
-    [one] = fit([Material("file", "a.py, lines 10-109", text, "a.py", 10)], 100 + FENCE_TOKENS, words)
+    [one] = fit([Material("file", "a.py, lines 10-109", text, "a.py", 10)], 103 + FENCE_TOKENS + NOTE_TOKENS, words)
     assert one.text.count("\n") == 25
     assert one.note == "lines 35-109 left out for lack of room"
 

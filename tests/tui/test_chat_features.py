@@ -236,7 +236,7 @@ async def test_conversations_are_found_renamed_exported_and_opened(make_app: Mak
         await until(pilot, lambda: idle(app))
         await type_and_send(pilot, "/sessions cherries")
         await until(pilot, lambda: isinstance(app.screen, SessionsPicker) and app.screen.chosen == "1qgt0001")
-        await pilot.press("f2")
+        await pilot.press("ctrl+t")
         app.screen.query_one("#new-name", Input).value = "all about git"
         await pilot.press("enter")
         await until(pilot, lambda: sessions.load("1qgt0001").name == "all about git")

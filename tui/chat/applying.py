@@ -9,7 +9,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import Footer, Input, Static
+from textual.widgets import Input, Static
 
 from assistant.errors import HoneError
 from assistant.skills import confine, edits
@@ -17,6 +17,7 @@ from assistant.skills.edits import Hunk, Written
 from assistant.skills.material import Material
 from assistant.skills.mentions import Place, shown_path
 from tui.inert import inert
+from tui.keybar import KeyBar
 
 _SHOWN_LINES = 400
 """Of one hunk; more is counted."""
@@ -76,7 +77,7 @@ class ApplyScreen(ModalScreen[Written | None]):
             )
             yield Static("", markup=False, id="apply-line")
             yield VerticalScroll(id="apply-hunks", can_focus=False)
-        yield Footer(show_command_palette=False)
+        yield KeyBar()
 
     async def on_mount(self) -> None:
         if self._written_path:

@@ -11,6 +11,7 @@ from tui.chat import fuzzy
 from tui.chat.commands import matching
 
 MOST_ROWS = 8
+"""Of mentions; commands are few."""
 MOST_PARSED = 2_000
 """Files whose definitions are offered; parsing more takes too long to be of use."""
 _MENTION = re.compile(r'(?:^|[\s(])@(?P<quote>"?)(?P<typed>[^\s"@]*)$')
@@ -74,7 +75,7 @@ def offer(before: str, text: str, names: Names) -> Offer | None:
             Row(f"/{one.name}{' ' if one.argument else ''}", f"/{one.name} {one.argument}".rstrip(), one.help)
             for one in commands
         )
-        return Offer(len(text), rows[:MOST_ROWS])
+        return Offer(len(text), rows)
     found = _MENTION.search(before)
     if found is None:
         return None

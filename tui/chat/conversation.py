@@ -78,13 +78,13 @@ class Conversation(VerticalScroll, can_focus=False):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "step(-1)", "Previous", show=False),
         Binding("down,j", "step(1)", "Walk", key_display="↑↓"),
+        Binding("escape,i,enter,q", "leave", "Back", key_display="Esc"),
         Binding("c,y", "chosen('copy')", "Copy"),
         Binding("a", "chosen('apply')", "Apply"),
         Binding("e", "chosen('edit')", "Edit"),
         Binding("r", "chosen('retry')", "Retry"),
         Binding("plus", "chosen('up')", "Good", key_display="+"),
         Binding("minus", "chosen('down')", "Bad", key_display="-"),
-        Binding("escape,i,enter,q", "leave", "Back", key_display="Esc"),
     ]
 
     @dataclass

@@ -9,10 +9,11 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import Footer, Input, OptionList, Static
+from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from tui.inert import inert
+from tui.keybar import KeyBar
 
 _MOST_ROWS = 200
 
@@ -45,7 +46,7 @@ class Picker(ModalScreen[str | None]):
             yield Input(self._query, placeholder="type to search", id="picker-query", compact=True)
             yield OptionList(id="picker-list", markup=False)
             yield Static("", markup=False, id="picker-empty")
-        yield Footer(show_command_palette=False)
+        yield KeyBar()
 
     def on_mount(self) -> None:
         self.query_one(OptionList).can_focus = False

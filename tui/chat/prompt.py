@@ -37,10 +37,10 @@ MAX_PASTE = 20_000
 class PromptInput(TextArea):
     # What changes the text is in _KEYS: bindings are run out of order with the letters typed around them.
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+j", "newline", "New line", show=False),
-        Binding("ctrl+y", "screen.copy_code", "Copy code"),
-        Binding("ctrl+r", "screen.search_history", "History"),
-        Binding("ctrl+up,alt+up", "screen.walk", "Walk answers", key_display="^↑"),
+        Binding("ctrl+j", "newline", "New line", show=False, id="chat.newline"),
+        Binding("ctrl+y", "screen.copy_code", "Copy code", id="chat.copy"),
+        Binding("ctrl+r", "screen.search_history", "History", id="chat.history"),
+        Binding("ctrl+up,alt+up", "screen.walk", "Walk answers", key_display="^↑", id="chat.walk"),
         Binding("ctrl+c", "screen.interrupt", "Stop or clear", show=False),
         Binding("ctrl+home", "screen.oldest", "To the top", show=False),
         Binding("ctrl+end", "screen.newest", "To the end", show=False),

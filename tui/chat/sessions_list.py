@@ -24,7 +24,7 @@ class SessionsPicker(Picker):
     """Gives back the id of the conversation to open."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("f2", "rename", "Rename", priority=True),
+        Binding("ctrl+t", "rename", "Rename", priority=True),
         Binding("ctrl+e", "export('md')", "Export Markdown", priority=True),
         Binding("ctrl+s", "export('json')", "Export JSON", priority=True),
     ]
