@@ -50,7 +50,7 @@ def before(*steps: Callable[[Pilot[None]], Awaitable[None]]) -> Before:
         prompt.cursor_blink = False
         for step in steps:
             await step(pilot)
-        await until(pilot, lambda: len(app.screen.query_one(Footer).children) >= 5)
+        await until(pilot, lambda: len(app.screen.query_one(Footer).children) >= 4)
         await pilot.pause(0.2)
 
     return run
