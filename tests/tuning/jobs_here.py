@@ -16,7 +16,7 @@ from tuning.jobs.spec import Spec, Step
 from tuning.jobs.state import Status
 
 STAND_IN = (sys.executable, "-S", str(ROOT / "tests" / "tuning" / "stand_in.py"))
-_SECONDS = 60
+_SECONDS = 300
 
 
 def tune_step(name: str, *options: str) -> Step:
