@@ -160,9 +160,14 @@ def test_a_record_fits_into_its_room_and_is_read_again():
 )
 def test_the_words_of_a_death(code: int, lines: list[str], evidence: list[str], reason: str, advice: str):
     assert reason in record.reason_of("tune", code, lines, evidence, None)
-    told = record.advice_of("j", code, lines, evidence, True)
+    told = record.advice_of("j", code, lines, evidence, None, True)
     assert advice in told
     assert "goes on from the checkpoint" in told
+
+
+def test_a_decision_is_no_mistake_in_the_command_line():
+    told = record.advice_of("j", 2, ["report: x"], [], "INCONCLUSIVE: measure more", False)
+    assert told == "see `hone jobs logs j`; `hone jobs resume j` does the step again"
 
 
 def test_last_lines_of_a_log(tmp_path: Path):

@@ -12,6 +12,8 @@ from tuning.jobs.metrics import Point
 from tuning.jobs.state import Status, attempt, checkpoint_of
 
 HEADER = ("job", "name", "state", "step", "done", "ETA", "tok/s", "submitted (UTC)", "")
+_WHY = 80
+"""Characters of the reason in a list; `show` has all of it."""
 
 
 def submitted(job: Job) -> str:
@@ -38,8 +40,12 @@ def row(status: Status) -> tuple[str, ...]:
         duration(point.eta_seconds) if point and runs else "",
         f"{point.tokens_per_second:,.0f}" if point and runs else "",
         submitted(status.job)[:16].replace("T", " "),
-        inert(status.why),
+        _short(inert(status.why)),
     )
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _WHY else text[: _WHY - 1].rstrip() + "…"
 
 
 def summary(status: Status) -> dict[str, Any]:

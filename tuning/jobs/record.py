@@ -142,10 +142,13 @@ def reason_of(step: str, code: int, lines: Sequence[str], evidence: Sequence[str
     return f"{step} ended with exit code {code}" + (f": {words}" if words else "")
 
 
-def advice_of(identifier: str, code: int, lines: Sequence[str], evidence: Sequence[str], kept: bool) -> str:
+def advice_of(
+    identifier: str, code: int, lines: Sequence[str], evidence: Sequence[str], explained: str | None, kept: bool
+) -> str:
     """What to do after a step that did not end well, in one line.
 
     Args:
+        explained: as for `reason_of`; a decision is no mistake in the command line.
         kept: there is a checkpoint to go on from.
     """
     again = f"`hone jobs resume {identifier}` " + ("goes on from the checkpoint" if kept else "does the step again")
@@ -158,6 +161,6 @@ def advice_of(identifier: str, code: int, lines: Sequence[str], evidence: Sequen
         return f"free disk space, then {again}"
     if code < 0:
         return again
-    if code == 2:
+    if code == 2 and not explained:
         return "run it again with another command line, or " + again
     return f"see `hone jobs logs {identifier}`; {again}"

@@ -4,7 +4,8 @@ import json
 import re
 import types
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -70,11 +71,16 @@ def read(file: Path) -> Spec:
         BadSpec: not readable, of another version, or a key is unknown, missing or of another type.
     """
     try:
-        return from_json(json.loads(file.read_text("utf-8")))
-    except (OSError, ValueError) as error:
+        state = file.stat()
+        return _read(file, state.st_ino, state.st_mtime_ns, state.st_size)
+    except (OSError, ValueError, BadSpec) as error:
         raise BadSpec(f"{file} is no job: {error}") from error
-    except BadSpec as error:
-        raise BadSpec(f"{file} is no job: {error}") from error
+
+
+@lru_cache(maxsize=4096)
+def _read(file: Path, *_state: int) -> Spec:
+    """A file is read once for each state it is in: a screen asks every second."""
+    return from_json(json.loads(file.read_text("utf-8")))
 
 
 def from_json(content: Any) -> Spec:
@@ -129,16 +135,18 @@ def filled(argv: tuple[str, ...], job: Path, reports: Mapping[str, Mapping[str, 
 
 def _built(kind: Any, value: Any, where: str) -> Any:
     """`value` as an instance of the type `kind`; nothing is converted but lists to tuples and integers to floats."""
+    if type(value) is kind:
+        return value
     origin = get_origin(kind)
     if hasattr(kind, "__dataclass_fields__"):
         if not isinstance(value, dict):
             raise BadSpec(f"{where or 'it'} must be an object")
-        known = get_type_hints(kind)
+        known = _types(kind)
         unknown = sorted(value.keys() - known.keys())
         if unknown:
             raise BadSpec(f"unknown key {where}{unknown[0]!r}")
         given = {key: _built(known[key], one, f"{where}{key}") for key, one in value.items()}
-        missing = [each.name for each in fields(kind) if each.name not in given]
+        missing = [name for name in known if name not in given]
         if missing:
             raise BadSpec(f"{where}{missing[0]} is missing")
         return kind(**given)
@@ -154,6 +162,10 @@ def _built(kind: Any, value: Any, where: str) -> Any:
         return None if value is None else _built(get_args(kind)[0], value, where)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if type(value) is not kind:
-        raise BadSpec(f"{where.rstrip('.')} must be of type {kind.__name__}, not {value!r}")
-    return value
+    raise BadSpec(f"{where.rstrip('.')} must be of type {kind.__name__}, not {value!r}")
+
+
+@cache
+def _types(kind: Any) -> dict[str, Any]:
+    """The types of a dataclass's fields, in their order."""
+    return get_type_hints(kind)

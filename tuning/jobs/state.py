@@ -48,6 +48,7 @@ class Status:
     why: str
     """Why it waits or ended; empty when there is nothing to say."""
     pulse: Pulse | None
+    """None also of a job that has ended."""
     ended: Record | None
     step: str
     """The one that is running or was the last."""
@@ -69,9 +70,9 @@ def look(job: Job) -> Status:
     """
     spec = job.spec()
     ended = job.ended()
-    pulse = read_pulse(job)
     if ended is not None:
-        return Status(job, spec, ended.ending, ended.reason, pulse, ended, ended.step)
+        return Status(job, spec, ended.ending, ended.reason, None, ended, ended.step)
+    pulse = read_pulse(job)
     step = pulse.step if pulse else ""
     supervisor, trainer = job.identity("supervisor"), job.identity("step")
     if supervisor is not None and supervisor.is_elsewhere():

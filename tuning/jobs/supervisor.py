@@ -155,12 +155,13 @@ class Supervisor:
 
     def _failed(self, step: Step, code: int, evidence: tuple[str, ...]) -> Record:
         lines = record.last_lines(self._job.log)
-        explained = self._job.report(step).get("explanation")
+        told = self._job.report(step).get("explanation")
+        explained = told if isinstance(told, str) else None
         kept = state.checkpoint_of(self._job, self._spec, step.name) is not None
         return self.ended(
             "died" if code < 0 else "failed",
-            record.reason_of(step.name, code, lines, evidence, explained if isinstance(explained, str) else None),
-            record.advice_of(self._job.id, code, lines, evidence, kept),
+            record.reason_of(step.name, code, lines, evidence, explained),
+            record.advice_of(self._job.id, code, lines, evidence, explained, kept),
             step.name,
             code,
             evidence,
