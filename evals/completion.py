@@ -17,7 +17,7 @@ from evals.tasks.heldout import HeldOut
 from evals.tasks.levels import MAX_TOKENS
 from evals.tasks.places import Level, Place
 
-VERSIONS: dict[Level, str] = {"line": "line@1", "block": "block@1", "body": "body@1"}
+VERSIONS: dict[Level, str] = {"line": "line@2", "block": "block@2", "body": "body@2"}
 
 Rows = list[dict[str, Any]]
 """Judged samples, in the order of the places."""

@@ -151,7 +151,7 @@ def test_an_evaluation_by_torch_keeps_its_samples_and_measures_no_latency(
 
     first = run()
     samples = samples_of(tmp_path / "out")
-    completed = [sample for sample in samples if sample["task"] == "line@1"]
+    completed = [sample for sample in samples if sample["task"] == "line@2"]
     assert {sample["model"] for sample in completed} == {str(base), tuned.id}
     assert all(sample["seconds"] is None and sample["prompt_tokens"] for sample in completed)
     assert "torch" in first["environment"]["engine"]  # type: ignore[index]

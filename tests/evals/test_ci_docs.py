@@ -19,7 +19,8 @@ from tests.evals.report_fixtures import pair, report
 from tui.cli import app
 
 TEXT = (ROOT / "docs" / "ci.md").read_text("utf-8")
-GITHUB, GITLAB = (yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", TEXT, re.S))
+EXAMPLES = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", TEXT, re.S)]
+GITHUB, REVIEW, _, GITLAB = EXAMPLES
 
 
 def steps() -> dict[str, dict[str, Any]]:
@@ -28,6 +29,7 @@ def steps() -> dict[str, dict[str, Any]]:
 
 def command_lines() -> list[list[str]]:
     shell = [step["run"] for step in steps().values() if "run" in step] + GITLAB["gate"]["script"]
+    shell += [step["run"] for step in REVIEW["jobs"]["review"]["steps"] if "run" in step]
     shell += re.findall(r"```\n(hone .*?)```", TEXT, re.S)
     found = [match for text in shell for match in re.findall(r"(?:^|\s)hone ([^|;\n]+)", text)]
     return [shlex.split(line) for line in found]
