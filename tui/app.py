@@ -23,6 +23,7 @@ from assistant.errors import HoneError, UsageError
 from tui import places
 from tui.chat.screen import ChatScreen
 from tui.chat.services import Services
+from tui.inert import inert
 
 LEAVE_SECONDS = 10.0
 """What leaving in order may take once the terminal is gone: the gateway has six of them."""
@@ -74,7 +75,7 @@ class HoneApp(App[None]):
                 loop.add_signal_handler(number, self.exit)
             threading.Thread(target=_end_without_terminal, args=(sys.stdin.fileno(),), daemon=True).start()
         # Not before the first frame is out: reading the configuration imports much.
-        self.call_after_refresh(self._read_keys)
+        self.call_after_refresh(self._look_around)
 
     def _screen_of(self, place: places.Place) -> Screen[None]:
         if place.name not in self._made:
@@ -82,11 +83,16 @@ class HoneApp(App[None]):
         return self._made[place.name]
 
     @work(thread=True)
-    def _read_keys(self) -> None:
+    def _look_around(self) -> None:
         from tui import keys
+        from tui.code import recovery
 
         try:
             keymap = keys.read_keymap()
+            if left := recovery.left_behind(Path.cwd()):
+                names = ", ".join(inert(Path(path).name) for path in left)
+                line = f"Unsaved changes in {names} were kept; the Code screen brings them back"
+                self.call_from_thread(self.notify, line, timeout=15, markup=False)
         except HoneError as error:
             self.call_from_thread(self.notify, str(error), severity="error", timeout=30, markup=False)
         else:

@@ -37,6 +37,7 @@ PLACES = (
         "See what is wrong with a change before it is committed",
         "tui.review.screen:ReviewScreen",
     ),
+    Place("jobs", "f5", "Jobs", "Watch, stop and start training and evaluation", "tui.jobs.screen:JobsScreen"),
 )
 
 

@@ -68,6 +68,12 @@ def test_an_undone_edit_of_a_mixed_file_leaves_every_line_end():
         ("a.html", "<p>x</p>\n", "p", "tag"),
         ("a.css", "p { color: red }\n", "color", "property"),
         ("a.sql", "SELECT a FROM b;\n", "SELECT", "keyword"),
+        ("a.cs", "class A { int b = 1; }\n", "class", "keyword"),
+        ("a.cs", 'class A { string b = "x"; }\n', '"x"', "string"),
+        ("a.php", "<?php function f() { return 1; }\n", "function", "keyword"),
+        ("a.kt", "fun f(): Int { return 1 }\n", "fun", "keyword"),
+        ("a.kt", 'val a = "x" // y\n', "// y", "comment"),
+        ("a.rb", "def f\n  1\nend\n", "def", "keyword"),
         ("a.xml", "<a b='c'/>\n", "a", "tag"),
     ],
 )

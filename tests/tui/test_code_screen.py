@@ -294,6 +294,7 @@ async def test_unsaved_text_comes_back_after_a_crash(make_app: MakeApp, shop: Pa
     pilot.app.close()  # type: ignore[attr-defined]
     assert recovery.left_behind(shop) == [str(shop / "src/cart.py")]
     async with code(make_app, size=size) as pilot:
+        assert any("in cart.py were kept" in line for line in told(pilot))
         await until(pilot, lambda: screen(pilot).query_one(FileTabs).pane)
         assert editor(pilot).text == "a" + CART
         assert pane(pilot).modified

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from textual.pilot import Pilot
+from textual.widgets._footer import FooterKey
 
 from assistant import config
 from assistant.errors import HoneError
@@ -21,16 +23,19 @@ def keys_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
+def shown(pilot: Pilot[None]) -> list[str]:
+    """The footer, from the left."""
+    return [key.description for key in pilot.app.screen.query_one(KeyBar).query(FooterKey)]
+
+
 async def test_every_place_is_reached_by_key_and_palette_and_shown_in_the_footer(make_app: MakeApp):
     app = make_app(loaded_client())
     async with app.run_test(size=(110, 30)) as pilot:
         for place in [*PLACES, *PLACES]:
             await pilot.press(place.key)
             assert app.current_mode == place.name
-            await pilot.pause(0.2)
-            bar = app.screen.query_one(KeyBar)
-            shown = [str(key.description) for key in bar.query("FooterKey")]  # type: ignore[attr-defined]
-            assert shown[: len(PLACES)] == [one.title for one in PLACES]
+            while shown(pilot)[: len(PLACES)] != [one.title for one in PLACES]:
+                await pilot.pause(0.05)
         commands = {command.title: command for command in app.get_system_commands(app.screen)}
         assert {place.title for place in PLACES} <= set(commands)
         assert all(command.help for command in commands.values())

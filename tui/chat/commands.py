@@ -33,6 +33,7 @@ COMMANDS = (
     SlashCommand("clear", "", "start a new conversation; this one stays on disk"),
     SlashCommand("code", "[FILE[:LINE]]", "the editor, with FILE open at LINE"),
     SlashCommand("review", "[staged|since REV|commit REV]", "the review of a change; without a word go there"),
+    SlashCommand("jobs", "", "training and evaluation that run, and how they went"),
     SlashCommand("quit", "", "leave"),
 )
 SKILLS = tuple(

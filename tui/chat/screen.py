@@ -96,6 +96,7 @@ class ChatScreen(LiveScreen):
             "clear": self._clear,
             "code": lambda: self.post_message(Visit("code", argument)),
             "review": lambda: self.post_message(Visit("review", argument)),
+            "jobs": lambda: self.post_message(Visit("jobs")),
             "quit": lambda: self.run_action("app.quit"),
         }
         done = run[command.name]()

@@ -1,5 +1,6 @@
 """Which tree-sitter grammar colours a file, and the highlight query that comes with it in its wheel."""
 
+import re
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -62,6 +63,14 @@ _SUFFIXES = {
     ".xml": "xml",
     ".svg": "xml",
 }
+_CAPTURES = (
+    (re.compile("comment$"), "comment"),
+    (re.compile("interpolation$"), "embedded"),
+    (re.compile("^(string|char|verbatim|raw|interpolated|multi).*(literal|string_expression)$"), "string"),
+    (re.compile("^(integer|real|number|long|hex|bin|float|unsigned).*literal$|^number$"), "number"),
+    (re.compile("^(boolean|null|true|false)(_literal)?$"), "constant"),
+    (re.compile("^(predefined_type|type_identifier|user_type)$"), "type"),
+)
 _LANGUAGES = {"shell": "bash"}
 
 
@@ -92,5 +101,19 @@ def grammar(name: str) -> Grammar | None:
         return None
     language = Language(getattr(module, wheel.function)())
     queries = wheel.queries or (f"{wheel.module}/queries/highlights.scm",)
-    texts = [files(query.split("/")[0]).joinpath(query.split("/", 1)[1]).read_text("utf-8") for query in queries]
-    return Grammar(name, language, Query(language, "\n".join(texts)))
+    places = [files(query.split("/")[0]).joinpath(query.split("/", 1)[1]) for query in queries]
+    text = "\n".join(place.read_text("utf-8") for place in places if place.is_file())
+    return Grammar(name, language, Query(language, text or _told_by_names(language)))
+
+
+def _told_by_names(language: "Language") -> str:
+    """A query for a grammar whose wheel has none: its words are keywords, and the names of its nodes tell the rest."""
+    kinds = range(language.node_kind_count)
+    names = {language.node_kind_for_id(kind) or "" for kind in kinds if language.node_kind_is_visible(kind)}
+    named = {language.node_kind_for_id(kind) or "" for kind in kinds if language.node_kind_is_named(kind)} & names
+    lines = [f'"{word}" @keyword' for word in sorted(names - named) if word.isalpha()]
+    for name in sorted(named):
+        capture = next((capture for pattern, capture in _CAPTURES if pattern.search(name)), None)
+        if capture is not None:
+            lines.append(f"({name}) @{capture}")
+    return "\n".join(lines)

@@ -93,7 +93,7 @@ class CodeScreen(Screen[None]):
         pane = await self._file_tabs.open(path)
         if pane is not None and line:
             pane.editor.move_cursor((int(line) - 1, 0))
-            pane.editor.center_cursor()
+            pane.editor.call_after_refresh(pane.editor.center_cursor)
 
     async def open_path(self, path: str) -> None:
         """Opens a file by its path below the root."""

@@ -14,7 +14,7 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.message import Message
 from textual.screen import Screen
-from textual.widgets import Footer, Log, OptionList, Static
+from textual.widgets import Log, OptionList, Static
 from textual.widgets.option_list import Option
 
 from assistant.errors import HoneError
@@ -24,6 +24,7 @@ from tui.jobs.curves import Gauges, Plot
 from tui.jobs.described import duration
 from tui.jobs.form import JobForm
 from tui.jobs.gathered import TAIL_LINES, Gathered, Gatherer
+from tui.keybar import KeyBar
 from tuning.jobs import verbs
 from tuning.jobs.command import shown
 from tuning.jobs.job import Job
@@ -91,7 +92,7 @@ class JobsScreen(Screen[None]):
                 yield Plot("validation", "bits/byte", "$secondary", validation, mean=False, id="validation")
             yield Gauges()
             yield Log(id="job-log", max_lines=2 * TAIL_LINES)
-        yield Footer()
+        yield KeyBar()
 
     def on_mount(self) -> None:
         self.query_one(OptionList).focus()
