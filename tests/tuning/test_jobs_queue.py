@@ -194,9 +194,9 @@ def test_four_processes_at_once(home: Path):
 
 
 @pytest.mark.slow
-def test_two_and_four_processes_for_a_minute(home: Path):
-    contend(home, 2, 30.0)
-    contend(home, 4, 60.0)
+@pytest.mark.parametrize("processes", [2, 4])
+def test_some_processes_for_a_minute(home: Path, processes: int):
+    contend(home, processes, 60.0)
 
 
 def test_the_machine_is_known():
