@@ -124,7 +124,9 @@ async def test_the_cursor_copies_what_the_model_wrote(make_app: MakeApp):
         await until(pilot, lambda: app.clipboard == answer)
         await pilot.press("up", "c")
         await until(pilot, lambda: app.clipboard == "how?")
-        await pilot.press("escape", "x")
+        await pilot.press("escape")
+        await until(pilot, lambda: prompt_of(app).has_focus)
+        await pilot.press("x")
         assert prompt_of(app).text == "x"
 
 
@@ -139,6 +141,7 @@ async def test_code_is_applied_hunk_by_hunk_and_taken_back(make_app: MakeApp, sh
         await pilot.press("down", "space", "enter")
         await until(pilot, lambda: shop.read_text() == SHOP.replace("return 1", "return 10"))
         await pilot.press("escape")
+        await until(pilot, lambda: prompt_of(app).has_focus)
         await type_and_send(pilot, "/undo")
         await until(pilot, lambda: "taken back: shop.py" in notices(app))
         assert shop.read_text() == SHOP
@@ -172,7 +175,7 @@ async def test_an_edited_question_is_asked_in_a_copy(make_app: MakeApp):
             await type_and_send(pilot, text)
             await until(pilot, lambda answer=answer: answer in shown(app) and idle(app))
         await pilot.press("ctrl+up", "up", "e")
-        assert prompt_of(app).text == "second"
+        await until(pilot, lambda: prompt_of(app).text == "second" and prompt_of(app).has_focus)
         await pilot.press(*" time", "enter")
         await until(pilot, lambda: "three" in shown(app) and idle(app))
         assert [m["content"] for m in client.asked[2]][1:] == ["first", "one", "second time"]

@@ -59,7 +59,7 @@ def test_nothing_is_offered_where_nothing_is_mentioned():
 def test_commands_are_offered_with_what_they_do():
     found = offer("/co", "/co", NAMES)
     assert found is not None
-    assert [row.label.split()[0] for row in found.rows] == ["/compare", "/copy", "/context"]
+    assert [row.label.split()[0] for row in found.rows] == ["/compare", "/copy", "/context", "/code"]
     assert all(row.note for row in found.rows)
     assert labels("/model x", "/model x") == []
 

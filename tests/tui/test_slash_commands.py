@@ -29,7 +29,7 @@ def test_a_line_is_a_command_a_mistake_or_a_message(line: str, expected: Invocat
 
 
 def test_a_half_typed_command_shows_what_it_can_become():
-    assert [command.name for command in matching("/c")] == ["compare", "copy", "context", "clear"]
+    assert [command.name for command in matching("/c")] == ["compare", "copy", "context", "clear", "code"]
     assert matching("/model x") == ()
     assert matching("c") == ()
 
