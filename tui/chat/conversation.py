@@ -116,7 +116,8 @@ class Conversation(VerticalScroll, can_focus=False):
         if not places:
             return False
         self.can_focus = True
-        self.focus(scroll_visible=False)
+        # At once: the next key may be on its way already.
+        self.screen.set_focus(self, scroll_visible=False)
         self._go(places[-1])
         return True
 

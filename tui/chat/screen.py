@@ -190,7 +190,7 @@ class ChatScreen(LiveScreen):
 
     @on(Conversation.Left)
     def _left(self) -> None:
-        self._prompt.focus()
+        self.set_focus(self._prompt)
         self._conversation.anchor()
 
     @on(Conversation.Chosen)
@@ -223,13 +223,13 @@ class ChatScreen(LiveScreen):
                 if question is None or self._fork_at is None:
                     raise HoneError("this question was not asked, so there is nothing to edit")
                 self._prompt.put(question.text)
-                self._prompt.focus()
+                self.set_focus(self._prompt)
                 self.notify("Enter asks the edited question in a copy of the conversation; Esc keeps this one")
             case "up" | "down" if message.role == "assistant":
                 self._rate(event.action, at or 0, message, asked)
             case "retry":
                 await self._retry(message if message.role == "user" else asked)
-                self._prompt.focus()
+                self.set_focus(self._prompt)
             case _:
                 raise HoneError("that is for answers, and this is a question")
 
