@@ -243,13 +243,16 @@ def respond(
 
 
 def first_stop(before: str, added: str, stops: Sequence[str]) -> int | None:
-    """Where the first stop string begins in `before + added`, None when there is none; `before` holds none."""
+    """Where the stop string that ends first begins in `before + added`, None when there is none; `before` holds none.
+
+    The first to end, so that it does not matter how a server cuts an answer into pieces.
+    """
     if not stops or not added:
         return None
     start = max(0, len(before) - max(map(len, stops)) + 1)
     tail = before[start:] + added
-    found = [start + at for stop in stops if (at := tail.find(stop)) >= 0]
-    return min(found, default=None)
+    found = [(at + len(stop), start + at) for stop in stops if (at := tail.find(stop)) >= 0]
+    return min(found)[1] if found else None
 
 
 def _fim_tokens(described: Mapping[str, Any]) -> prompts.FimTokens | None:
