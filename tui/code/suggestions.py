@@ -14,6 +14,8 @@ from tui.code.editor import Editor
 if TYPE_CHECKING:
     from assistant.skills.ghost import Ghost, Shown
 
+_WAIT_SECONDS = 0.3
+
 
 @dataclass
 class Arrived(Message):
@@ -59,7 +61,11 @@ class Suggestions:
         ghost = self._ghost_of()
         if ghost is None:
             if manual:
-                self._tell("no model is loaded yet", True)
+                # Asked for once is enough, however long the model takes; typing on takes the wish back.
+                self._tell("waiting for the model", False)
+                self._timer = self._host.set_timer(
+                    _WAIT_SECONDS, lambda: self.ask(editor, path, manual=editor.is_attached)
+                )
             return
         self._number += 1
         number, text = self._number, editor.text
