@@ -132,6 +132,7 @@ def test_a_dry_run_reports_on_everything_and_trains_nothing(repository: Path, ho
 
 @pytest.mark.model
 @pytest.mark.timeout(600)
+@pytest.mark.slow
 def test_an_export_with_q_and_k_unpermuted_does_not_pass_the_proof(tuned: dict, embedded_store: Path, tmp_path: Path):
     import torch
     from peft import PeftModel
