@@ -7,18 +7,19 @@ where one begins (after an opening bracket, a colon or an arrow at the end of th
 indented deeper than the code above), else a line.
 
 Whatever the shape, a completion ends before a bracket that closes nothing, before what already follows the cursor, and
-before it repeats itself or the line above.
+before it repeats itself or the line above, and before the line that would name another file.
 """
 
 import re
 from dataclasses import dataclass
 from typing import Literal
 
+from assistant import prompts
 from assistant.languages import Language
 from assistant.skills import brackets
 
 Shape = Literal["line", "block", "body"]
-StopReason = Literal["line", "dedent", "blank_line", "suffix", "repetition", "bracket"]
+StopReason = Literal["line", "dedent", "blank_line", "suffix", "repetition", "bracket", "next_file"]
 
 MAX_CONTINUATION_LINES = 12
 MAX_PERIOD = 4
@@ -31,6 +32,7 @@ _REPEATED_PIECE = re.compile(r"(.{10,}?)\1{3,}$|(.{3,9}?)\2{7,}$")
 _CLOSES = re.compile(r"\s*(?:[)\]}]|end\b)")
 _SIGNS = re.compile(r"[^\w\s]+")
 _BRACKETS = re.compile(r"[()\[\]{}]")
+_NAMED = re.compile(r"\S+ ([^\s/]\S*/\S+\.\w+)(?: \S+)?")
 _CLOSERS_ONLY = re.compile(r"\s*(?:[)\]};,]+|end\b.*)\s*")
 
 
@@ -126,6 +128,7 @@ def stop(text: str, around: Surroundings, final: bool = False) -> Cut | None:
             _repetition(lines, complete),
             _line_above(lines, complete, around),
             _unmatched(text, around, final),
+            _next_file(lines, complete),
         )
         if cut is not None
     ]
@@ -202,6 +205,15 @@ def _line_above(lines: list[str], complete: int, around: Surroundings) -> Cut | 
     if first is None or lines[first].strip() != around.line_above:
         return None
     return Cut("\n".join(lines[:first]), "repetition")
+
+
+def _next_file(lines: list[str], complete: int) -> Cut | None:
+    """The line that names a file in a prompt: for the model the file is over and another one begins."""
+    for number, line in enumerate(lines[:complete]):
+        named = _NAMED.fullmatch(line)
+        if named and line + "\n" == prompts.header(named[1]):
+            return Cut("\n".join(lines[:number]), "next_file")
+    return None
 
 
 def _unmatched(text: str, around: Surroundings, final: bool) -> Cut | None:

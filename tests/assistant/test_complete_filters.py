@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from assistant import prompts
 from assistant.languages import Language, language_of
 from assistant.skills import brackets
 from assistant.skills.filters import (
@@ -268,3 +269,11 @@ def test_open_brackets_agrees_with_a_plain_count(text: str) -> None:
 
 def test_brackets_in_quotes_do_not_count() -> None:
     assert open_brackets('x(\'(((\' , "[\\"[")') == 0
+
+
+@pytest.mark.parametrize("path", ["src/shop/cart.py", "web/cart.ts", "include/cart.h", "page/index.html"])
+def test_it_ends_before_the_line_that_names_another_file(path: str) -> None:
+    named = prompts.header(path)
+    assert finished("def f(a):\n", "", named + "import os\n", shape="body") == ("", "next_file")
+    assert finished("def f(a):\n", "", "    return a\n" + named, shape="body")[0] == "    return a"
+    assert finished("x = 1\n", "", f"# see {path}\ny = 2\n")[0].startswith("# see")

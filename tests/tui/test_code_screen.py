@@ -212,6 +212,27 @@ async def test_typing_on_cancels_and_a_late_answer_is_not_shown(make_app: MakeAp
         assert editor(pilot).ghost is None
 
 
+async def test_a_wish_waits_until_the_model_is_there(make_app: MakeApp, shop: Path):
+    there, ghost = threading.Event(), FakeGhost(written={"    pass": " it()"})
+
+    def loading(*_: object) -> FakeGhost:
+        there.wait(20)
+        return ghost
+
+    app = make_app(loaded_client())
+    app.services = replace(app.services, ghost=loading)  # type: ignore[arg-type]
+    async with app.run_test(size=(110, 30)) as pilot:
+        await until(pilot, lambda: app.chat.serving)
+        await pilot.press("f3")
+        await until(pilot, lambda: screen(pilot).files.paths)
+        await screen(pilot).visit("src/cart.py:7")
+        await pilot.press("end", "ctrl+@")
+        await until(pilot, lambda: "waiting for the model" in status(pilot))
+        there.set()
+        await until(pilot, lambda: editor(pilot).ghost)
+        assert [manual for _, _, manual in ghost.asked] == [True]
+
+
 async def test_what_is_known_comes_at_once_and_a_failure_is_said(make_app: MakeApp, shop: Path):
     ghost = FakeGhost([HoneError("the engine ended (signal 9)")], known={"    passa": "bc"})
     async with code(make_app, "src/cart.py:7", ghost) as pilot:
