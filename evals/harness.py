@@ -78,16 +78,15 @@ def check_references(task: Task, items: Sequence[Item], sandbox: "Sandbox | None
 
     with ThreadPoolExecutor(pool.cores()) as judges:
         verdicts = list(zip(references, judges.map(judged, references), strict=True))
-    faults = [
-        f"a known {'good' if good else 'bad'} answer to {item.id} scores {verdict.value:g}"
-        + (f" ({verdict.error}: {verdict.detail})" if verdict.error else "")
-        for (item, _, good), verdict in verdicts
-        if verdict.value != float(good)
-    ]
-    if faults:
+    wrong = [(item, good, verdict) for (item, _, good), verdict in verdicts if verdict.value != float(good)]
+    if wrong:
+        item, good, verdict = wrong[0]
+        others = list(dict.fromkeys(other.id for other, _, _ in wrong if other.id != item.id))
         raise HarnessError(
-            f"{task.name}: {len(faults)} of {len(references)} reference answers are judged wrongly, so no model was "
-            f"asked: {faults[0]}"
+            f"{task.name}: {len(wrong)} of {len(references)} reference answers are judged wrongly, so no model was "
+            f"asked: a known {'good' if good else 'bad'} answer to {item.id} scores {verdict.value:g}"
+            + (f" ({verdict.error}: {verdict.detail})" if verdict.error else "")
+            + (f"; the others are of {', '.join(others)}" if others else "")
         )
     good = [verdict.extra for (_, _, good), verdict in verdicts if good]
     ran = [

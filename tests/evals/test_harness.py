@@ -124,6 +124,8 @@ def test_no_model_is_asked_when_a_known_good_answer_fails(tmp_path: Path) -> Non
         with pytest.raises(HarnessError, match=r"6 of 12 reference answers .* known good answer to words/0") as caught:
             run(server, Words(good="left"), tmp_path)
         assert caught.value.exit_code == 3
+        # All of them, so that a list of problems to leave out can be written at once.
+        assert str(caught.value).endswith("the others are of words/1, words/2, words/3, words/4, words/5")
         with pytest.raises(HarnessError, match="a known bad answer to words/0 scores 1"):
             run(server, Words(value=lambda text: 1.0), tmp_path)
         assert server.asked() == []

@@ -39,9 +39,9 @@ def refused(done: subprocess.CompletedProcess[str]) -> str:
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Hone's own lower floors, committed: real code of a size that a test can train on."""
+    """Some of Hone's own packages, committed: real code of a size that a test can train on and that grows slowly."""
     folder = tmp_path_factory.mktemp("corpus") / "hone"
-    for package in ("assistant", "tuning"):
+    for package in ("assistant/engines", "assistant/models", "tuning/corpus"):
         shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
     git(folder, "init", "-q", "-b", "main")
     git(folder, "add", "-A")
