@@ -169,11 +169,15 @@ class Registry:
             live = _live(state, alias)
             if live is None:
                 raise UnknownModel(f"no alias is called {alias}; `hone models promote NAME --as {alias}` makes it")
-            earlier = [key for key in state.promotions[alias][:-1] if key in state.versions and key != _key(live)]
-            if not earlier:
+            target = _before(state, alias)
+            if target is None:
                 raise HoneError(f"{alias} has pointed to nothing before {live.id}; there is nothing to roll back to")
-            target = state.versions[earlier[-1]]
             return self._append(connection, "rolled back", target, alias=alias, replaced=live.id, actor=actor)
+
+    def before(self, alias: str) -> AdapterVersion | None:
+        """What a rollback would point `alias` to; None when there is nothing."""
+        with self._reading() as state:
+            return _before(state, alias)
 
     def history(self, alias: str | None = None) -> list[Event]:
         """The events (of one alias), oldest first."""
@@ -344,6 +348,12 @@ def _required(state: _State, spec: str) -> AdapterVersion:
 def _live(state: _State, alias: str) -> AdapterVersion | None:
     stack = state.promotions.get(alias)
     return state.versions.get(stack[-1]) if stack else None
+
+
+def _before(state: _State, alias: str) -> AdapterVersion | None:
+    stack = state.promotions.get(alias, [])
+    earlier = [key for key in stack[:-1] if key in state.versions and key != stack[-1]]
+    return state.versions[earlier[-1]] if earlier else None
 
 
 def _key(version: AdapterVersion) -> _Key:
