@@ -5,12 +5,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from assistant.errors import HoneError, UsageError
 from tui.commands import adapters
 
 if TYPE_CHECKING:
-    from assistant.models.registry import AdapterVersion, Event
-    from assistant.models.store import BaseModel
+    from assistant.models.registry import Event
+    from tui.models.described import Base
 
 app = typer.Typer(
     name="models",
@@ -24,7 +23,6 @@ app.command()(adapters.export)
 app.command()(adapters.merge)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-_EVIDENCE_LIMIT = 1 << 20
 
 
 @app.callback()
@@ -50,15 +48,16 @@ def show(
     from assistant.models.registry import Registry
     from assistant.models.resolve import resolve
     from tui import tables
+    from tui.models import described as of
 
     registry = Registry()
     version = registry.find(model)
     if version:
-        described = _adapter_details(version, registry)
+        described = of.adapter_details(version, registry)
     elif found := store.find(model):
-        described = _base_details(found)
+        described = of.base_details(found)
     else:
-        catalogued = _catalogue_details(model)
+        catalogued = of.catalogue_details(model)
         if catalogued is None:
             resolve(model, fetch_missing=False)  # says what is wrong with the name
             raise AssertionError("a model that is not on this disk cannot resolve")
@@ -76,12 +75,13 @@ def pull(
     from assistant.models import store
     from assistant.models.resolve import resolve
     from tui import tables
+    from tui.models.described import base_details
     from tui.progress import transfer_progress
 
     with transfer_progress() as progress:
         base = resolve(model, progress=progress).base
         folder = store.tuning_form(base, progress) if tuning else None
-    described = {**_base_details(base), **({"tuning_form": str(folder)} if folder else {})}
+    described = {**base_details(base), **({"tuning_form": str(folder)} if folder else {})}
     tables.print_json(described) if as_json else tables.print_fields(described)
 
 
@@ -95,15 +95,9 @@ def promote(
     as_json: AsJson = False,
 ) -> None:
     """Point an alias to an adapter version."""
-    from assistant.models.registry import Registry
-    from assistant.models.resolve import resolve
+    from tui.models import verbs
 
-    registry = Registry()
-    if registry.find(adapter):
-        # Refuses, before it is live, an adapter that could not be served: wrong base or changed files.
-        resolve(adapter, fetch_missing=False)
-    event = registry.promote(adapter, alias, actor=_actor(), evidence=_read_evidence(evidence))
-    _print_event(event, as_json)
+    _print_event(verbs.promote(adapter, alias, verbs.read_evidence(evidence)), as_json)
 
 
 @app.command()
@@ -111,9 +105,9 @@ def rollback(
     alias: Annotated[str, typer.Argument(help="The alias to point back.")] = "champion", as_json: AsJson = False
 ) -> None:
     """Point an alias back to what it pointed to before."""
-    from assistant.models.registry import Registry
+    from tui.models import verbs
 
-    _print_event(Registry().rollback(alias, actor=_actor()), as_json)
+    _print_event(verbs.rollback(alias), as_json)
 
 
 @app.command()
@@ -124,10 +118,11 @@ def history(
     """What was registered, promoted, rolled back and removed, and when."""
     from assistant.models.registry import Registry
     from tui import tables
+    from tui.models.described import event_details
 
     events = Registry().history(alias)
     if as_json:
-        tables.print_json({"events": [_event_details(event) for event in events]})
+        tables.print_json({"events": [event_details(event) for event in events]})
     elif not events:
         typer.echo(f"no event has touched {alias} yet" if alias else "nothing has been tuned or promoted yet")
     else:
@@ -141,53 +136,43 @@ def history(
 @app.command("rm")
 def remove(
     model: Annotated[str, typer.Argument(metavar="M", help="NAME@DIGEST of an adapter, or a fetched base model.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Although adapters need it, or it is the one asked by default.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Delete an adapter version or a fetched base model from this disk."""
-    import shutil
-
-    from assistant import paths
-    from assistant.models import store
-    from assistant.models.registry import Registry
+    """Delete an adapter version or a fetched base model from this disk, unless something uses it."""
     from tui import tables
+    from tui.models import verbs
 
-    registry = Registry()
-    version = registry.find(model)
-    if version is None:
-        freed = store.remove(model)
-        removed = model
-    else:
-        _refuse_vague(model, version, registry)
-        registry.remove(version.id if "@" not in model else model, actor=_actor())
-        removed, freed = version.id, 0
-        # Only what Hone itself put into its own folder is Hone's to delete.
-        if version.folder.is_relative_to(paths.adapters_dir()) and version.folder.exists():
-            freed = _folder_bytes(version.folder)
-            shutil.rmtree(version.folder)
+    removed = verbs.remove(model, force)
     if as_json:
-        tables.print_json({"removed": removed, "freed_bytes": freed})
+        tables.print_json({"removed": removed.name, "freed_bytes": removed.freed})
     else:
-        typer.echo(f"removed {removed}, {freed / 1e6:,.1f} MB freed")
+        typer.echo(f"removed {removed.name}, {removed.freed / 1e6:,.1f} MB freed")
 
 
 def _list(as_json: bool) -> None:
+    from dataclasses import asdict
+
     from assistant.models.registry import Registry
     from tui import tables
+    from tui.models.described import bases, version_details
 
     registry = Registry()
     aliases = registry.aliases()
-    bases = _bases()
+    known = bases()
     adapters = [
-        {**_version_details(version), "aliases": [alias for alias, live in aliases.items() if live == version]}
+        {**version_details(version), "aliases": [alias for alias, live in aliases.items() if live == version]}
         for version in registry.versions()
     ]
     if as_json:
         live = {alias: version.id for alias, version in aliases.items()}
-        tables.print_json({"bases": bases, "adapters": adapters, "aliases": live})
+        tables.print_json({"bases": [asdict(base) for base in known], "adapters": adapters, "aliases": live})
         return
     rows: list[tuple[Any, ...]] = [
-        (base["name"], _stored(base), base["licence"], _gib(base["serve_gib"]), _gib(base["tune_gib"]), base["summary"])
-        for base in bases
+        (base.name, _stored(base), base.licence, _gib(base.serve_gib), _gib(base.tune_gib), base.summary)
+        for base in known
     ]
     tables.print_table(("base model", "on disk", "licence", "to serve", "to tune", ""), rows)
     typer.echo()
@@ -201,186 +186,20 @@ def _list(as_json: bool) -> None:
     tables.print_table(("adapter", "base", "tuned (UTC)", "live as"), rows)
 
 
-def _bases() -> list[dict[str, Any]]:
-    from assistant.models import store
-    from assistant.models.catalogue import CATALOGUE
-
-    listed = []
-    cached = store.cached_names()
-    for name in [*CATALOGUE, *(name for name in cached if name not in CATALOGUE)]:
-        entry, base = CATALOGUE.get(name), store.find(name) if name in cached else None
-        place = (base.gguf.parent if base.gguf else base.folder) if base else None
-        listed.append(
-            {
-                "name": name,
-                "summary": entry.summary if entry else "",
-                "licence": entry.licence if entry else base.licence if base else None,
-                "cached": base is not None,
-                "bytes": _folder_bytes(place) if place else None,
-                "download_bytes": entry.download_bytes if entry else None,
-                "serve_gib": entry.serve_gib if entry else None,
-                "tune_gib": entry.tune_gib if entry else None,
-                "folder": str(place) if place else None,
-            }
-        )
-    return listed
-
-
-def _stored(base: dict[str, Any]) -> str:
-    return f"{base['bytes'] / 1e6:,.0f} MB" if base["cached"] else f"no ({base['download_bytes'] / 1e6:,.0f} MB)"
+def _stored(base: "Base") -> str:
+    return f"{(base.bytes or 0) / 1e6:,.0f} MB" if base.cached else f"no ({(base.download_bytes or 0) / 1e6:,.0f} MB)"
 
 
 def _gib(amount: float | None) -> str:
     return f"{amount:g} GiB" if amount else ""
 
 
-def _base_details(base: "BaseModel") -> dict[str, Any]:
-    from assistant.models import convert
-    from assistant.models.identity import base_identity
-
-    identity = base_identity(base)
-    converted = convert.cached_folder(base.gguf) if base.gguf else base.folder
-    return {
-        "kind": "base",
-        "name": base.name,
-        "licence": base.licence,
-        "context_length": base.context_length,
-        "gguf": str(base.gguf) if base.gguf else None,
-        "folder": str(base.folder) if base.folder else None,
-        "tuning_form": str(converted) if converted and converted.exists() else None,
-        "digest": identity.digest,
-        "weights": identity.weights,
-        "tokenizer": identity.tokenizer,
-        "template": identity.template,
-    }
-
-
-def _catalogue_details(name: str) -> dict[str, Any] | None:
-    from assistant.models.catalogue import CATALOGUE, WheelSource
-
-    entry = CATALOGUE.get(name)
-    if entry is None:
-        return None
-    source = entry.source
-    return {
-        "kind": "base",
-        "name": name,
-        "summary": entry.summary,
-        "licence": entry.licence,
-        "cached": False,
-        "source": source.requirement if isinstance(source, WheelSource) else source.repository,
-        "download_bytes": entry.download_bytes,
-        "parameters": entry.parameters,
-        "serve_gib": entry.serve_gib,
-        "tune_gib": entry.tune_gib,
-    }
-
-
-def _version_details(version: "AdapterVersion") -> dict[str, Any]:
-    return {
-        "id": version.id,
-        "name": version.name,
-        "digest": version.digest,
-        "base": version.base_name,
-        "base_digest": version.base_digest,
-        "created": version.created,
-        "folder": str(version.folder),
-        "figures": version.figures,
-    }
-
-
-def _adapter_details(version: "AdapterVersion", registry: Any) -> dict[str, Any]:
-    import json
-
-    from assistant.models import store
-    from assistant.models.resolve import verify
-
-    base = store.find(version.base_name) if _is_here(version.base_name) else None
-    state = f"its base {version.base_name} is not on this disk"
-    if base:
-        try:
-            verify(version, base)
-            state = "whole, and fits its base"
-        except HoneError as error:
-            state = str(error)
-    try:
-        manifest = json.loads((version.folder / "manifest.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        manifest = {}
-    corpus = manifest.get("corpus", {})
-    splits = [file.get("split") for file in corpus.get("files", [])]
-    return {
-        "kind": "adapter",
-        **_version_details(version),
-        "state": state,
-        "aliases": [alias for alias, live in registry.aliases().items() if live == version],
-        "sources": [f"{source.get('path')} at {source.get('commit')}" for source in corpus.get("sources", [])],
-        "files": {split: splits.count(split) for split in ("train", "validation", "test")} if splits else {},
-        "configuration": manifest.get("configuration", {}),
-        "proof": manifest.get("proof", {}),
-        **({"reviewer": manifest["reviewer"]} if "reviewer" in manifest else {}),
-    }
-
-
-def _is_here(base_name: str) -> bool:
-    from assistant.models import store
-
-    try:
-        return store.find(base_name) is not None
-    except HoneError:
-        return False
-
-
-def _refuse_vague(spec: str, version: "AdapterVersion", registry: Any) -> None:
-    if "@" in spec:
-        return
-    if version.name != spec:
-        raise UsageError(f"{spec} is an alias of {version.id}; name the version to delete")
-    versions = registry.versions(spec)
-    if len(versions) > 1:
-        raise UsageError(f"{spec} has {len(versions)} versions; name one: {', '.join(each.id for each in versions)}")
-
-
-def _read_evidence(file: Path | None) -> dict[str, Any]:
-    if file is None:
-        return {}
-    import hashlib
-    import json
-
-    try:
-        data = file.read_bytes()
-        report = json.loads(data)
-    except (OSError, ValueError) as error:
-        raise HoneError(f"{file} is not a readable JSON report") from error
-    if len(data) > _EVIDENCE_LIMIT:
-        raise HoneError(f"{file} is {len(data):,} bytes; evidence is a report of at most {_EVIDENCE_LIMIT:,}")
-    return {"file": str(file.absolute()), "sha256": hashlib.sha256(data).hexdigest(), "report": report}
-
-
-def _actor() -> str | None:
-    import getpass
-
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return None
-
-
-def _event_details(event: "Event") -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return {**asdict(event), "target": event.target}
-
-
 def _print_event(event: "Event", as_json: bool) -> None:
     from tui import tables
+    from tui.models.described import event_details
 
     if as_json:
-        tables.print_json(_event_details(event))
+        tables.print_json(event_details(event))
     else:
         was = f" (was {event.replaced})" if event.replaced else ""
         typer.echo(f"{event.alias} -> {event.target}{was}")
-
-
-def _folder_bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
