@@ -163,6 +163,8 @@ def size(count: int) -> str:
     """Bytes for people; empty for none."""
     if not count:
         return ""
+    if count < 1e6:
+        return f"{count / 1e3:.0f} kB"
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 

@@ -1,9 +1,8 @@
 """The list of jobs: one line each, with as many columns as the terminal has room for."""
 
-from dataclasses import dataclass
-
 from textual.content import Content
 
+from tui.columns import Column, fit, joined
 from tui.inert import inert
 from tui.jobs.described import duration
 from tuning.jobs.metrics import Point
@@ -22,16 +21,6 @@ SIGNS: dict[State, tuple[str, str]] = {
 }
 _BAR = 10
 
-
-@dataclass(frozen=True)
-class Column:
-    title: str
-    width: int
-    least: int
-    """The terminal's width from which on it is shown."""
-    right: bool = False
-
-
 _COLUMNS = (
     Column("state", 10, 0),
     Column("step", 8, 60),
@@ -49,7 +38,7 @@ def header(width: int) -> Content:
     cells = [_cell(_NAME.title, _name_width(width))]
     cells += [_cell(column.title, column.width, column.right) for column in _columns(width)]
     cells += [Content("job       ")] if width >= _WIDE else []
-    return _joined(cells, width).stylize("$foreground 60%")
+    return joined(cells, width).stylize("$foreground 60%")
 
 
 def line(status: Status, point: Point | None, width: int) -> Content:
@@ -64,16 +53,16 @@ def line(status: Status, point: Point | None, width: int) -> Content:
         "tok/s": Content(f"{point.tokens_per_second:,.0f}" if point and active else ""),
     }
     name = Content.assemble((sign, style), " ", inert(status.spec.name))
-    cells = [_fit(name, _name_width(width))]
-    cells += [_fit(texts[column.title], column.width, column.right) for column in _columns(width)]
+    cells = [fit(name, _name_width(width))]
+    cells += [fit(texts[column.title], column.width, column.right) for column in _columns(width)]
     if width >= _WIDE:
         cells.append(Content(f"{status.job.id}  ").stylize("$foreground 60%"))
     why = "" if status.state in ("done", "running") else inert(status.why)
-    whole = _joined(cells, width)
+    whole = joined(cells, width)
     # A word or two of it would say nothing.
     if width - whole.cell_length < _LEAST_WHY:
         return whole
-    return _joined([whole, Content(why).stylize("$foreground 60%")], width)
+    return joined([whole, Content(why).stylize("$foreground 60%")], width)
 
 
 def bar(share: float) -> Content:
@@ -91,15 +80,4 @@ def _name_width(width: int) -> int:
 
 
 def _cell(text: str, width: int, right: bool = False) -> Content:
-    return _fit(Content(text), width, right)
-
-
-def _fit(text: Content, width: int, right: bool = False) -> Content:
-    cut = text.truncate(width, ellipsis=True)
-    if right:
-        return Content(" " * (width - cut.cell_length)) + cut
-    return cut.pad_right(width - cut.cell_length)
-
-
-def _joined(cells: list[Content], width: int) -> Content:
-    return Content("  ").join(cells).truncate(max(width, 1), ellipsis=True)
+    return fit(Content(text), width, right)
