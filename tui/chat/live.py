@@ -29,6 +29,7 @@ from tui.chat.services import Services
 from tui.chat.status import Status, StatusLine
 from tui.chat.suggestions import Suggestions
 from tui.keybar import KeyBar
+from tui.shortened import from_home
 
 if TYPE_CHECKING:
     from assistant.client import Client
@@ -80,7 +81,9 @@ class LiveScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         with Static(id="title"):
-            yield Static(Content.from_markup("[b]Hone[/b]  [dim]$folder[/dim]", folder=_short(Path.cwd())), id="where")
+            yield Static(
+                Content.from_markup("[b]Hone[/b]  [dim]$folder[/dim]", folder=from_home(Path.cwd())), id="where"
+            )
             yield Static("", id="session", markup=False)
         yield Conversation()
         offered = Suggestions()
@@ -274,8 +277,3 @@ class LiveScreen(Screen[None]):
             write()
         except HoneError as error:
             self.notify(str(error), severity="error", markup=False)
-
-
-def _short(folder: Path) -> str:
-    home = Path.home()
-    return str(folder) if not folder.is_relative_to(home) else str(Path("~") / folder.relative_to(home))

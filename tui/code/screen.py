@@ -28,6 +28,7 @@ from tui.code.tree import FileTree
 from tui.fields import Field, fitted
 from tui.inert import inert
 from tui.keybar import KeyBar
+from tui.shortened import from_home
 
 if TYPE_CHECKING:
     from assistant.client import Client
@@ -75,7 +76,7 @@ class CodeScreen(Screen[None]):
             self.notify(str(error), severity="error", markup=False)
         self._in_repository = found is not None
         self.root = self._file_tabs.root = found or self.root
-        heading = Content.from_markup("[b]Code[/b]  [dim]$folder[/dim]", folder=_short(self.root))
+        heading = Content.from_markup("[b]Code[/b]  [dim]$folder[/dim]", folder=from_home(self.root))
         self.query_one("#where", Static).update(heading)
         self._list()
         self._show_status()
@@ -333,8 +334,3 @@ class CodeScreen(Screen[None]):
 def _language(path: str) -> str:
     language = language_of(path)
     return language.name if language else Path(path).suffix.lstrip(".") or "text"
-
-
-def _short(folder: Path) -> str:
-    home = Path.home()
-    return str(folder) if not folder.is_relative_to(home) else str(Path("~") / folder.relative_to(home))
