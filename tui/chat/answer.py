@@ -16,7 +16,8 @@ _ENDINGS = {
 }
 
 
-def _parser() -> MarkdownIt:
+def parser() -> MarkdownIt:
+    """For Markdown that somebody else wrote."""
     # HTML stays visible as text, and `setup.py` is no web address.
     return MarkdownIt("gfm-like", {"html": False, "linkify": False})
 
@@ -74,6 +75,6 @@ class Answer(Vertical):
         if isinstance(block, Code):
             widget = CodeBlock(block.language)
         else:
-            widget = Markdown(parser_factory=_parser, open_links=False)
+            widget = Markdown(parser_factory=parser, open_links=False)
         await self.mount(widget)
         self._drawn.append((widget, 0))
