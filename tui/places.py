@@ -38,6 +38,7 @@ PLACES = (
         "tui.review.screen:ReviewScreen",
     ),
     Place("jobs", "f5", "Jobs", "Watch, stop and start training and evaluation", "tui.jobs.screen:JobsScreen"),
+    Place("models", "f6", "Models", "See, compare, promote and fetch models", "tui.models.screen:ModelsScreen"),
 )
 
 
