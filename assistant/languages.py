@@ -54,6 +54,11 @@ def language_of(path: str) -> Language | None:
     return _BY_SUFFIX.get(PurePosixPath(path).suffix)
 
 
+def named(name: str) -> Language | None:
+    """The language of that name, as editors spell it; None when it is not known."""
+    return next((language for language in _BY_SUFFIX.values() if language.name == name), None)
+
+
 def names() -> frozenset[str]:
     """The names of all known languages."""
     return frozenset(language.name for language in _BY_SUFFIX.values())

@@ -5,12 +5,13 @@ import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
-from assistant import prompts
+from assistant import languages, prompts
 from assistant.feedback import Source
-from assistant.gateway import around, choices, native, openai, outcomes, tabby
+from assistant.gateway import around, choices, native, openai, outcomes, tabby, trimmed
 from assistant.gateway.admission import Admission, Limits, seconds_allowed
 from assistant.gateway.answers import Answer, Kind
 from assistant.gateway.app import Endpoint, Exchange, Routes
@@ -20,6 +21,7 @@ from assistant.gateway.results import Result, Writer
 from assistant.gateway.sampling import Sampling, engine_requests, ignored_samplers
 from assistant.gateway.serving import Lease, Serving
 from assistant.gateway.stream import Headers, generation, send_events, send_whole
+from assistant.skills.ending import Ending
 
 _CHAT = "chatcmpl"
 _GRACE_SECONDS = 5.0
@@ -36,6 +38,8 @@ class _Asked:
     """Of a prompt that was built around a cursor."""
     truncated: bool = False
     language: str | None = None
+    ending: Ending | None = None
+    """Where the answer is to be ended; None leaves that to the model."""
 
     @property
     def details(self) -> dict[str, Any]:
@@ -137,7 +141,8 @@ class Endpoints:
     async def _segments(self, body: Mapping[str, Any], exchange: Exchange) -> None:
         request = tabby.parse_segments(body)
         async with self._turn(exchange, body, request.sampling) as (lease, expires):
-            asked = replace(await _ask_around(request.around, request.sampling, lease), language=request.language)
+            asked = await _ask_around(request.around, request.sampling, lease)
+            asked = replace(_trimmed(asked, request.around, request.language), language=request.language)
             identifier = _identifier("cmpl")
             writer = tabby.TabbyAnswer(identifier, lease.served.name, {**lease.details, **asked.details})
             await self._generate(identifier, writer, asked, request.sampling, lease, expires, exchange)
@@ -147,7 +152,7 @@ class Endpoints:
         request = native.parse_infill(body)
         place = around.Around(request.prefix + request.middle, request.suffix, snippets=request.snippets)
         async with self._turn(exchange, body, request.sampling) as (lease, expires):
-            asked = await _ask_around(place, request.sampling, lease)
+            asked = _trimmed(await _ask_around(place, request.sampling, lease), place)
             await self._answer_native(asked, request.sampling, request.response_fields, lease, expires, exchange)
 
     async def _native(self, exchange: Exchange) -> None:
@@ -226,7 +231,8 @@ class Endpoints:
         adapter = lease.served.adapter.id if lease.served.adapter else None
         requests = engine_requests(sampling, asked.prompt, asked.parse_special, adapter, lease.engine)
         deliver = send_events if sampling.stream else send_whole
-        running = generation(lease.engine, requests, exchange.receive, expires)
+        start = lease.engine.start if asked.ending is None else partial(trimmed.start, lease.engine, asked.ending)
+        running = generation(start, requests, exchange.receive, expires)
         results = await deliver(running, writer, exchange.send, _headers(identifier, lease, asked))
         texts = tuple(result.text for result in results)
         prompt = asked.prompt if isinstance(asked.prompt, str) else None
@@ -238,6 +244,17 @@ class Endpoints:
 async def _ask_around(place: around.Around, sampling: Sampling, lease: Lease) -> _Asked:
     prompt = await around.build_fitting(place, lease, sampling.max_tokens)
     return _Asked(prompt.text, prompt.parse_special, prompt.mode, prompt.truncated)
+
+
+def _trimmed(asked: _Asked, place: around.Around, language: str | None = None) -> _Asked:
+    """A model that is shown what follows the cursor ends by itself."""
+    if asked.mode != "prefix" or not isinstance(asked.prompt, str):
+        return asked
+    known = languages.language_of(place.path or "") or languages.named(language or "")
+    # As for `hone complete`: tokenizers keep a space with the word after it.
+    held_back = " " if asked.prompt.endswith(" ") else ""
+    ending = trimmed.ending_of(place.prefix, place.suffix, known, held_back)
+    return replace(asked, prompt=asked.prompt.removesuffix(held_back), ending=ending)
 
 
 def _headers(identifier: str, lease: Lease, asked: _Asked) -> Headers:

@@ -3,12 +3,12 @@ time is over."""
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
-from assistant.engines.base import Cancel, Chunk, Engine, Request
+from assistant.engines.base import Cancel, Chunk, Emit, Request
 from assistant.errors import EngineError, HoneError
 from assistant.gateway.body import ClientLeftError
 from assistant.gateway.failures import DeadlineError, error_body, error_event, error_headers
@@ -89,10 +89,14 @@ class Chunks:
 
 @asynccontextmanager
 async def generation(
-    engine: Engine, requests: Sequence[Request], receive: Receive, expires: float
+    start: Callable[[Request, Emit], Cancel], requests: Sequence[Request], receive: Receive, expires: float
 ) -> AsyncIterator[Chunks]:
     """Runs the requests, one for each answer; leaving the block cancels them, and so does the client by closing the
-    connection, and the loop's clock by passing `expires`."""
+    connection, and the loop's clock by passing `expires`.
+
+    Args:
+        start: `Engine.start`, or what does the same.
+    """
     chunks = Chunks(len(requests))
     cancels: list[Cancel] = []
 
@@ -105,7 +109,7 @@ async def generation(
     timer = asyncio.get_running_loop().call_at(expires, cancel_late)
     try:
         for index, request in enumerate(requests):
-            cancels.append(engine.start(request, partial(chunks.emit, index)))
+            cancels.append(start(request, partial(chunks.emit, index)))
         yield chunks
     finally:
         timer.cancel()

@@ -18,6 +18,7 @@ from assistant.errors import HoneError, UnknownModel
 from assistant.languages import language_of
 from assistant.skills import context, filters, repository, window
 from assistant.skills.counts import LineCounts
+from assistant.skills.ending import Ending
 from assistant.skills.index import of_repository
 from assistant.skills.point import Point, line_end, read_source, split
 
@@ -136,8 +137,8 @@ def complete(
     if base is not None and not file.is_relative_to(base):
         raise HoneError(f"{point.path} is not inside {base}")
     name = file.relative_to(base).as_posix() if base else file.name
-    form = model_form(client, model)
     if not retrieval or base is None:
+        form = model_form(client, model)
         made = plan(client, form, name, prefix, suffix, max_tokens=max_tokens)
         return generate(client, form, made, max_tokens, note=note)
     names = repository.tracked_sources(base)
@@ -145,6 +146,8 @@ def complete(
         note = "the repository has no other source files tracked by git, so nothing was retrieved"
     with closing(of_repository(base)) as retriever:
         retriever.update(names)
+        # Not before: a gateway that was started for this loads its model meanwhile.
+        form = model_form(client, model)
         made = plan(client, form, name, prefix, suffix, retriever=retriever, exclude=exclude, max_tokens=max_tokens)
     return generate(client, form, made, max_tokens, note=note)
 
@@ -268,7 +271,8 @@ def generate(
     """
     started = time.perf_counter()
     first: float | None = None
-    raw, finish, cut = "", "stop", None
+    finish = "stop"
+    ending = Ending(made.around, made.held_back, made.newline)
     details: dict[str, Any] = {}
     stream = client.complete(
         made.prompt,
@@ -284,19 +288,13 @@ def generate(
         for delta in stream:
             if delta.text and first is None:
                 first = time.perf_counter() - started
-            raw += delta.text
             details = delta.details or details
-            if delta.finish_reason is not None:
-                finish = delta.finish_reason
-                cut = filters.stop(_received(raw, made), made.around, final=finish == "stop")
+            finish = delta.finish_reason or finish
+            if ending.add(delta.text, final=delta.finish_reason == "stop") or delta.finish_reason is not None:
                 break
-            cut = filters.stop(_received(raw, made), made.around)
-            if cut is not None:
-                break
-    text = filters.trim(cut.text if cut else _received(raw, made), made.around)
-    reason: Any = cut.reason if cut else finish
+    reason: Any = ending.cut.reason if ending.cut else finish
     return Completion(
-        text=text.replace("\n", made.newline),
+        text=ending.text,
         mode=made.mode,
         shape=made.around.shape,
         prompt=made.prompt,
@@ -310,14 +308,6 @@ def generate(
         details=details,
         note=note,
     )
-
-
-def _received(raw: str, made: Plan) -> str:
-    """The answer without the held-back space, `\\n` line ends."""
-    text = raw.replace("\r\n", "\n")
-    if text.endswith("\r"):
-        text = text[:-1]
-    return text.removeprefix(made.held_back) if made.held_back else text
 
 
 def _fit_snippets(

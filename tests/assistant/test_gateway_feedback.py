@@ -53,7 +53,8 @@ async def test_a_secret_in_an_answer_is_not_kept(hone_home: Path) -> None:
 
 
 async def test_tabbys_events_are_feedback(http: httpx.AsyncClient) -> None:
-    body = {"language": "python", "segments": {"prefix": PROMPT, "suffix": "\n"}}
+    # A block, so that no line of the answer is trimmed.
+    body = {"language": "python", "segments": {"prefix": "if x:\n", "suffix": "\n"}}
     identifier = (await http.post("/v1/completions", json=body)).json()["id"]
     event = {"completion_id": identifier, "choice_index": 0}
     for fields, query in (
