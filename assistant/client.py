@@ -96,13 +96,17 @@ class Client:
         seed: int | None = None,
         stop: Sequence[str] = (),
         json_schema: Mapping[str, Any] | None = None,
+        logprobs: int | None = None,
     ) -> Iterator[Delta]:
         """Streams the next message of a conversation; closing the iterator cancels it.
 
         Args:
             json_schema: the engine lets the answer be nothing but JSON that conforms to it.
+            logprobs: as for `complete`.
         """
         body = {"messages": [dict(message) for message in messages], **_constrained(json_schema)}
+        if logprobs is not None:
+            body |= {"logprobs": True, "top_logprobs": logprobs}
         body |= self._sampling(model, max_tokens, temperature, seed, stop)
         return self._stream("/v1/chat/completions", body)
 

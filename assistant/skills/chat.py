@@ -1,7 +1,7 @@
 """The chat skill: what is sent to the model for a conversation, and the answer as it streams back."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from assistant.errors import HoneError, UnknownModel
@@ -28,6 +28,8 @@ class Options:
     max_tokens: int = 1024
     temperature: float = 0.2
     seed: int | None = None
+    logprobs: int | None = None
+    """How many of the likeliest tokens come with each token of the answer; None asks for no probabilities."""
 
     def checked(self) -> "Options":
         """Itself.
@@ -226,11 +228,11 @@ def _turns(messages: Sequence[Message]) -> int:
 
 def stream(client: "Client", prompt: Prompt, options: Options) -> Iterator["Delta"]:
     """The answer's deltas; closing the iterator cancels the request."""
-    fitted = replace(options, max_tokens=prompt.max_tokens)
     return client.chat(
         list(prompt.messages),
-        model=fitted.model,
-        max_tokens=fitted.max_tokens,
-        temperature=fitted.temperature,
-        seed=fitted.seed,
+        model=options.model,
+        max_tokens=prompt.max_tokens,
+        temperature=options.temperature,
+        seed=options.seed,
+        logprobs=options.logprobs,
     )

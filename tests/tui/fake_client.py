@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from assistant.engines.base import TokenLogprob
 from assistant.errors import HoneError, UnknownModel
 from tui.chat.models import ModelRow, ModelTarget
 from tui.chat.services import Services
@@ -18,6 +19,7 @@ class Delta:
     text: str
     finish_reason: str | None = None
     details: dict[str, Any] | None = None
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass
@@ -69,6 +71,7 @@ class FakeClient:
         temperature: float = 0.2,
         seed: int | None = None,
         stop: Sequence[str] = (),
+        logprobs: int | None = None,
     ) -> Iterator[Delta]:
         self.asked.append(messages)
         self.models_asked.append(model)
@@ -81,7 +84,9 @@ class FakeClient:
                     piece.wait(20)
                 else:
                     written += 1
-                    yield Delta(piece)
+                    # Each piece is a token, the later the less probable.
+                    token = TokenLogprob(0, piece, tuple(piece.encode()), -float(written))
+                    yield Delta(piece, logprobs=() if logprobs is None else (token,))
             ended = True
             if script.error:
                 raise HoneError(script.error)

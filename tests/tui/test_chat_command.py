@@ -90,6 +90,18 @@ def test_json_is_one_object_that_a_seed_repeats(session_home: Path):
 
 
 @pytest.mark.model
+def test_why_names_what_was_shown_and_what_was_doubtful(session_home: Path):
+    arguments = ("chat", "What does this do?", "--why", "--max-tokens", "24", "--temperature", "0")
+    given = b"def f(x):\n    return x + 1\n"
+    report = json.loads(hone(session_home, *arguments, "--json", stdin=given).stdout)
+    told = report["why"]
+    assert told["shown"] == ["Standard input"]
+    assert told["tokens"] == report["completion_tokens"]
+    assert 0 < told["typical_probability"] <= 1
+    assert all(one["probability"] < told["unsure_below"] and one["text"] in report["text"] for one in told["unsure"])
+
+
+@pytest.mark.model
 def test_a_session_goes_on_and_ctrl_c_keeps_what_came(session_home: Path):
     first = hone(session_home, "chat", "My name is Ada.", "--session", "new", "--json", "--max-tokens", "8")
     session = json.loads(first.stdout)["session"]

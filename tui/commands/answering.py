@@ -1,5 +1,6 @@
 """What the commands that ask a model share: the connection, standard input, and an answer as it is printed and kept."""
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,11 +13,13 @@ from assistant.errors import HoneError
 
 if TYPE_CHECKING:
     from assistant.client import Client, Delta
+    from assistant.engines.base import TokenLogprob
     from assistant.sessions import Message, Session
     from assistant.skills.chat import Options, Prompt
     from assistant.skills.instructions import Instructions
     from assistant.skills.material import Material
 
+WHY_HELP = "Say afterwards what the model was shown, and which words it was unsure of."
 STDIN_BYTES = 4 * 1024 * 1024
 INTERRUPTED = 130
 
@@ -35,6 +38,8 @@ class Answered:
     text: str = ""
     finish: str = "error"
     details: dict[str, Any] = field(default_factory=dict)
+    tokens: "list[TokenLogprob]" = field(default_factory=list)
+    """With their probabilities, where those were asked for."""
 
     @property
     def report(self) -> dict[str, Any]:
@@ -94,13 +99,16 @@ def prepared(
 
 
 def show(deltas: "Iterator[Delta]", session: "Session | None", model: str, silent: bool) -> Answered:
-    """Prints (unless `silent`) and keeps the answer. Ctrl-C ends it; what came is kept."""
+    """Prints (unless `silent`) and keeps the answer. Ctrl-C ends it; what came is kept. Where probabilities came along,
+    a person's terminal shows the tokens that the model was unsure of underlined."""
     parts: list[str] = []
+    tokens: list[TokenLogprob] = []
     details: dict[str, Any] = {}
     finish = "error"
     try:
         for delta in deltas:
-            _piece(delta.text, parts, session, silent)
+            tokens += delta.logprobs
+            _piece(delta, parts, session, silent)
             finish, details = delta.finish_reason or finish, delta.details or details
     except KeyboardInterrupt:
         finish = "cancelled"
@@ -109,17 +117,49 @@ def show(deltas: "Iterator[Delta]", session: "Session | None", model: str, silen
             session.answer("".join(parts), finish, details.get("model") or model, details)
         if parts and not silent and not parts[-1].endswith("\n"):
             write("\n")
-    return Answered("".join(parts), finish, details)
+    return Answered("".join(parts), finish, details, tokens)
 
 
-def _piece(text: str, parts: list[str], session: "Session | None", silent: bool) -> None:
-    if not text:
+def _piece(delta: "Delta", parts: list[str], session: "Session | None", silent: bool) -> None:
+    if not delta.text:
         return
-    parts.append(text)
+    parts.append(delta.text)
     if session:
-        session.partial(text)
-    if not silent:
-        write(text)
+        session.partial(delta.text)
+    if silent:
+        return
+    from assistant.skills import why
+
+    # Tokens that are parts of characters, or were held back for a stop string, do not come with their text.
+    if delta.logprobs and "".join(token.text for token in delta.logprobs) == delta.text and _can_underline():
+        for token in delta.logprobs:
+            write(token.text, underlined=why.unsure(token))
+    else:
+        write(delta.text)
+
+
+def _can_underline() -> bool:
+    return sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def explained(
+    done: Answered, question: "Message", prompt: "Prompt", told: "Instructions", as_json: bool
+) -> dict[str, Any]:
+    """Says on standard error why an answer reads as it does; for --json, the report's part about it."""
+    from assistant.skills import why
+
+    found = why.explain(done.tokens, prompt, question.materials, told)
+    if not as_json:
+        for line in why.lines(found):
+            note(line)
+    return {"why": found.as_json()}
+
+
+def logprobs(wanted: bool) -> int | None:
+    """What `Options` asks for so that an answer can be explained."""
+    from assistant.skills.why import ALTERNATIVES
+
+    return ALTERNATIVES if wanted else None
 
 
 def materials_report(materials: "Sequence[Material]") -> list[dict[str, Any]]:
@@ -146,11 +186,15 @@ def standard_input() -> str:
         raise HoneError(f"standard input is not UTF-8 text (byte {error.start}); pipe in text only") from error
 
 
-def write(text: str) -> None:
+def write(text: str, underlined: bool = False) -> None:
     """To standard output at once. A person's terminal gets the text made harmless, a pipe gets it as it is."""
     from tui.inert import inert
 
     shown = inert(text) if sys.stdout.isatty() else text
+    if underlined:
+        # Blanks around the words are not underlined: a line of nothing but that would show as a rule.
+        words = shown.strip()
+        shown = shown.replace(words, f"\x1b[4m{words}\x1b[24m", 1) if words else shown
     sys.stdout.buffer.write(shown.encode("utf-8", "replace"))
     sys.stdout.buffer.flush()
 

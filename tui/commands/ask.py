@@ -36,6 +36,7 @@ def ask(
     max_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 1024,
     temperature: Annotated[float, typer.Option(help="0 always takes the likeliest token; up to 2.")] = 0.0,
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same answer.")] = None,
+    why: Annotated[bool, typer.Option("--why", help=answering.WHY_HELP)] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Explain code, write its tests or documentation, refactor it, or fix an error in it."""
@@ -46,7 +47,7 @@ def ask(
     chosen = tasks.named(skill)
     if patch and chosen.gives == "words":
         raise UsageError(f"{skill} answers in words; --patch is for {_patching()}")
-    options = Options(model, max_tokens, temperature, seed).checked()
+    options = Options(model, max_tokens, temperature, seed, answering.logprobs(why)).checked()
     place = Place.here()
     materials = _materials(chosen, target, answering.standard_input() if chosen.name == "fix" else "", place)
     sys.exit(_run(chosen, materials, words, options, instructions.load(place), place, patch, as_json))
@@ -106,9 +107,10 @@ def _run(
         if done.finish == "length":
             raise patches.NoPatchError(f"the answer was cut at {options.max_tokens} tokens, so there is no patch")
         diff = patches.from_answer(skill, done.text, _target(question), place.root).diff
+    reasons = answering.explained(done, question, prompt, told, as_json) if options.logprobs else {}
     if as_json:
         shown = answering.materials_report(question.materials)
-        answering.print_json({**done.report, "skill": skill.name, "materials": shown, "patch": diff})
+        answering.print_json({**done.report, "skill": skill.name, "materials": shown, "patch": diff, **reasons})
     elif diff is not None:
         answering.write(diff)
     return 0

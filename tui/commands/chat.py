@@ -29,6 +29,7 @@ def chat(
     max_tokens: int = typer.Option(1024, "--max-tokens", help="Longest answer, in tokens."),
     temperature: float = typer.Option(0.2, "--temperature", help="0 always takes the likeliest token; up to 2."),
     seed: int | None = typer.Option(None, "--seed", help="The same seed gives the same answer."),
+    why: bool = typer.Option(False, "--why", help=answering.WHY_HELP),
     as_json: bool = typer.Option(False, "--json", help="One JSON object on standard output when the answer is whole."),
     list_sessions: bool = typer.Option(False, "--sessions", help="List the conversations on disk and exit."),
 ) -> None:
@@ -41,7 +42,9 @@ def chat(
 
     if compare and session:
         raise UsageError("--compare asks two models once and keeps nothing; leave --session out")
-    options = Options(model, max_tokens, temperature, seed).checked()
+    if compare and why:
+        raise UsageError("--why explains one answer; leave --compare out")
+    options = Options(model, max_tokens, temperature, seed, answering.logprobs(why)).checked()
     place = mentions.Place.here()
     question = _question(prompt or "", answering.standard_input(), place)
     told = instructions.load(place)
@@ -86,8 +89,9 @@ def _ask(question: "Message", options: "Options", session_spec: str | None, told
             if session:
                 session.user(question.text, question.asked, question.materials)
             done = answering.show(skill.stream(to.client, prompt, options), session, to.model, silent=as_json)
+        reasons = answering.explained(done, question, prompt, told, as_json) if options.logprobs else {}
         if as_json:
-            shown = {"materials": answering.materials_report(question.materials), "left_out": prompt.cuts}
+            shown = {"materials": answering.materials_report(question.materials), "left_out": prompt.cuts, **reasons}
             answering.print_json({**done.report, **shown, **({"session": session.id} if session else {})})
         elif done.finish == "length":
             tokens = done.details.get("completion_tokens", options.max_tokens)
