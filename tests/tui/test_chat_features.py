@@ -303,6 +303,21 @@ async def test_context_and_instructions_are_told_once(make_app: MakeApp):
         assert len(app.screen.query(UserMessage)) == 2
 
 
+async def test_why_tells_what_the_model_was_unsure_of(make_app: MakeApp, shop: Path):
+    app = make_app(loaded_client(Script(["sure ", "unsure"])))
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: idle(app))
+        await type_and_send(pilot, "/why")
+        await until(pilot, lambda: notices(app) == ["nothing was answered yet"])
+        await type_and_send(pilot, "explain @shop.py:1-2")
+        await until(pilot, lambda: "unsure" in shown(app) and idle(app))
+        await type_and_send(pilot, "/why")
+        await until(pilot, lambda: len(notices(app)) == 2)
+        told = notices(app)[1].splitlines()
+    assert told[0] == "the model was shown shop.py, lines 1-2"
+    assert told[-1] == "  line 1, 14 %: sure «unsure»"
+
+
 async def test_thumbs_are_kept_as_feedback(make_app: MakeApp, hone_home: Path):
     app = make_app(loaded_client(Script(["one"])))
     async with app.run_test() as pilot:

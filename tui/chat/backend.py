@@ -15,7 +15,7 @@ from textual.message import Message as Posted
 
 from assistant.errors import HoneError
 from assistant.sessions import Message, Session
-from assistant.skills import chat, instructions, questions, tasks
+from assistant.skills import chat, instructions, questions, tasks, why
 from assistant.skills.mentions import Place
 from tui.chat.batches import batches
 from tui.chat.commands import parse_skill
@@ -39,6 +39,7 @@ from tui.chat.models import ModelTarget
 
 if TYPE_CHECKING:
     from assistant.client import Client
+    from assistant.engines.base import TokenLogprob
 
 Connect = Callable[[str | None], AbstractContextManager["Client"]]
 Check = Callable[[str, bool], ModelTarget]
@@ -66,6 +67,8 @@ class Backend:
         self._current: Ask | Compare | None = None
         self._suspect = False
         """The last answer broke off: before the next one the gateway is asked whether it still lives."""
+        self.why = ""
+        """On the last answer, as `assistant.skills.why` tells it."""
         self._thread = threading.Thread(target=self._run, args=(model,), name="backend", daemon=True)
 
     def start(self) -> None:
@@ -195,7 +198,7 @@ class Backend:
     def _stream(self, job: Ask, question: Message, parts: list[str]) -> tuple[str, dict[str, Any]]:
         try:
             client, target = self._connected()
-            options = chat.Options(model=target.asked)
+            options = chat.Options(model=target.asked, logprobs=why.ALTERNATIVES)
             told = instructions.load(Place.here())
             question = _fitted(client, question, options, self._context_length, told)
         finally:
@@ -210,7 +213,10 @@ class Backend:
             job.session.partial(text)
             self._post(Piece(job, text))
 
-        return _read(client, prompt, options, job.stop, keep)
+        tokens: list[TokenLogprob] = []
+        ended = _read(client, prompt, options, job.stop, keep, tokens)
+        self.why = "\n".join(why.lines(why.explain(tokens, prompt, question.materials, told)))
+        return ended
 
     def _connected(self) -> tuple["Client", ModelTarget]:
         if self._client is None or self._target is None:
@@ -248,7 +254,7 @@ class Backend:
             options = chat.Options(model=target.asked)
             fitted = _fitted(client, question, options, length, told)
             prompt = chat.prepare(client, (*job.history, fitted), options, length, told)
-            return _read(client, prompt, options, job.stop, lambda text: self._post(ComparePiece(job, side, text)))
+            return _read(client, prompt, options, job.stop, lambda text: self._post(ComparePiece(job, side, text)), [])
 
     @contextmanager
     def _client_of(self, target: ModelTarget) -> Iterator[tuple["Client", int]]:
@@ -281,15 +287,21 @@ def _fitted(
 
 
 def _read(
-    client: "Client", prompt: chat.Prompt, options: chat.Options, stop: threading.Event, keep: Callable[[str], object]
+    client: "Client",
+    prompt: chat.Prompt,
+    options: chat.Options,
+    stop: threading.Event,
+    keep: Callable[[str], object],
+    tokens: "list[TokenLogprob]",
 ) -> tuple[str, dict[str, Any]]:
-    """Streams an answer to `keep`; how it finished, and the gateway's details."""
+    """Streams an answer to `keep`, its probabilities to `tokens`; how it finished, and the gateway's details."""
     finish: str = "stop"
     details: dict[str, Any] = {}
     with closing(batches(chat.stream(client, prompt, options), stop)) as came:
         for batch in came:
             if batch.text:
                 keep(batch.text)
+            tokens += batch.tokens
             finish, details = batch.finish or finish, batch.details or details
     return finish, details
 

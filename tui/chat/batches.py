@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from assistant.client import Delta
+    from assistant.engines.base import TokenLogprob
 
 _FLUSH_SECONDS = 0.1
 
@@ -18,6 +19,8 @@ class Batch:
     text: str
     finish: str | None = None
     details: dict[str, Any] | None = None
+    tokens: tuple["TokenLogprob", ...] = ()
+    """With their probabilities, where those were asked for."""
 
 
 def batches(deltas: Iterator["Delta"], stop: threading.Event) -> Generator[Batch]:
@@ -29,6 +32,7 @@ def batches(deltas: Iterator["Delta"], stop: threading.Event) -> Generator[Batch
     inbox: queue.SimpleQueue[Delta | Exception | None] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(deltas, stop, inbox), name="answer", daemon=True).start()
     pending: list[str] = []
+    tokens: list[TokenLogprob] = []
     finish: str | None = None
     details: dict[str, Any] | None = None
     due = 0.0
@@ -39,18 +43,20 @@ def batches(deltas: Iterator["Delta"], stop: threading.Event) -> Generator[Batch
             due = 0.0
         else:
             if item is None:
-                yield Batch("".join(pending), finish, details)
+                yield Batch("".join(pending), finish, details, tuple(tokens))
                 return
             if isinstance(item, Exception):
                 yield Batch("".join(pending))
                 raise item
             pending.append(item.text)
+            tokens += item.logprobs
             finish, details = item.finish_reason or finish, item.details or details
         if any(pending) and time.monotonic() >= due:
-            yield Batch("".join(pending))
+            yield Batch("".join(pending), tokens=tuple(tokens))
             pending.clear()
+            tokens.clear()
             due = time.monotonic() + _FLUSH_SECONDS
-    yield Batch("".join(pending), "cancelled")
+    yield Batch("".join(pending), "cancelled", tokens=tuple(tokens))
 
 
 def _read(

@@ -30,6 +30,7 @@ COMMANDS = (
     SlashCommand("apply", "[FILE]", "put the last answer's code into a file, hunk by hunk"),
     SlashCommand("undo", "", "take the last applied change back"),
     SlashCommand("context", "", "what of the context the last prompt took, and what was left out"),
+    SlashCommand("why", "", "which words of the last answer the model was unsure of, and what it was shown"),
     SlashCommand("clear", "", "start a new conversation; this one stays on disk"),
     SlashCommand("code", "[FILE[:LINE]]", "the editor, with FILE open at LINE"),
     SlashCommand("review", "[staged|since REV|commit REV]", "the review of a change; without a word go there"),

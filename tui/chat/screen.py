@@ -93,6 +93,7 @@ class ChatScreen(LiveScreen):
             "apply": lambda: self._apply_last(argument),
             "undo": self._undo,
             "context": lambda: self._say(self._meter or "nothing was asked yet"),
+            "why": lambda: self._say(self._backend.why or "nothing was answered yet"),
             "clear": self._clear,
             "code": lambda: self.post_message(Visit("code", argument)),
             "review": lambda: self.post_message(Visit("review", argument)),
