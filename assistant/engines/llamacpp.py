@@ -57,6 +57,7 @@ class _Job:
     adapter: str | None
     exclusive: bool
     """Runs only beside jobs with the same adapter."""
+    cancelled: bool = False
 
 
 class LlamaCpp:
@@ -211,6 +212,10 @@ class LlamaCpp:
             others = [running for running in self._running.values() if running.exclusive]
             if job.exclusive and others and others[0].adapter != job.adapter:
                 return
+            # What was cancelled ends within a token. Begun before that, a request that continues its prompt (the next
+            # key's does) would find the slot taken and compute all of it in another one.
+            if job.exclusive and any(running.cancelled for running in others):
+                return
             self._waiting.popleft()
             self._running[number] = job
             self._send({"id": number, **job.message})
@@ -228,6 +233,7 @@ class LlamaCpp:
     def _cancel(self, number: int) -> None:
         with self._lock:
             if number in self._running:
+                self._running[number].cancelled = True
                 self._send({"id": number, "cancel": True})
                 return
             job = next((job for waiting, job in self._waiting if waiting == number), None)
