@@ -45,6 +45,9 @@ _RAISED = 100.0
 _LEAST = 1e-30
 """The least probability that is told; llama.cpp rounds smaller ones to nothing."""
 
+_BETWEEN = -1
+"""No token's number: llama.cpp passes it through between texts that it tokenizes one by one."""
+
 # llama.cpp draws a seed when it is given this one.
 _RANDOM_SEED = 0xFFFFFFFF
 
@@ -132,7 +135,7 @@ class _Child:
             elif "choose" in message:
                 last = {"logprobs": self._choose(**message["choose"])}
             else:
-                last = {"tokens": [self._tokenize(text, message["parse_special"]) for text in message["tokenize"]]}
+                last = {"tokens": self._tokenize_all(message["tokenize"], message["parse_special"])}
         except (_RefusedError, InvalidRequestError) as error:
             last = {"error": str(error), "invalid": True}
         except Exception as error:
@@ -143,6 +146,18 @@ class _Child:
     def _tokenize(self, text: str, parse_special: bool, add_special: bool = False) -> list[int]:
         body = {"content": text, "parse_special": parse_special, "add_special": add_special}
         return list(self._listener.call("POST", "/tokenize", body)["tokens"])
+
+    def _tokenize_all(self, texts: list[str], parse_special: bool) -> list[list[int]]:
+        """By one call: a call for each line of a file takes seconds."""
+        mixed: list[str | int] = [part for text in texts for part in (text, _BETWEEN)]
+        body = {"content": mixed, "parse_special": parse_special, "add_special": False}
+        found: list[list[int]] = [[]]
+        for token in self._listener.call("POST", "/tokenize", body)["tokens"]:
+            if token == _BETWEEN:
+                found.append([])
+            else:
+                found[-1].append(token)
+        return found[:-1]
 
     def _choose(self, texts: list[str], choices: list[str], assumed: int, adapter: str | None) -> list[list[float]]:
         def tokenize(text: str) -> list[int]:

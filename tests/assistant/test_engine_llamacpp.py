@@ -129,6 +129,14 @@ def test_the_prompt_cache_is_kept_between_requests(engine: LlamaCpp) -> None:
     assert again.cached_tokens >= first.prompt_tokens - 2
 
 
+def test_many_texts_are_tokenized_as_each_alone(engine: LlamaCpp) -> None:
+    texts = [PROMPT, "", " ", "\n", "  return é€\n", "<|im_end|>", "<s>", "-1", PROMPT]
+    for special in (False, True):
+        assert engine.tokenize_all(texts, special) == [engine.tokenize(text, special) for text in texts]
+    assert engine.tokenize_all([""])[0] == []
+    assert engine.tokenize_all([]) == []
+
+
 def test_special_tokens_in_text_are_plain_unless_asked_for(engine: LlamaCpp) -> None:
     text = "<|im_end|>"
     assert len(engine.tokenize(text)) > 1
