@@ -100,6 +100,19 @@ def evaluate(context: typer.Context, wishes: Wishes, tasks: Sequence[str], as_js
     _submit(_spec(f"eval {', '.join(map(_short, tasks))}", command, (step,), wishes), as_json)
 
 
+def gate(context: typer.Context, wishes: Wishes, candidate: str, as_json: bool) -> None:
+    """
+    Raises:
+        HoneError: as `verbs.submit`.
+    """
+    from tuning.jobs.command import HONE
+    from tuning.jobs.spec import Step
+
+    words = given_words(context, (*_OPTIONS, "as_json"))
+    step = Step("gate", (*HONE, "gate", *words, "--json"))
+    _submit(_spec(f"gate {candidate}", ("gate", *given_words(context, ("as_json",))), (step,), wishes), as_json)
+
+
 def given_words(context: typer.Context, without: Collection[str]) -> list[str]:
     """What the user gave on the command line, as words of one; options first.
 

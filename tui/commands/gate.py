@@ -7,6 +7,8 @@ import click
 import typer
 from typer.core import TyperCommand
 
+from tui.commands import detached
+
 if TYPE_CHECKING:
     from evals.gate_inputs import Measured, Wanted
     from evals.report.schema import Decision, Report
@@ -29,6 +31,7 @@ class GateCommand(TyperCommand):
 
 
 def gate(
+    context: typer.Context,
     candidate: Annotated[str, typer.Argument(metavar="CANDIDATE", help="The model that may be promoted.")],
     against: Annotated[str, typer.Option("--against", metavar="M", help="The model that it would replace.")],
     *,
@@ -64,10 +67,16 @@ def gate(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Chooses items and resamples.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the decision as one JSON object.")] = False,
+    detach: detached.Detach = False,
+    after: detached.After = None,
+    priority: detached.Priority = 0,
+    memory_gb: detached.MemoryGb = None,
+    cores: detached.Cores = None,
 ) -> None:
     """Decide whether CANDIDATE may replace M.
 
     Exit code 0: better or equal, within the budgets; 1: a regression; 2: inconclusive; 3: no decision could be made.
+    With --detach it is a job whose last step ends so; see `hone jobs`.
     """
     import tempfile
     import traceback
@@ -75,6 +84,11 @@ def gate(
     from assistant.errors import HoneError
 
     try:
+        wishes = detached.Wishes([], after or [], priority, memory_gb, cores)
+        if detach:
+            detached.gate(context, wishes, candidate, as_json)
+            return
+        wishes.check_unused()
         with tempfile.TemporaryDirectory(prefix="hone-gate-") as temporary:
             folder = reports if reports is not None else Path(temporary)
             measure = _Measure(repository, _data(data or []), limit, samples, temperature, seed) if run else None
