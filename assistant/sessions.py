@@ -1,7 +1,8 @@
 """Conversations on disk: one append-only JSONL file per session, synced as it grows.
 
 Every event is a line: `session` (the first), `draft`, `queued` and `taken_back`, `user`, `partial` (a piece of an
-answer under way) and `answer` (the whole answer), `name`, `forked`. A process killed in mid-answer leaves its partials,
+answer under way) and `answer` (the whole answer), `name`, `forked`, `job` and `job_ended` (a job that was
+started from here, and that its end was shown). A process killed in mid-answer leaves its partials,
 from which the answer is put together when the session is read again; a torn last line is passed over.
 """
 
@@ -62,6 +63,8 @@ class Conversation:
     created: str = ""
     name: str = ""
     """What the user called it."""
+    jobs: tuple[str, ...] = ()
+    """Ids of jobs that were started from here and whose end was not shown yet."""
 
     @property
     def title(self) -> str:
@@ -69,7 +72,8 @@ class Conversation:
         if self.name:
             return self.name
         first = next((message.text for message in self.messages if message.role == "user"), self.draft)
-        return next((line.strip() for line in first.splitlines() if line.strip()), "")
+        started = f"job {self.jobs[0]}" if self.jobs else ""
+        return next((line.strip() for line in first.splitlines() if line.strip()), started)
 
 
 @dataclass
@@ -126,6 +130,17 @@ class Session:
         name = " ".join(name.split())[:_LONGEST_NAME]
         self._append({"type": "name", "text": name})
         self.conversation = replace(self.conversation, name=name)
+
+    def follows(self, job: str) -> None:
+        """Keeps that a job was started from here."""
+        self._append({"type": "job", "text": job})
+        self.conversation = replace(self.conversation, jobs=(*self.conversation.jobs, job))
+
+    def followed(self, job: str) -> None:
+        """Keeps that the end of a job was shown."""
+        self._append({"type": "job_ended", "text": job})
+        left = tuple(one for one in self.conversation.jobs if one != job)
+        self.conversation = replace(self.conversation, jobs=left)
 
     def close(self) -> None:
         if self._file is not None:
@@ -226,7 +241,7 @@ def listing(limit: int | None = None) -> list[Conversation]:
             conversation = load(identifier)
         except HoneError:
             continue
-        if conversation.messages or conversation.draft:
+        if conversation.messages or conversation.draft or conversation.jobs:
             found.append(conversation)
     return found
 
@@ -258,13 +273,14 @@ def _parse(identifier: str, content: bytes) -> Conversation:
     queue: list[str] = []
     partial: list[str] = []
     draft = ""
+    events = list(_events(content))
 
     def close_partial() -> None:
         if partial:
             messages.append(Message("assistant", "".join(partial), _NO_FINISH))
             partial.clear()
 
-    for event in _events(content):
+    for event in events:
         text = event.get("text")
         match event.get("type"):
             case "session":
@@ -296,7 +312,13 @@ def _parse(identifier: str, content: bytes) -> Conversation:
                 messages.append(_answer(event, text))
     close_partial()
     unsent = "\n\n".join([*queue, draft] if draft else queue)
-    return replace(conversation, messages=tuple(messages), draft=unsent)
+    return replace(conversation, messages=tuple(messages), draft=unsent, jobs=_jobs(events))
+
+
+def _jobs(events: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    ended = {event.get("text") for event in events if event.get("type") == "job_ended"}
+    started = dict.fromkeys(str(event.get("text")) for event in events if event.get("type") == "job")
+    return tuple(job for job in started if job not in ended)
 
 
 def _answer(event: Mapping[str, Any], text: str) -> Message:
