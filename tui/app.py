@@ -20,11 +20,15 @@ from textual.theme import Theme
 
 from assistant import sessions
 from assistant.errors import HoneError, UsageError
-from tui import places
+from tui import notifications, places
 from tui.chat.screen import ChatScreen
 from tui.chat.services import Services
 from tui.inert import inert
+from tui.jobs.watch import Watch
+from tuning.jobs.state import Status
 
+_JOBS_SECONDS = 2.0
+"""Between looks at whether a job has ended."""
 LEAVE_SECONDS = 10.0
 """What leaving in order may take once the terminal is gone: the gateway has six of them."""
 
@@ -64,6 +68,8 @@ class HoneApp(App[None]):
         self.services = services or Services()
         self.chat = ChatScreen(self.services, session, model)
         self._made: dict[str, Screen[None]] = {places.CHAT.name: self.chat}
+        self._watch = Watch()
+        self._watching = False
         for place in places.PLACES:
             self.add_mode(place.name, partial(self._screen_of, place))
 
@@ -76,6 +82,7 @@ class HoneApp(App[None]):
             threading.Thread(target=_end_without_terminal, args=(sys.stdin.fileno(),), daemon=True).start()
         # Not before the first frame is out: reading the configuration imports much.
         self.call_after_refresh(self._look_around)
+        self.set_interval(_JOBS_SECONDS, self._look_at_jobs)
 
     def _screen_of(self, place: places.Place) -> Screen[None]:
         if place.name not in self._made:
@@ -99,8 +106,37 @@ class HoneApp(App[None]):
             if keymap:
                 self.call_from_thread(self.set_keymap, keymap)
 
+    def _look_at_jobs(self) -> None:
+        if not self._watching and not self._watch.is_idle:
+            self._watching = True
+            self._watch_jobs()
+
+    @work(thread=True, group="jobs")
+    def _watch_jobs(self) -> None:
+        try:
+            ended = self._watch.look()
+        except HoneError:
+            # The Jobs screen says it to who looks there.
+            ended = []
+        self.call_from_thread(self._tell_ended, ended)
+
+    def _tell_ended(self, ended: list[Status]) -> None:
+        self._watching = False
+        for status in ended:
+            good = status.state in ("done", "stopped")
+            words = f"{inert(status.spec.name)} {'is ' if good else ''}{status.state}"
+            self.notify(words, severity="information" if good else "error", markup=False)
+            notifications.send(self, os.environ, "Hone", words)
+
     def action_go(self, name: str) -> None:
         self.switch_mode(name)
+
+    @on(places.Send)
+    async def _sent(self, event: places.Send) -> None:
+        await self.switch_mode(event.place)
+        screen = self._made[event.place]
+        if isinstance(screen, places.Taking):
+            await screen.take(event.text, event.language)
 
     @on(places.Visit)
     async def _visit(self, event: places.Visit) -> None:
@@ -114,7 +150,9 @@ class HoneApp(App[None]):
         for place in places.PLACES:
             yield SystemCommand(place.title, place.help, partial(self.action_go, place.name))
         for node, binding, enabled, tooltip in screen.active_bindings.values():
-            shown = binding.description and not binding.action.startswith("go(") and binding.id
+            # Textual has leaving, and the places are above.
+            listed = binding.action.startswith(("go(", "app.quit"))
+            shown = binding.description and not listed and binding.id
             if shown and enabled and not binding.system:
                 key = self.get_key_display(binding)
                 run = partial(self.run_action, binding.action, node)

@@ -50,6 +50,23 @@ class Visit(Message):
     argument: str = ""
 
 
+@dataclass
+class Send(Message):
+    """Any widget may post it: the app shows the place, which takes the text."""
+
+    place: str
+    text: str
+    language: str
+    """As a code block names it; empty where it is not known."""
+
+
+@runtime_checkable
+class Taking(Protocol):
+    """A screen that text can be sent to."""
+
+    def take(self, text: str, language: str) -> Awaitable[None]: ...
+
+
 @runtime_checkable
 class Visited(Protocol):
     """A screen that can be asked for something particular."""

@@ -1,7 +1,9 @@
 """The app with a scripted client, in a folder and a session whose names never change."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,8 +23,11 @@ def make_app(hone_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.chdir(project)
     made: list[tuple[HoneApp, FakeClient]] = []
 
-    def make(client: FakeClient, session: sessions.Session | None = None, model: str = "smollm2-135m") -> HoneApp:
-        app = HoneApp(session or fixed_session(), model, services(client))
+    def make(
+        client: FakeClient, session: sessions.Session | None = None, model: str = "smollm2-135m", **changes: Any
+    ) -> HoneApp:
+        """`changes` are services that are not the usual ones."""
+        app = HoneApp(session or fixed_session(), model, replace(services(client), **changes))
         made.append((app, client))
         return app
 

@@ -3,10 +3,11 @@
 import subprocess
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from textual.pilot import Pilot
@@ -14,7 +15,7 @@ from textual.widgets import Button, Input, Static
 
 from assistant.errors import HoneError
 from tests.tui.conftest import MakeApp
-from tests.tui.fake_client import loaded_client
+from tests.tui.fake_client import FakeClient, loaded_client
 from tests.tui.fake_ghost import FakeGhost
 from tui.app import HoneApp
 from tui.ask import Prompt, Question
@@ -242,6 +243,38 @@ async def test_what_is_known_comes_at_once_and_a_failure_is_said(make_app: MakeA
         assert ghost.asked == []
         await pilot.press("x")
         await until(pilot, lambda: "the engine ended (signal 9)" in status(pilot))
+
+
+async def test_a_gateway_that_is_gone_is_started_again_from_here(make_app: MakeApp, shop: Path):
+    class Mortal(FakeClient):
+        dead = False
+
+        def health(self) -> dict[str, Any]:
+            if self.dead:
+                self.dead = False
+                raise HoneError("the gateway does not answer")
+            return super().health()
+
+    client, connected = Mortal([]), []
+    client.loaded.set()
+
+    @contextmanager
+    def connect(model: str | None) -> Iterator[FakeClient]:
+        connected.append(model)
+        yield client
+
+    ghost = FakeGhost([HoneError("the gateway does not answer")], written={"    passab": "c"})
+    app = make_app(client, connect=connect, ghost=lambda client, model, root: ghost)
+    async with app.run_test(size=(110, 30)) as pilot:
+        await until(pilot, lambda: app.chat.serving)
+        await pilot.press("f3")
+        await screen(pilot).visit("src/cart.py:7")
+        await until(pilot, lambda: screen(pilot)._ghost_now())
+        client.dead = True
+        await pilot.press("end", "a")
+        await until(pilot, lambda: len(connected) == 2 and app.chat.serving)
+        await pilot.press("b")
+        await until(pilot, lambda: editor(pilot).ghost is not None)
 
 
 async def test_a_language_is_switched_off_and_stays_so(make_app: MakeApp, shop: Path):

@@ -50,13 +50,13 @@ class ApplyScreen(ModalScreen[Written | None]):
 
     AUTO_FOCUS = ""
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "step(-1)", "Previous", show=False),
-        Binding("down,j", "step(1)", "Walk", key_display="↑↓"),
-        Binding("space", "take", "Take or leave"),
-        Binding("a", "all(True)", "All"),
-        Binding("n", "all(False)", "None"),
-        Binding("enter", "write", "Write"),
-        Binding("escape", "leave", "Cancel"),
+        Binding("up,k", "step(-1)", "Previous", show=False, id="apply.previous"),
+        Binding("down,j", "step(1)", "Walk", key_display="↑↓", id="apply.next"),
+        Binding("space", "take", "Take or leave", id="apply.take"),
+        Binding("a", "all(True)", "All", id="apply.all"),
+        Binding("n", "all(False)", "None", id="apply.none"),
+        Binding("enter", "write", "Write", id="apply.write"),
+        Binding("escape", "leave", "Cancel", id="apply.leave"),
     ]
 
     def __init__(self, code: str, path: str, place: Place, shown: Material | None = None) -> None:

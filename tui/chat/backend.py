@@ -51,6 +51,10 @@ class _Switch:
     model: str
 
 
+class _Look:
+    """Whether the gateway still lives; started again where it does not."""
+
+
 class Backend:
     """Runs until `close`. `post` must be safe to call from another thread."""
 
@@ -58,7 +62,7 @@ class Backend:
         self._connect = connect
         self._check = check
         self._post = post
-        self._jobs: queue.SimpleQueue[Ask | Compare | _Switch | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Ask | Compare | _Switch | _Look | None] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._open = ExitStack()
         self._client: Client | None = None
@@ -87,6 +91,10 @@ class Backend:
     def switch(self, model: str) -> None:
         self._jobs.put(_Switch(model))
 
+    def look_after(self) -> None:
+        """Somebody else's request has failed: a gateway that is gone is started again."""
+        self._jobs.put(_Look())
+
     @property
     def serving(self) -> "tuple[Client, str] | None":
         """The client and the model's name that other screens may ask too; None while none is loaded."""
@@ -108,6 +116,9 @@ class Backend:
             while (job := self._jobs.get()) is not None and not self._closing.is_set():
                 if isinstance(job, _Switch):
                     self._become(job.model)
+                    continue
+                if isinstance(job, _Look):
+                    self._look_after()
                     continue
                 self._current = job
                 if isinstance(job, Ask):
@@ -169,6 +180,16 @@ class Backend:
         except Exception:
             self._reconnect(target)
             self._post(Ready(target, self._context_length))
+
+    def _look_after(self) -> None:
+        if self._client is None or self._target is None:
+            return
+        self._suspect = True
+        try:
+            self._revive(self._client, self._target)
+        except Exception as error:
+            self._client = None
+            self._post(Unavailable(_line(error)))
 
     def _answer(self, job: Ask) -> None:
         parts: list[str] = []

@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from assistant.errors import UsageError
 from assistant.sessions import Message
 from assistant.skills import tasks
+from tui.places import CHAT, PLACES
 
 
 @dataclass(frozen=True)
@@ -34,14 +35,29 @@ COMMANDS = (
     SlashCommand("clear", "", "start a new conversation; this one stays on disk"),
     SlashCommand("code", "[FILE[:LINE]]", "the editor, with FILE open at LINE"),
     SlashCommand("review", "[staged|since REV|commit REV]", "the review of a change; without a word go there"),
-    SlashCommand("jobs", "", "training and evaluation that run, and how they went"),
+    SlashCommand("train", "[PATH] [OPTIONS]", "tune the model on your code and measure it; options as `hone tune` has"),
+    SlashCommand("eval", "[TASK] [OPTIONS]", "measure the newest adapter and what it would replace"),
+    SlashCommand("gate", "[ADAPTER] [OPTIONS]", "decide whether an adapter may replace what is in use"),
+    SlashCommand("promote", "[ADAPTER] [OPTIONS]", "put an adapter to use"),
+    SlashCommand("rollback", "[ALIAS]", "take the last promotion back"),
+    SlashCommand("models", "[show M|history|...]", "base models, adapters and what is live"),
+    SlashCommand("jobs", "[stop ID|resume ID|...]", "training and evaluation that run, and how they went"),
+    SlashCommand("feedback", "[export FILE|...]", "what became of suggestions"),
+    SlashCommand("doctor", "", "what is installed, where things are, and what is wrong"),
     SlashCommand("quit", "", "leave"),
+)
+PLACE_NAMES = frozenset(place.name for place in PLACES if place is not CHAT)
+_LISTED = frozenset(command.name for command in COMMANDS)
+_OTHER_PLACES = tuple(
+    SlashCommand(place.name, "", place.help[0].lower() + place.help[1:])
+    for place in PLACES
+    if place.name in PLACE_NAMES - _LISTED
 )
 SKILLS = tuple(
     SlashCommand(skill.name, "ERROR" if skill.name == "fix" else "@TARGET", skill.help) for skill in tasks.SKILLS
 )
 SKILL_NAMES = frozenset(tasks.NAMES)
-ALL = (*COMMANDS, *SKILLS)
+ALL = (*COMMANDS, *_OTHER_PLACES, *SKILLS)
 NAMES = tuple(command.name for command in ALL)
 
 

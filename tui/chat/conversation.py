@@ -35,6 +35,8 @@ _MOST_WIDGETS = 500
 _KEPT_ON_PRUNE = 24
 _EARLIER_STEP = 16
 _SHOWN_LINES = 200
+LIVE = "live"
+"""The class of what stays mounted however long the conversation grows: something in it is under way."""
 
 
 class UserMessage(Vertical):
@@ -76,15 +78,16 @@ class Conversation(VerticalScroll, can_focus=False):
     """Takes the focus only while a cursor walks over its blocks."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "step(-1)", "Previous", show=False),
-        Binding("down,j", "step(1)", "Walk", key_display="↑↓"),
-        Binding("escape,i,enter,q", "leave", "Back", key_display="Esc"),
-        Binding("c,y", "chosen('copy')", "Copy"),
-        Binding("a", "chosen('apply')", "Apply"),
-        Binding("e", "chosen('edit')", "Edit"),
-        Binding("r", "chosen('retry')", "Retry"),
-        Binding("plus", "chosen('up')", "Good", key_display="+"),
-        Binding("minus", "chosen('down')", "Bad", key_display="-"),
+        Binding("up,k", "step(-1)", "Previous", show=False, id="walk.previous"),
+        Binding("down,j", "step(1)", "Walk", key_display="↑↓", id="walk.next"),
+        Binding("escape,i,enter,q", "leave", "Back", key_display="Esc", id="walk.leave"),
+        Binding("c,y", "chosen('copy')", "Copy", id="walk.copy"),
+        Binding("a", "chosen('apply')", "Apply", id="walk.apply"),
+        Binding("o", "chosen('editor')", "Editor", tooltip="Put the code into the editor", id="walk.editor"),
+        Binding("e", "chosen('edit')", "Edit", id="walk.edit"),
+        Binding("r", "chosen('retry')", "Retry", id="walk.retry"),
+        Binding("plus", "chosen('up')", "Good", key_display="+", id="walk.good"),
+        Binding("minus", "chosen('down')", "Bad", key_display="-", id="walk.bad"),
     ]
 
     @dataclass
@@ -223,7 +226,7 @@ class Conversation(VerticalScroll, can_focus=False):
         if len(entries) <= _MOST_MOUNTED and len(self.query("*")) <= _MOST_WIDGETS:
             return
         keep = _KEPT_ON_PRUNE if len(entries) > _MOST_MOUNTED else max(2, len(entries) // 2)
-        doomed = entries[:-keep]
+        doomed = [one for one in entries[:-keep] if not one.has_class(LIVE)]
         self._earlier += [self._sources.pop(widget) for widget in doomed if widget in self._sources]
         with self.app.batch_update():
             await self.remove_children(doomed)

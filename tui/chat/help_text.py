@@ -8,7 +8,10 @@ _KEYS = (
     ("Up, Down", "earlier inputs; Ctrl+R searches them"),
     ("@", "shows a file, folder, definition or @diff to the model; @FILE:10-40 some lines of it"),
     ("Tab", "complete what is offered; in an empty box, something to try"),
-    ("Ctrl+Up", "walk questions, answers and code: copy, apply to a file, edit and ask again, retry"),
+    (
+        "Ctrl+Up",
+        "walk questions, answers and code: copy, apply to a file, open in the editor, edit and ask again, retry",
+    ),
     ("Esc", "stop the answer; what came is kept"),
     ("Ctrl+Y", "copy the code of the last answer"),
     ("Ctrl+C", "copy the selection, else stop, else clear the box"),

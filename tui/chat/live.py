@@ -24,6 +24,7 @@ from tui.chat.backend import Backend
 from tui.chat.comparing import Comparison
 from tui.chat.conversation import SUGGESTIONS, Conversation, Notice, UserMessage
 from tui.chat.events import Ask, Compare
+from tui.chat.ops.card import JobCard
 from tui.chat.prompt import PromptInput
 from tui.chat.services import Services
 from tui.chat.status import Status, StatusLine
@@ -73,11 +74,15 @@ class LiveScreen(Screen[None]):
         """The client and the model that answer here; None while none is loaded."""
         return self._backend.serving
 
+    def look_after_engine(self) -> None:
+        """Another screen's request has failed: an engine that is gone is started again."""
+        self._backend.look_after()
+
     @property
     def session_id(self) -> str | None:
         """The id to resume by; None while nothing was said."""
         kept = self._session.conversation
-        return kept.id if kept.messages or kept.draft or self._waiting else None
+        return kept.id if kept.messages or kept.draft or kept.jobs or self._waiting else None
 
     def compose(self) -> ComposeResult:
         with Static(id="title"):
@@ -93,14 +98,20 @@ class LiveScreen(Screen[None]):
         yield KeyBar()
 
     async def on_mount(self) -> None:
+        await self._show_conversation()
+        if self._session.conversation.draft:
+            self._prompt.put(self._session.conversation.draft)
+        # Not before the first frame is out: its imports would take their time from it.
+        self.call_after_refresh(self._backend.start)
+
+    async def _show_conversation(self) -> None:
+        """What was said, and the jobs whose end was not shown yet."""
         kept = self._session.conversation
         self._show_title()
         await self._conversation.reset(kept.messages)
         self._prompt.suggest(() if kept.messages else SUGGESTIONS)
-        if kept.draft:
-            self._prompt.put(kept.draft)
-        # Not before the first frame is out: its imports would take their time from it.
-        self.call_after_refresh(self._backend.start)
+        for identifier in kept.jobs:
+            await self._conversation.add(JobCard(identifier))
 
     def close(self) -> None:
         """Stops what runs; drafts and partial answers are on disk afterwards. The screen may be gone already."""

@@ -23,11 +23,11 @@ class Picker(ModalScreen[str | None]):
 
     AUTO_FOCUS = "#picker-query"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "leave", "Close"),
-        Binding("up", "move(-1)", "Up", show=False, priority=True),
-        Binding("down", "move(1)", "Down", show=False, priority=True),
-        Binding("pageup", "move(-10)", "Page up", show=False, priority=True),
-        Binding("pagedown", "move(10)", "Page down", show=False, priority=True),
+        Binding("escape", "leave", "Close", id="picker.leave"),
+        Binding("up", "move(-1)", "Up", show=False, priority=True, id="picker.up"),
+        Binding("down", "move(1)", "Down", show=False, priority=True, id="picker.down"),
+        Binding("pageup", "move(-10)", "Page up", show=False, priority=True, id="picker.page_up"),
+        Binding("pagedown", "move(10)", "Page down", show=False, priority=True, id="picker.page_down"),
     ]
 
     def __init__(self, title: str, query: str = "") -> None:

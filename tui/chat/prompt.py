@@ -41,9 +41,9 @@ class PromptInput(TextArea):
         Binding("ctrl+y", "screen.copy_code", "Copy code", id="chat.copy"),
         Binding("ctrl+r", "screen.search_history", "History", id="chat.history"),
         Binding("ctrl+up,alt+up", "screen.walk", "Walk answers", key_display="^↑", id="chat.walk"),
-        Binding("ctrl+c", "screen.interrupt", "Stop or clear", show=False),
-        Binding("ctrl+home", "screen.oldest", "To the top", show=False),
-        Binding("ctrl+end", "screen.newest", "To the end", show=False),
+        Binding("ctrl+c", "screen.interrupt", "Stop or clear", show=False, id="chat.interrupt"),
+        Binding("ctrl+home", "screen.oldest", "To the top", show=False, id="chat.oldest"),
+        Binding("ctrl+end", "screen.newest", "To the end", show=False, id="chat.newest"),
     ]
 
     @dataclass

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from tui.chat import clipboard, models
 from tui.chat.clipboard import Tool
 from tui.chat.models import ModelRow, ModelTarget
+from tui.chat.ops import running
+from tui.chat.ops.running import Done
 
 if TYPE_CHECKING:
     from assistant.client import Client
@@ -53,6 +55,8 @@ class Services:
     rows: Callable[[], Sequence[ModelRow]] = models.rows
     feedback: Callable[[], "Feedback"] = _feedback
     clipboard: Callable[[], Sequence[Tool]] = clipboard.tools
+    run: Callable[[Sequence[str]], Done] = running.run
+    """Runs a command line of Hone's, given without the program."""
     ghost: Callable[["Client", str | None, Path | None], "Ghost"] = _ghost
     """What writes ahead in the editor, for the files of one repository."""
     review: Callable[["Request", "Progress", Callable[[], bool]], "Review"] = _review

@@ -24,9 +24,9 @@ class SessionsPicker(Picker):
     """Gives back the id of the conversation to open."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+t", "rename", "Rename", priority=True),
-        Binding("ctrl+e", "export('md')", "Export Markdown", priority=True),
-        Binding("ctrl+s", "export('json')", "Export JSON", priority=True),
+        Binding("ctrl+t", "rename", "Rename", priority=True, id="sessions.rename"),
+        Binding("ctrl+e", "export('md')", "Export Markdown", priority=True, id="sessions.markdown"),
+        Binding("ctrl+s", "export('json')", "Export JSON", priority=True, id="sessions.json"),
     ]
 
     def __init__(self, found: Sequence[Conversation], current: str, rename: Rename, query: str = "") -> None:

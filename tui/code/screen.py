@@ -20,6 +20,7 @@ from assistant.languages import language_of
 from tui.ask import Prompt
 from tui.code import files, preferences
 from tui.code.editor import SCREEN_KEYS, Editor
+from tui.code.new_file import name_for
 from tui.code.open_file import FileProvider
 from tui.code.pane import FilePane
 from tui.code.suggestions import Arrived, Suggestions
@@ -95,6 +96,16 @@ class CodeScreen(Screen[None]):
         if pane is not None and line:
             pane.editor.move_cursor((int(line) - 1, 0))
             pane.editor.call_after_refresh(pane.editor.center_cursor)
+
+    async def take(self, text: str, language: str) -> None:
+        """Puts text in place of the selection of the file in front, or into a new file."""
+        pane = self._file_tabs.pane
+        if pane is None:
+            pane = await self._file_tabs.open(self.root / name_for(language, lambda name: (self.root / name).exists()))
+        if pane is not None:
+            placed = pane.editor.replace(text, *sorted(pane.editor.selection))
+            pane.editor.move_cursor(placed.end_location)
+            pane.editor.focus()
 
     async def open_path(self, path: str) -> None:
         """Opens a file by its path below the root."""
@@ -262,6 +273,8 @@ class CodeScreen(Screen[None]):
     @on(Arrived)
     def _arrived(self, event: Arrived) -> None:
         self._suggestions.arrived(event)
+        if event.line:
+            cast("HoneApp", self.app).chat.look_after_engine()
 
     def action_quiet(self) -> None:
         """Suggestions as one types: on or off for the language of the file in front."""

@@ -91,9 +91,9 @@ class JobForm(ModalScreen[str]):
 
     CSS_PATH = "jobs.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "leave", "Back"),
-        Binding("ctrl+t", "dry_run", "Look at the corpus"),
-        Binding("ctrl+s", "start", "Start"),
+        Binding("escape", "leave", "Back", id="jobs.form.leave"),
+        Binding("ctrl+t", "dry_run", "Look at the corpus", id="jobs.form.look"),
+        Binding("ctrl+s", "start", "Start", id="jobs.form.start"),
     ]
 
     def __init__(self, command: Sequence[str] | None = None) -> None:

@@ -65,6 +65,19 @@ def line(status: Status, point: Point | None, width: int) -> Content:
     return joined([whole, Content(why).stylize("$foreground 60%")], width)
 
 
+def steps(status: Status) -> Content:
+    """The job's steps and how far they are."""
+    names = [step.name for step in status.spec.steps]
+    place = names.index(status.step) if status.step in names else -1
+    parts = []
+    for number, name in enumerate(names):
+        sign, style = ("✓", "$text-success") if number < place or status.state == "done" else ("·", "$foreground 60%")
+        if number == place and status.state != "done":
+            sign, style = SIGNS[status.state]
+        parts.append(Content.assemble((f"{sign} {name}", style)))
+    return Content("  ").join(parts)
+
+
 def bar(share: float) -> Content:
     """Ten cells and the share in percent."""
     full = round(share * _BAR)

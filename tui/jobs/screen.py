@@ -59,12 +59,12 @@ class JobsScreen(Screen[None]):
     CSS_PATH = "jobs.tcss"
     VERTICAL_BREAKPOINTS = [(0, "-short"), (32, "-tall")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("n", "new", "New"),
-        Binding("s", "stop", "Stop"),
-        Binding("r", "resume", "Resume"),
-        Binding("a", "again", "Run again"),
-        Binding("d", "remove", "Remove"),
-        Binding("l", "log", "Log", show=False),
+        Binding("n", "new", "New", id="jobs.new"),
+        Binding("s", "stop", "Stop", id="jobs.stop"),
+        Binding("r", "resume", "Resume", id="jobs.resume"),
+        Binding("a", "again", "Run again", id="jobs.again"),
+        Binding("d", "remove", "Remove", id="jobs.remove"),
+        Binding("l", "log", "Log", show=False, id="jobs.log"),
     ]
 
     def __init__(self) -> None:
@@ -72,7 +72,6 @@ class JobsScreen(Screen[None]):
         self._gatherer = Gatherer()
         self._gathered: Gathered | None = None
         self._wanted: str | None = None
-        self._active: dict[str, str] = {}
         self._asked_to_remove: tuple[str, float] | None = None
         self._reading = self._look_again = False
         self._error = ""
@@ -138,21 +137,10 @@ class JobsScreen(Screen[None]):
 
     def _show(self, gathered: Gathered) -> None:
         self._gathered = gathered
-        self._tell_ended(gathered)
         self.set_class(not gathered.jobs, "-empty")
         self._show_list(gathered)
         if gathered.chosen is not None:
             self._show_job(gathered.chosen, gathered)
-
-    def _tell_ended(self, gathered: Gathered) -> None:
-        for status, _ in gathered.jobs:
-            if not status.is_active and status.job.id in self._active:
-                severity = "information" if status.state in ("done", "stopped") else "error"
-                name = inert(status.spec.name)
-                words = f"{name} is {status.state}" if status.state in ("done", "stopped") else f"{name} {status.state}"
-                self.notify(words, severity=severity, markup=False)  # type: ignore[arg-type]
-                self.app.bell()
-        self._active = {status.job.id: status.state for status, _ in gathered.jobs if status.is_active}
 
     def _show_list(self, gathered: Gathered) -> None:
         listed, width = self.query_one(OptionList), max(self.size.width - 4, 1)
@@ -271,16 +259,8 @@ def _count(gathered: Gathered, state: str) -> int:
 
 def _steps(status: Status) -> Content:
     """Where the steps are, and the command."""
-    names = [step.name for step in status.spec.steps]
-    place = names.index(status.step) if status.step in names else -1
-    parts = []
-    for number, name in enumerate(names):
-        sign, style = ("✓", "$text-success") if number < place or status.state == "done" else ("·", "$foreground 60%")
-        if number == place and status.state != "done":
-            sign, style = rows.SIGNS[status.state]
-        parts.append(Content.assemble((f"{sign} {name}", style)))
     command = Content(f"  $ hone {inert(shown(status.spec.command))}").stylize("bold")
-    return Content("  ").join([*parts, command])
+    return Content("  ").join([rows.steps(status), command])
 
 
 def _why(status: Status, gathered: Gathered) -> Content:
