@@ -1,7 +1,7 @@
 """What became of suggestions and answers: one JSON line for each event, in a file that only grows.
 
-Texts are redacted before they are written; where that is not possible they are left out. Several processes may write at
-once.
+Texts are kept only of repositories that their user opted in (`feedback_consent`), and redacted before they are written;
+where that is not possible they are left out. Several processes may write at once.
 """
 
 import fcntl
@@ -11,11 +11,11 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from assistant import atomic, paths
+from assistant import atomic, feedback_consent, paths
 from assistant.errors import HoneError, UsageError
 
 Kind = Literal["shown", "accepted", "partly", "rejected", "edited", "up", "down"]
@@ -25,11 +25,16 @@ Source = Literal["complete", "chat"]
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 SOURCES: tuple[Source, ...] = get_args(Source)
+COPIES = "feedback"
+"""Folder of the cache with what tuning runs wrote down of the texts; forgetting removes it."""
 MAX_TEXT = 200_000
 """Characters of a text; longer ones are left out."""
 MAX_BYTES = 256 * 2**20
 """A larger file takes no more texts, only what happened."""
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
+"""1 had no repository, path, user and rendered; its lines are read as they are."""
+_EXPIRY_SECONDS = 86_400.0
+"""Events past their time are looked for once a day."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _ID = re.compile(r"[\w.:@\-]{1,128}")
 
@@ -60,6 +65,14 @@ class Event:
     """Of `edited`: how long after it was accepted."""
     withheld: bool
     """There were texts, and they were left out."""
+    repository: str | None = None
+    """`feedback_consent.key_of` of the one it happened in; None where that is not known."""
+    path: str | None = None
+    """From the repository's root, `/` separated; only where texts are kept."""
+    user: str | None = None
+    """Of an import: as the other program names its users. None is this machine's own."""
+    rendered: bool = True
+    """The prompt is as the model read it; else it is a question, without chat template and what was said before."""
 
 
 @dataclass(frozen=True)
@@ -69,15 +82,32 @@ class Log:
     """Lines that could not be read."""
 
 
+@dataclass(frozen=True)
+class Imported:
+    """Where an event of another program comes from."""
+
+    time: datetime
+    """With its time zone."""
+    user: str | None
+    """As that program names its users."""
+
+
 class Feedback:
     """The events of one file.
 
     Args:
-        file: None is the one of the state folder.
+        file: None is the one of the state folder; what was opted in to lies beside it.
+        repository: the root of the one that events happen in; None where that is not known.
     """
 
-    def __init__(self, file: Path | None = None) -> None:
+    def __init__(self, file: Path | None = None, repository: Path | None = None) -> None:
         self.file = file or paths.home() / "feedback.jsonl"
+        self._repository = repository
+        self._repository_key = feedback_consent.key_of(repository) if repository is not None else None
+
+    def of(self, repository: Path | None) -> "Feedback":
+        """The same file, for events in another repository."""
+        return Feedback(self.file, repository)
 
     def record(
         self,
@@ -94,6 +124,9 @@ class Feedback:
         prompt_sha256: str | None = None,
         survival: float | None = None,
         seconds: float | None = None,
+        path: str | None = None,
+        rendered: bool | None = None,
+        imported: Imported | None = None,
     ) -> Event:
         """Appends one event and returns it as written.
 
@@ -104,21 +137,27 @@ class Feedback:
             before: what stands right before the completion in the file, when that is not the end of the prompt; looked
                 at and not kept, since a secret may begin in it.
             prompt_sha256: None is computed from the prompt.
+            path: of the file, from the repository's root.
+            rendered: see `Event`; None: completions are, chats are not.
+            imported: where another program's event comes from; its texts are kept, since the user brought them.
 
         Raises:
             UsageError: a field is not what it must be.
-            HoneError: the file cannot be written.
+            HoneError: the file, or what was opted in to, cannot be read or written.
         """
         _check(kind, id, model, adapter, language, source, prompt_sha256, survival, seconds)
         if prompt is not None and prompt_sha256 is None:
             import hashlib
 
             prompt_sha256 = hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest()
-        texts = self._redacted(prompt, completion, before)
+        consent = feedback_consent.read(self.file.parent)
+        allowed = imported is not None or consent.allows(self._repository)
+        there_are = prompt is not None or completion is not None
+        texts = self._redacted(prompt, completion, before) if allowed or not there_are else None
         kept_prompt, kept_completion = texts or (None, None)
         event = Event(
             id=id,
-            time=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            time=(imported.time if imported else datetime.now(UTC)).astimezone(UTC).isoformat(timespec="milliseconds"),
             kind=kind,
             source=source,
             model=model,
@@ -130,7 +169,12 @@ class Feedback:
             survival=None if survival is None else round(survival, 4),
             seconds=None if seconds is None else round(seconds, 3),
             withheld=texts is None,
+            repository=self._repository_key,
+            path=path if allowed and texts is not None else None,
+            user=imported.user if imported else None,
+            rendered=source == "complete" if rendered is None else rendered,
         )
+        self._expire(consent.retention_days)
         self._append(json.dumps({"schema_version": _SCHEMA_VERSION, **asdict(event)}, ensure_ascii=False) + "\n")
         return event
 
@@ -138,7 +182,7 @@ class Feedback:
         """All events, oldest first.
 
         Raises:
-            HoneError: the file cannot be read.
+            HoneError: the file cannot be read, or a newer Hone wrote into it.
         """
         events: list[Event] = []
         damaged = 0
@@ -150,11 +194,23 @@ class Feedback:
                 events.append(event)
         return Log(tuple(events), damaged)
 
+    def _expire(self, days: int) -> None:
+        """Removes what is older than that, once a day."""
+        stamp = self.file.with_name(self.file.name + ".expired")
+        now = datetime.now(UTC)
+        with _told(self.file):
+            if stamp.exists() and 0 <= now.timestamp() - stamp.stat().st_mtime < _EXPIRY_SECONDS:
+                return
+        self.forget(older_than(days, now))
+        with _told(self.file):
+            stamp.touch(0o600)
+            os.utime(stamp)
+
     def forget(self, wanted: Callable[[Event], bool]) -> int:
         """Removes the events that `wanted` tells, and all lines that cannot be read; how many events.
 
         Raises:
-            HoneError: the file cannot be read or written.
+            HoneError: the file cannot be read or written, or a newer Hone wrote into it.
         """
         forgotten = 0
         kept: list[bytes] = []
@@ -259,16 +315,42 @@ def _check(
         raise UsageError(f"survival is a share from 0 to 1, got {survival}")
 
 
+def older_than(days: float, now: datetime | None = None) -> Callable[[Event], bool]:
+    """Whether an event is older than so many days; one without a time that can be read is."""
+    limit = (now or datetime.now(UTC)) - timedelta(days=days)
+
+    def is_older(event: Event) -> bool:
+        try:
+            return datetime.fromisoformat(event.time).astimezone(UTC) < limit
+        except (ValueError, TypeError):
+            return True
+
+    return is_older
+
+
 _FIELDS = {field.name for field in fields(Event)}
+_SINCE_2 = {"repository", "path", "user", "rendered"}
 
 
 def _parsed(line: bytes) -> Event | None:
+    """
+    Raises:
+        HoneError: a newer Hone wrote it, so it must neither be dropped nor misread.
+    """
     try:
         data: Any = json.loads(line)
-        if not isinstance(data, dict) or data.get("kind") not in KINDS or not isinstance(data.get("id"), str):
+        if not isinstance(data, dict):
             return None
-        return Event(**{name: data[name] for name in _FIELDS})
-    except (ValueError, KeyError, RecursionError):
+        written = data.get("schema_version")
+        if isinstance(written, int) and written > _SCHEMA_VERSION:
+            raise HoneError(f"feedback was written by a newer Hone (schema {written}); update this one")
+        if data.get("kind") not in KINDS or not isinstance(data.get("id"), str):
+            return None
+        missing = _FIELDS - data.keys()
+        if missing - (_SINCE_2 if written == 1 else set()):
+            return None
+        return Event(**{name: data[name] for name in _FIELDS - missing})
+    except (ValueError, RecursionError):
         return None
 
 

@@ -22,6 +22,8 @@ class Story:
     prompt: str | None = None
     shown: str | None = None
     accepted: str | None = None
+    edited: str | None = None
+    """What stands where the accepted text stood, some time afterwards."""
     survival: float | None = None
     thumb: Literal["up", "down"] | None = None
 
@@ -30,6 +32,18 @@ class Story:
         """`ignored`: it was shown, and neither taken nor turned down."""
         kinds: tuple[Literal["accepted", "partly", "rejected"], ...] = ("accepted", "partly", "rejected")
         return next((kind for kind in kinds if kind in self.kinds), "ignored")
+
+    @property
+    def kept(self) -> bool:
+        """It was taken, and as far as is known not rewritten."""
+        return self.verdict in ("accepted", "partly") and (self.survival is None or self.survival >= SURVIVED)
+
+    @property
+    def correction(self) -> str | None:
+        """What the user made of the text that was taken; None where it stayed as it was, or that is not known."""
+        if not self.accepted or self.edited is None or self.edited.strip() in ("", self.accepted.strip()):
+            return None
+        return self.edited
 
 
 @dataclass(frozen=True)
@@ -61,6 +75,15 @@ class Example:
     label: bool
 
 
+@dataclass(frozen=True)
+class Correction:
+    """For training from preferences (DPO): what the user made of what the model wrote."""
+
+    prompt: str
+    chosen: str
+    rejected: str
+
+
 def stories(events: Iterable[Event]) -> list[Story]:
     """In the order in which they were shown."""
     found: dict[str, Story] = {}
@@ -70,6 +93,8 @@ def stories(events: Iterable[Event]) -> list[Story]:
         story.prompt = story.prompt or event.prompt
         if event.kind in ("accepted", "partly"):
             story.accepted = event.completion or story.accepted
+        elif event.kind == "edited":
+            story.edited = event.completion or story.edited
         elif event.completion is not None:
             story.shown = event.completion
         if event.survival is not None:
@@ -101,9 +126,16 @@ def examples(events: Iterable[Event]) -> Iterator[Example]:
         if story.thumb is not None:
             yield Example(story.prompt, text, story.thumb == "up")
         elif taken:
-            yield Example(story.prompt, text, story.survival is None or story.survival >= SURVIVED)
+            yield Example(story.prompt, text, story.kept)
         elif story.verdict == "rejected":
             yield Example(story.prompt, text, False)
+
+
+def corrections(events: Iterable[Event]) -> Iterator[Correction]:
+    """The texts that were taken and then edited."""
+    for story in stories(events):
+        if story.prompt is not None and story.accepted is not None and story.correction is not None:
+            yield Correction(story.prompt, story.correction, story.accepted)
 
 
 def _group(language: str | None, model: str, adapter: str | None, members: Sequence[Story]) -> Group:

@@ -9,7 +9,7 @@ from assistant.feedback import KINDS, Feedback, Kind, Source
 from assistant.gateway.fields import BadFieldError, integer, number, string
 from assistant.gateway.tabby import Event
 
-_WITH_TEXT = frozenset({"shown", "accepted", "partly", "up", "down"})
+_WITH_TEXT = frozenset({"shown", "accepted", "partly", "edited", "up", "down"})
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Outcome:
     identifier: str
     choice: int
     text: str | None
-    """What was accepted, when that is not all of it."""
+    """What was accepted, when that is not all of it; of `edited`, what the user made of it."""
     language: str | None
     survival: float | None
     seconds: float | None
@@ -110,6 +110,7 @@ def record(outcome: Outcome, given: Given) -> None:
     if outcome.kind == "partly" and outcome.text is None:
         shown = shown.partition("\n")[0]
     with_text = outcome.kind in _WITH_TEXT
+    text = outcome.text if outcome.text is not None or outcome.kind == "edited" else shown
     Feedback().record(
         outcome.kind,
         id=outcome.identifier,
@@ -118,7 +119,8 @@ def record(outcome: Outcome, given: Given) -> None:
         language=outcome.language or given.language,
         source=given.source,
         prompt=given.prompt if with_text else None,
-        completion=(outcome.text if outcome.text is not None else shown) if with_text else None,
+        completion=text if with_text else None,
         survival=outcome.survival,
         seconds=outcome.seconds,
+        rendered=True,
     )

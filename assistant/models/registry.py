@@ -18,7 +18,7 @@ from assistant import paths
 from assistant.errors import HoneError, UnknownModel, UsageError
 from assistant.models.catalogue import CATALOGUE
 
-EventKind = Literal["registered", "removed", "promoted", "rolled back"]
+EventKind = Literal["registered", "removed", "promoted", "rolled back", "marked"]
 
 _SCHEMA_VERSION = 1
 _BUSY_SECONDS = 30
@@ -28,13 +28,13 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS events (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     time TEXT NOT NULL,      -- UTC, ISO 8601
-    kind TEXT NOT NULL,      -- registered, removed, promoted, rolled back
+    kind TEXT NOT NULL,      -- registered, removed, promoted, rolled back, marked
     alias TEXT,              -- of promotions and rollbacks
     name TEXT NOT NULL,      -- the adapter
     digest TEXT NOT NULL,
     replaced TEXT,           -- what the alias pointed to before, NAME@DIGEST
     actor TEXT,
-    data TEXT NOT NULL       -- JSON: the version registered, or the evidence of a promotion
+    data TEXT NOT NULL       -- JSON: the version registered, the evidence of a promotion, or why it was marked
 );
 CREATE TRIGGER IF NOT EXISTS no_update BEFORE UPDATE ON events
 BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
@@ -77,7 +77,7 @@ class Event:
     """NAME@DIGEST that the alias pointed to before."""
     actor: str | None
     data: dict[str, Any]
-    """The version as registered, or a promotion's evidence."""
+    """The version as registered, a promotion's evidence, or why it was marked."""
 
     @property
     def target(self) -> str:
@@ -203,6 +203,26 @@ class Registry:
                 raise HoneError(f"{version.id} is live as {held[0]}; roll back or promote another version first")
             self._append(connection, "removed", version, actor=actor)
             return version
+
+    def mark(self, spec: str, data: dict[str, Any], actor: str | None = None) -> Event:
+        """Notes something that whoever uses a version should know, such as that data it learnt from is withdrawn.
+
+        Args:
+            data: JSON values, `reason` among them.
+
+        Raises:
+            UnknownModel: no such version.
+        """
+        with self._writing() as (connection, state):
+            return self._append(connection, "marked", _required(state, spec), actor=actor, data=data)
+
+    def marks(self) -> dict[str, list[Event]]:
+        """What was noted, by NAME@DIGEST, oldest first."""
+        found: dict[str, list[Event]] = {}
+        for event in self.history():
+            if event.kind == "marked":
+                found.setdefault(event.target, []).append(event)
+        return found
 
     def _append(
         self,

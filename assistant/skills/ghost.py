@@ -63,7 +63,8 @@ class Ghost:
         client: of the gateway (`assistant.client.Client`).
         model: what to complete with; None is the gateway's default.
         root: the repository; None completes each file from itself alone.
-        feedback: where it is kept what became of suggestions; None keeps nothing.
+        feedback: where it is kept what became of suggestions, with their texts if `root` was opted in; None keeps
+            nothing.
         clock: seconds, steady.
     """
 
@@ -87,7 +88,7 @@ class Ghost:
         self._form: completion.ModelForm | None = None
         self._form_time = 0.0
         self._completions = reuse.Completions()
-        self._outcomes = Outcomes(feedback, clock)
+        self._outcomes = Outcomes(feedback.of(root) if feedback is not None else None, clock)
         self._pace = Pace()
 
     def suggest(self, path: str, text: str, offset: int, *, manual: bool = False) -> Shown | None:
@@ -236,6 +237,7 @@ class Ghost:
             path=where.path,
             offset=where.offset,
             before=where.before,
+            after=where.after,
             prompt=done.prompt,
             held_back=done.held_back,
             facts=facts,

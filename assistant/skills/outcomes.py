@@ -17,6 +17,8 @@ SURVIVAL_SECONDS = 30.0
 _REMEMBERED = 256
 _WINDOW = 2_000
 """Characters around an accepted text in which it is looked for again."""
+_ANCHOR = 80
+"""Characters on both sides by which the place of an accepted text is found again."""
 _RUN = 3
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 
@@ -32,6 +34,8 @@ class Given:
     """Of its first character, in the file."""
     before: str
     """What stands before it."""
+    after: str
+    """What stands behind it."""
     prompt: str
     held_back: str
     """What the model wrote between the prompt and `text`."""
@@ -196,12 +200,20 @@ class Outcomes:
         if watched.now:
             given = watched.given
             share = survival(watched.text, watched.now, given.offset)
-            self._tell(given, "edited", survival=share, seconds=self._clock() - watched.at)
+            made = rewritten(watched.text, given.before, given.after, watched.now, given.offset)
+            self._tell(
+                given,
+                "edited",
+                survival=share,
+                seconds=self._clock() - watched.at,
+                completion=given.answer(made) if made is not None else None,
+                before=given.before,
+            )
 
     def _tell(self, given: Given, kind: Kind, **details: Any) -> None:
         given.told.add(kind)
         if self._writer is not None:
-            self._writer.submit(self._write, kind, {"id": given.id, **given.facts, **details})
+            self._writer.submit(self._write, kind, {"id": given.id, "path": given.path, **given.facts, **details})
 
     def _write(self, kind: Kind, details: dict[str, Any]) -> None:
         assert self._feedback is not None
@@ -220,3 +232,41 @@ def survival(accepted: str, text: str, offset: int) -> float:
     around = _TOKEN.findall(text[max(0, offset - _WINDOW) : offset + len(accepted) + _WINDOW])
     blocks = SequenceMatcher(None, words, around, autojunk=False).get_matching_blocks()
     return sum(block.size for block in blocks if block.size >= min(_RUN, len(words))) / len(words)
+
+
+def rewritten(accepted: str, before: str, after: str, text: str, offset: int) -> str | None:
+    """What a file has now where an accepted text was put; None when the place is not found, or nothing is left there.
+
+    What was written behind the accepted text is no edit of it: lines after the last one that is still there are left
+    out, and so is what is behind a blank line where nothing of its end is there. One line is taken for one line, unless
+    it opens a block.
+
+    Args:
+        before, after: what stood on both sides of it.
+        text: the file now.
+        offset: where the accepted text began.
+    """
+    head = before[-_ANCHOR:]
+    starts = [match.start() + len(head) for match in re.finditer(f"(?={re.escape(head)})", text)] if head else [0]
+    if not starts:
+        return None
+    start = min(starts, key=lambda at: abs(at - offset))
+    tail = after[:_ANCHOR]
+    end = text.find(tail, start) if tail.strip() else len(text)
+    if end < 0:
+        return None
+    found = _edited_lines(accepted.split("\n"), text[start:end].split("\n"))
+    return found if found.strip() else None
+
+
+def _edited_lines(accepted: list[str], now: list[str]) -> str:
+    tag, first, last, now_first, now_last = SequenceMatcher(None, accepted, now, autojunk=False).get_opcodes()[-1]
+    if tag == "insert":
+        now_last = now_first
+    elif tag == "replace":
+        replaced = last - first
+        opens = now[now_first].rstrip().endswith((":", "{", "(", "["))
+        most = replaced if len(accepted) == 1 and not opens else 2 * replaced + 2
+        blank = next((at for at in range(now_first + 1, now_last) if not now[at].strip()), now_last)
+        now_last = min(blank, now_first + most)
+    return "\n".join(now[:now_last])

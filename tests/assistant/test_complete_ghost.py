@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assistant.feedback import Feedback
+from assistant.feedback_consent import Consent, write
 from assistant.feedback_summary import examples
 from assistant.skills import reuse
 from assistant.skills.complete import Budget
 from assistant.skills.ghost import Ghost, Shown, beginning
-from assistant.skills.outcomes import survival
+from assistant.skills.outcomes import rewritten, survival
 from assistant.skills.pace import Pace
 from tests.assistant.completion_fakes import FakeClient
 
@@ -36,6 +37,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def kept(tmp_path: Path) -> Feedback:
+    write(Consent(elsewhere=True), tmp_path)
     return Feedback(tmp_path / "feedback.jsonl")
 
 
@@ -264,6 +266,9 @@ def test_what_is_left_of_an_accepted_text_is_told_after_half_a_minute(
     ghost.close()
     (edited,) = (event for event in kept.read().events if event.kind == "edited")
     assert (edited.id, edited.survival, edited.seconds) == (first.id, 0.0, 35.0)
+    # What the user made of it, and nothing of what was written behind it.
+    assert edited.completion == " sum(cells)"
+    assert edited.path == "a.py"
 
 
 def test_survival_is_the_share_that_stays_wherever_it_moved() -> None:
@@ -272,6 +277,59 @@ def test_survival_is_the_share_that_stays_wherever_it_moved() -> None:
     assert survival(accepted, "# one more line\n" * 9 + "def f():\n    " + accepted + "\n", 13) == 1.0
     assert survival(accepted, "def f():\n    pass\n\ndef g(): return (1, 2)\n", 13) == 0.0
     assert survival(accepted, "def f():\n    return compute(rows)\n", 13) == pytest.approx(4 / 7)
+
+
+BEFORE = "def f(rows):\n"
+AFTER = "\n\n\ndef g():\n"
+
+
+@pytest.mark.parametrize(
+    ("now", "made"),
+    [
+        ("    total = sum(rows)\n    return total", "    total = sum(rows)\n    return total"),
+        (
+            "    if not rows:\n        return 0\n    return sum(rows)",
+            "    if not rows:\n        return 0\n    return sum(rows)",
+        ),
+        ("    total = sum(rows)\n    return total\n    # more\n    x = 1", "    total = sum(rows)\n    return total"),
+        ("    return max(rows)\n\n    x = 1", "    return max(rows)"),
+        ("", None),
+    ],
+)
+def test_what_was_made_of_a_text_ends_where_it_ended(now: str, made: str | None) -> None:
+    accepted = "    total = sum(rows)\n    return total"
+    for moved in ("", "# a new line\n" * 5):
+        assert rewritten(accepted, BEFORE, AFTER, moved + BEFORE + now + AFTER, len(BEFORE)) == made
+
+
+@pytest.mark.parametrize(
+    ("now", "made"),
+    [
+        ("sum(cells)\nx = 1", "sum(cells)"),
+        ("[\n    1,\n]\n\nx = 1", "[\n    1,\n]"),
+        ("1 if x else 2", "1 if x else 2"),
+    ],
+)
+def test_one_line_is_taken_for_one_line_unless_it_opens_a_block(now: str, made: str) -> None:
+    assert rewritten("sum(rows)", "y = ", "\nz = 3\n", f"y = {now}\nz = 3\n", 4) == made
+
+
+def test_the_nearest_of_several_like_places_is_meant() -> None:
+    text = BEFORE + "    return 1" + AFTER + BEFORE + "    return 2" + AFTER
+    second = len(text) - len(AFTER) - len("    return 2")
+    assert rewritten("    return 0", BEFORE, AFTER, text, len(BEFORE)) == "    return 1"
+    assert rewritten("    return 0", BEFORE, AFTER, text, second) == "    return 2"
+    assert rewritten("    return 0", "class A:\n", AFTER, text, 0) is None
+    assert rewritten("    return 0", BEFORE, "\nclass A:\n", text, 0) is None
+
+
+@given(
+    st.text("ab\n (", max_size=30), st.text("ab\n (", max_size=30), st.text("ab\n (", max_size=30), st.integers(0, 40)
+)
+def test_what_was_not_touched_was_not_rewritten(before: str, accepted: str, after: str, offset: int) -> None:
+    # The place must be the only one that is like it, or another may be nearer.
+    before, after = "BEGIN" + before + "|", "|" + after
+    assert rewritten(accepted, before, after, before + accepted + after, offset) in (accepted, None)
 
 
 def test_crlf_files_get_their_line_ends_and_feedback_what_the_model_wrote(kept: Feedback, clock: Clock) -> None:

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from assistant import feedback as module
 from assistant.errors import HoneError, UsageError
 from assistant.feedback import KINDS, Event, Feedback
-from assistant.feedback_summary import Example, examples, groups, stories
+from assistant.feedback_consent import Consent, write
+from assistant.feedback_summary import Correction, Example, corrections, examples, groups, stories
 from assistant.redaction import secrets
 
 SECRET = "AKIA" + "Z7QK" * 4
@@ -22,6 +23,7 @@ SECRET = "AKIA" + "Z7QK" * 4
 
 @pytest.fixture
 def kept(tmp_path: Path) -> Feedback:
+    write(Consent(elsewhere=True), tmp_path)
     return Feedback(tmp_path / "feedback.jsonl")
 
 
@@ -35,7 +37,7 @@ def test_an_event_is_read_back_as_it_was_recorded(kept: Feedback) -> None:
     assert written.prompt_sha256 is not None
     assert (written.prompt, written.completion, written.withheld) == ("x = ", "1", False)
     line = json.loads(kept.file.read_text())
-    assert line["schema_version"] == 1
+    assert line["schema_version"] == 2
     assert line["time"].endswith("+00:00")
 
 
@@ -197,6 +199,17 @@ def test_examples_are_what_somebody_judged(kept: Feedback) -> None:
     ]
 
 
+def test_an_edit_is_a_correction_of_what_was_taken(kept: Feedback) -> None:
+    told(kept, "same", "accepted")
+    record(kept, "edited", "same", survival=1.0, seconds=30, completion="all of same\n")
+    told(kept, "better", "partly")
+    record(kept, "edited", "better", survival=0.8, seconds=30, completion="a better one")
+    told(kept, "unknown", "accepted")
+    record(kept, "edited", "unknown", survival=0.2, seconds=30)
+    (found,) = corrections(kept.read().events)
+    assert found == Correction("prompt better", "a better one", "part of better")
+
+
 @given(st.lists(st.tuples(st.sampled_from(KINDS), st.sampled_from("abc"), st.sampled_from(["python", None]))))
 def test_every_suggestion_is_counted_once(events: list[tuple[module.Kind, str, str | None]]) -> None:
     made = [
@@ -221,42 +234,3 @@ def test_every_suggestion_is_counted_once(events: list[tuple[module.Kind, str, s
     assert sum(group.shown for group in found) == len(stories(made)) == len({identity for _, identity, _ in events})
     assert all(0 <= group.acceptance <= 1 for group in found)
     assert all(group.accepted + group.partly + group.rejected <= group.shown for group in found)
-
-
-def hone(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "tui", "feedback", *arguments],
-        env={**os.environ, "HONE_HOME": str(home)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def test_the_command_shows_exports_and_forgets(hone_home: Path, tmp_path: Path) -> None:
-    empty = hone(hone_home)
-    assert empty.returncode == 0
-    assert "nothing is known yet" in empty.stdout
-    refused = hone(hone_home, "export", str(tmp_path / "out.jsonl"))
-    assert refused.returncode == 1
-    assert refused.stderr.startswith("hone: there is no judged suggestion")
-    kept = Feedback()
-    told(kept, "a", "accepted", adapter="mine@1")
-    told(kept, "b", "rejected", adapter="mine@1")
-    table = hone(hone_home, "show").stdout
-    assert "mine@1" in table
-    assert "50%" in table
-    report = json.loads(hone(hone_home, "--json").stdout)
-    assert report["schema_version"] == 1
-    assert (report["events"], report["groups"][0]["acceptance"]) == (4, 0.5)
-    done = json.loads(hone(hone_home, "export", str(tmp_path / "out.jsonl"), "--json").stdout)
-    assert (done["examples"], done["good"], done["bad"]) == (2, 1, 1)
-    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
-    assert rows[0] == {"prompt": "prompt a", "completion": "all of a", "label": True}
-    assert json.loads(hone(hone_home, "forget", "a", "--json").stdout)["forgotten"] == 2
-    assert json.loads(hone(hone_home, "forget", "--older-than", "1", "--json").stdout)["forgotten"] == 0
-    wrong = hone(hone_home, "forget")
-    assert wrong.returncode == 2
-    assert "say what to forget" in wrong.stderr
-    assert hone(hone_home, "forget", "--all").stdout == "forgot 2 events\n"
-    assert Feedback().read().events == ()

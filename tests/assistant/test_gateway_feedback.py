@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from assistant.feedback import Feedback
+from assistant.feedback_consent import Consent, write
 from assistant.gateway.outcomes import Given, Journal
 from tests.assistant.gateway_fakes import ScriptedEngine, client, gateway
 
@@ -16,6 +17,7 @@ PROMPT = "def area(width, height):\n    return "
 
 @pytest.fixture
 async def http(hone_home: Path) -> AsyncIterator[httpx.AsyncClient]:
+    write(Consent(elsewhere=True))
     async with client(gateway(ScriptedEngine(lambda request: "width\n* height"))) as http:
         yield http
 
@@ -44,7 +46,25 @@ async def test_a_thumb_for_a_streamed_chat_is_kept(http: httpx.AsyncClient) -> N
     assert (event.kind, event.source, event.completion) == ("down", "chat", "width\n* height")
 
 
+async def test_an_edit_brings_what_the_user_made_of_it(http: httpx.AsyncClient) -> None:
+    identifier = await answer(http)
+    for fields in ({"text": "width * height"}, {"survival": 0.5}):
+        body = {"id": identifier, "kind": "edited", **fields}
+        assert (await http.post("/v1/feedback", json=body)).status_code == 200
+    first, second = Feedback().read().events
+    assert (first.completion, second.completion, second.survival) == ("width * height", None, 0.5)
+
+
+async def test_without_consent_an_event_has_no_texts(http: httpx.AsyncClient) -> None:
+    write(Consent())
+    identifier = await answer(http)
+    assert (await http.post("/v1/feedback", json={"id": identifier, "kind": "accepted"})).status_code == 200
+    (event,) = Feedback().read().events
+    assert (event.prompt, event.completion, event.withheld) == (None, None, True)
+
+
 async def test_a_secret_in_an_answer_is_not_kept(hone_home: Path) -> None:
+    write(Consent(elsewhere=True))
     secret = "ghp_" + "a1B2c3D4e5F6g7H8i9J0" * 2
     async with client(gateway(ScriptedEngine(lambda request: f'token = "{secret[:40]}"'))) as http:
         identifier = await answer(http)

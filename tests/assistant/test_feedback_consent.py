@@ -1,0 +1,111 @@
+"""Whose texts are kept with feedback, for how long, and how older lines are read."""
+
+import json
+import os
+import stat
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from assistant import feedback_consent
+from assistant.errors import HoneError, UsageError
+from assistant.feedback import Feedback, Imported
+from assistant.feedback_consent import Consent
+
+pytestmark = pytest.mark.usefixtures("hone_home")
+
+
+def record(kept: Feedback, identity: str = "one", **fields: object) -> object:
+    values: dict[str, object] = {"model": "m", "prompt": "x = ", "completion": "1", "path": "a.py", **fields}
+    return kept.record("shown", id=identity, **values)  # type: ignore[arg-type]
+
+
+def test_texts_are_kept_only_of_repositories_that_opted_in(tmp_path: Path) -> None:
+    mine, other = tmp_path / "mine", tmp_path / "other"
+    feedback_consent.write(feedback_consent.read().with_repository(mine))
+    for repository in (mine, other, None):
+        record(Feedback(repository=repository))
+    first, second, third = Feedback().read().events
+    assert (first.prompt, first.completion, first.path, first.withheld) == ("x = ", "1", "a.py", False)
+    for event in (second, third):
+        assert (event.prompt, event.completion, event.path, event.withheld) == (None, None, None, True)
+        assert event.prompt_sha256 == first.prompt_sha256
+    assert first.repository == feedback_consent.key_of(mine) != second.repository
+    assert third.repository is None
+    assert str(tmp_path) not in Feedback().file.read_text()
+
+
+def test_what_belongs_to_no_repository_is_a_choice_of_its_own(tmp_path: Path) -> None:
+    feedback_consent.write(Consent(elsewhere=True))
+    record(Feedback())
+    record(Feedback(repository=tmp_path))
+    assert [event.withheld for event in Feedback().read().events] == [False, True]
+
+
+def test_a_link_to_a_repository_is_that_repository(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "mine")
+    feedback_consent.write(Consent().with_repository(tmp_path / "link"))
+    record(Feedback(repository=tmp_path / "mine"))
+    assert not Feedback().read().events[0].withheld
+    feedback_consent.write(feedback_consent.read().without_repository(tmp_path / "link"))
+    assert feedback_consent.read().repositories == ()
+
+
+def test_settings_that_cannot_be_read_keep_nothing(hone_home: Path) -> None:
+    (hone_home / feedback_consent.FILE_NAME).write_text("{}")
+    with pytest.raises(HoneError, match=r"feedback-settings\.json"):
+        record(Feedback())
+    assert not Feedback().file.exists()
+
+
+def test_settings_are_the_users_alone_and_checked(hone_home: Path) -> None:
+    feedback_consent.write(Consent())
+    assert stat.S_IMODE((hone_home / feedback_consent.FILE_NAME).stat().st_mode) == 0o600
+    with pytest.raises(UsageError, match="1 to 36500 days"):
+        feedback_consent.write(Consent(retention_days=0))
+
+
+def test_events_are_removed_when_their_time_is_over(hone_home: Path) -> None:
+    feedback_consent.write(Consent(elsewhere=True, retention_days=10))
+    kept = Feedback()
+    now = datetime.now(UTC)
+    record(kept, "old", imported=Imported(now - timedelta(days=11), None))
+    record(kept, "young", imported=Imported(now - timedelta(days=9), None))
+    # Looked for once a day: the last look was a moment ago.
+    assert [event.id for event in kept.read().events] == ["old", "young"]
+    stamp = kept.file.with_name(kept.file.name + ".expired")
+    os.utime(stamp, (0, 0))
+    record(kept, "new")
+    assert [event.id for event in kept.read().events] == ["young", "new"]
+
+
+def test_an_import_brings_its_texts_its_time_and_its_user() -> None:
+    at = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    event = Feedback().record("shown", id="one", model="m", completion="1", imported=Imported(at, "ann"))
+    assert (event.completion, event.user, event.time) == ("1", "ann", "2026-03-01T12:00:00.000+00:00")
+
+
+def test_lines_of_the_first_version_are_read_and_stay() -> None:
+    kept = Feedback()
+    event = Feedback().record("shown", id="one", model="m")
+    line = json.loads(kept.file.read_text())
+    for field in ("repository", "path", "user", "rendered"):
+        del line[field]
+    kept.file.write_text(json.dumps({**line, "schema_version": 1}) + "\n" + json.dumps(line) + "\n")
+    log = kept.read()
+    # The second says that it has all fields of this version, and lacks some.
+    assert (log.events, log.damaged) == ((replace(event, rendered=True),), 1)
+    kept.forget(lambda event: False)
+    assert json.loads(kept.file.read_text())["schema_version"] == 1
+
+
+def test_what_a_newer_version_wrote_is_neither_dropped_nor_misread() -> None:
+    kept = Feedback()
+    kept.file.write_text('{"schema_version": 3, "id": "one"}\n')
+    for call in (kept.read, lambda: kept.forget(lambda event: True)):
+        with pytest.raises(HoneError, match="newer Hone"):
+            call()
+    assert kept.file.read_text() == '{"schema_version": 3, "id": "one"}\n'

@@ -1,0 +1,169 @@
+"""`hone feedback`: whose texts are kept, what is shown, exported, imported and forgotten."""
+
+import json
+import stat
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from assistant import feedback_consent, paths
+from assistant.feedback import COPIES, Feedback
+from assistant.models.registry import AdapterVersion, Registry
+from tests.tuning.feedback_here import opted_in, shown
+from tui import cli
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def hone(
+    hone_home: Path, make_repository: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Run:
+    """Runs `hone feedback` in this process, inside of a repository."""
+    (folder := make_repository({"src/a.py": "x = 1\n"}) / "src").is_dir()
+    monkeypatch.chdir(folder)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["hone", "feedback", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        captured = capsys.readouterr()
+        return int(ended.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+def report(hone: Run, *arguments: str) -> dict[str, Any]:
+    code, out, err = hone(*arguments, "--json")
+    assert (code, err) == (0, "")
+    return dict(json.loads(out))
+
+
+def test_a_repository_opts_in_and_out(hone: Run, tmp_path: Path) -> None:
+    assert "no texts are kept" in hone()[1]
+    told = report(hone, "on")
+    assert told["texts_kept_of"] == [str(tmp_path / "repository")]
+    assert (told["texts_kept_elsewhere"], told["retention_days"]) == (False, 180)
+    assert report(hone, "on", "--elsewhere")["texts_kept_elsewhere"] is True
+    assert report(hone, "show")["texts_kept_of"] == [str(tmp_path / "repository")]
+    assert report(hone, "off", str(tmp_path / "repository"))["texts_kept_of"] == []
+    assert report(hone, "off", "--elsewhere")["texts_kept_elsewhere"] is False
+
+
+def test_what_was_taken_is_shown_by_model(hone: Run) -> None:
+    assert "nothing is known yet" in hone("show")[1]
+    kept = opted_in()
+    shown(kept, 1, "accepted", model="mine@0123456789ab")
+    shown(kept, 2, "rejected", model="mine@0123456789ab")
+    table = hone()[1]
+    assert "mine@0123456789ab" in table
+    assert "50%" in table
+    told = report(hone)
+    assert (told["events"], told["with_texts"], told["groups"][0]["acceptance"]) == (4, 3, 0.5)
+
+
+def test_outside_of_a_repository_one_must_be_named(hone: Run, tmp_path: Path) -> None:
+    code, out, err = hone("on", str(tmp_path))
+    assert (code, out) == (1, "")
+    assert "in no git repository; name one, or say --elsewhere" in err
+    assert feedback_consent.read() == feedback_consent.Consent()
+
+
+def test_a_shorter_retention_removes_what_is_older_now(hone: Run) -> None:
+    shown(opted_in(), 1)
+    line = Feedback().file.read_text()
+    Feedback().file.write_text(line.replace('"time": "20', '"time": "19') + line)
+    told = report(hone, "retention", "30")
+    assert (told["forgotten"], told["retention_days"]) == (1, 30)
+    assert len(Feedback().read().events) == 1
+    assert hone("retention", "0")[0] == 2
+
+
+def test_each_form_is_exported_for_its_owner_alone(hone: Run, tmp_path: Path) -> None:
+    kept = opted_in()
+    shown(kept, 1, "accepted")
+    shown(kept, 2, "rejected")
+    shown(kept, 3, "accepted", text="return 3\n", edited="return three\n")
+    out = tmp_path / "out.jsonl"
+    counts = {}
+    for form in ("labels", "pairs", "completions", "tabby", "continue"):
+        counts[form] = report(hone, "export", str(out), "--form", form)["examples"]
+        assert stat.S_IMODE(out.stat().st_mode) == 0o600
+        assert len(out.read_text().splitlines()) == counts[form]
+        if form == "pairs":
+            (pair,) = map(json.loads, out.read_text().splitlines())
+            assert (pair["chosen"], pair["rejected"]) == ("return three\n", "return 3\n")
+    assert counts == {"labels": 3, "pairs": 1, "completions": 1, "tabby": 9, "continue": 3}
+    code, _, err = hone("export", str(out), "--form", "csv")
+    assert (code, err.count("\n")) == (2, 1)
+
+
+def test_without_texts_there_is_nothing_to_export(hone: Run, tmp_path: Path) -> None:
+    shown(Feedback(), 1, "accepted")
+    code, out, err = hone("export", str(tmp_path / "out.jsonl"))
+    assert (code, out) == (1, "")
+    assert "hone feedback on" in err
+
+
+def test_another_programs_record_is_taken_over_once(hone: Run, tmp_path: Path) -> None:
+    shown(opted_in(), 1, "accepted")
+    file = tmp_path / "tabby.jsonl"
+    report(hone, "export", str(file), "--form", "tabby")
+    first, again = (report(hone, "import", str(file), "--form", "tabby") for _ in range(2))
+    assert (first["imported"], first["known_before"]) == (2, 0)
+    assert (again["imported"], again["known_before"]) == (0, 2)
+    events = [event for event in Feedback().read().events if event.id == "tabby:s1"]
+    assert [(event.kind, event.model, event.completion) for event in events] == [
+        ("shown", "Tabby", "return sum(items) + 1\n"),
+        ("accepted", "Tabby", "return sum(items) + 1\n"),
+    ]
+    file.write_text("{}\n")
+    code, _, err = hone("import", str(file), "--form", "tabby")
+    assert (code, err.count("\n")) == (1, 1)
+    assert "line 1 is no event of Tabby's form" in err
+
+
+def adapter(name: str, **manifest: object) -> AdapterVersion:
+    folder = paths.adapters_dir() / name
+    folder.mkdir()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    version = AdapterVersion(name, name[0] * 64, "base", "b" * 64, folder, "2026-01-01T00:00:00+00:00")
+    Registry().register(version)
+    return version
+
+
+def test_forgetting_names_and_marks_the_adapters_that_learnt_from_it(hone: Run) -> None:
+    for number in range(3):
+        shown(opted_in(), number, "accepted")
+    (paths.cache_dir() / COPIES / "digest").mkdir(parents=True)
+    direct = adapter("a-direct", feedback={"ids": ["s0", "s1"], "start": None})
+    later = adapter("c-later", feedback={"ids": ["s2"], "start": direct.id})
+    merged = adapter("d-merged", parents=[{"id": later.id}])
+    adapter("e-other", feedback={"ids": ["s2"], "start": None})
+    adapter("f-plain")
+    told = report(hone, "forget", "s0")
+    assert told["forgotten"] == 2
+    assert told["adapters"] == [
+        {"adapter": direct.id, "suggestions": 1, "through": []},
+        {"adapter": later.id, "suggestions": 0, "through": [direct.id]},
+        {"adapter": merged.id, "suggestions": 0, "through": [later.id]},
+    ]
+    assert {event.id for event in Feedback().read().events} == {"s1", "s2"}
+    marks = Registry().marks()
+    assert marks.keys() == {direct.id, later.id, merged.id}
+    assert marks[direct.id][0].data["reason"] == "trained on feedback that was forgotten"
+    assert not (paths.cache_dir() / COPIES).exists()
+    # They are still there, and what was live is live.
+    assert len(Registry().versions()) == 5
+
+
+def test_a_repositorys_events_are_forgotten_also_when_it_is_gone(hone: Run, tmp_path: Path) -> None:
+    shown(opted_in(tmp_path / "gone"), 1, "accepted")
+    shown(opted_in(tmp_path / "other"), 2, "accepted")
+    code, out, _ = hone("forget", "--repository", str(tmp_path / "gone"))
+    assert (code, out) == (0, "forgot 2 events\n")
+    assert {event.id for event in Feedback().read().events} == {"s2"}
+    assert hone("forget")[0] == 2
