@@ -7,8 +7,10 @@ import pytest
 from textual import events
 from textual.widgets import Input
 
-from assistant import sessions
+from assistant import feedback_consent, sessions
 from assistant.feedback import Feedback
+from assistant.feedback_consent import Consent
+from assistant.skills.repository import root_of
 from tests.tui.conftest import MakeApp, fixed_session
 from tests.tui.fake_client import Script, loaded_client
 from tests.tui.test_app import idle, notices, prompt_of, shown, type_and_send, until
@@ -319,6 +321,9 @@ async def test_why_tells_what_the_model_was_unsure_of(make_app: MakeApp, shop: P
 
 
 async def test_thumbs_are_kept_as_feedback(make_app: MakeApp, hone_home: Path):
+    here = root_of(Path.cwd())
+    consent = Consent(elsewhere=True)
+    feedback_consent.write(consent if here is None else consent.with_repository(here))
     app = make_app(loaded_client(Script(["one"])))
     async with app.run_test() as pilot:
         await until(pilot, lambda: idle(app))
@@ -331,4 +336,4 @@ async def test_thumbs_are_kept_as_feedback(make_app: MakeApp, hone_home: Path):
     first, second = Feedback().read().events
     assert (first.kind, second.kind) == ("up", "down")
     assert (first.id, first.source, first.model) == ("1qgt0000:1", "chat", "smollm2-135m")
-    assert (first.prompt, first.completion) == ("first", "one")
+    assert (first.prompt, first.completion, first.rendered) == ("first", "one", False)

@@ -43,8 +43,9 @@ def _review(request: "Request", progress: "Progress", cancelled: Callable[[], bo
 
 def _feedback() -> "Feedback":
     from assistant.feedback import Feedback
+    from assistant.skills.repository import root_of
 
-    return Feedback()
+    return Feedback(repository=root_of(Path.cwd()))
 
 
 @dataclass(frozen=True)
