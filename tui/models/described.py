@@ -127,6 +127,7 @@ def adapter_details(version: AdapterVersion, registry: Registry) -> dict[str, An
         "files": {split: splits.count(split) for split in ("train", "validation", "test")} if splits else {},
         "configuration": manifest.get("configuration", {}),
         "proof": manifest.get("proof", {}),
+        "marks": [event.data.get("reason") for event in registry.marks().get(version.id, [])],
         **({"reviewer": manifest["reviewer"]} if "reviewer" in manifest else {}),
     }
 
