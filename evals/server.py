@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from assistant.client import Delta
+from assistant.engines.remote import base_url, error_message, is_local
 from assistant.errors import EngineError, HoneError, UnknownModel
 
 if TYPE_CHECKING:
@@ -43,20 +43,6 @@ class TransientError(EngineError):
         self.busy = busy
 
 
-def base_url(url: str) -> str:
-    """The URL that `/chat/completions` is appended to: an address without a path gets `/v1`.
-
-    Raises:
-        HoneError: it is no http or https URL.
-    """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise HoneError(f"{url!r} is no address of a server; give one like http://localhost:8000/v1")
-    if parts.query or parts.fragment or parts.username or parts.password:
-        raise HoneError("the server's address must have no query and no credentials; give a key by --key")
-    return url.rstrip("/") if parts.path.strip("/") else f"{parts.scheme}://{parts.netloc}/v1"
-
-
 class Server:
     """Blocking calls, from any thread. The same `chat` and `complete` as `assistant.client.Client`.
 
@@ -69,13 +55,12 @@ class Server:
 
         self._url = base_url(url)
         self._model = model
-        local = urlsplit(self._url).hostname in ("localhost", "127.0.0.1", "::1")
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
         self._http = httpx.Client(
             headers=headers,
             timeout=httpx.Timeout(_SILENCE_SECONDS, connect=_CONNECT_SECONDS, pool=None),
             # Proxies of the environment are for other machines.
-            trust_env=not local,
+            trust_env=not is_local(self._url),
         )
         self._lock = threading.Lock()
         self._refused: set[str] = set()
@@ -184,12 +169,12 @@ class Server:
                 self._refused.add(field)
 
     def _error(self, status: int, body: bytes, headers: Mapping[str, str]) -> HoneError:
-        message = f"{self._url} answered {status}: {_message(body)}"
+        message = f"{self._url} answered {status}: {error_message(body)}"
         if status in _TRANSIENT:
             return TransientError(message, _seconds(headers.get("retry-after")), busy=True)
         if status in (401, 403):
             return HoneError(f"{message}; give the server's key by --key")
-        if status == 404 and "model" in _message(body).lower():
+        if status == 404 and "model" in error_message(body).lower():
             return UnknownModel(message)
         return HoneError(message)
 
@@ -215,7 +200,7 @@ def _deltas(response: "httpx.Response") -> Iterator[Delta]:
         for event in _events(response):
             if "error" in event:
                 raise TransientError(
-                    f"the server failed in the middle of an answer: {_message(json.dumps(event).encode())}"
+                    f"the server failed in the middle of an answer: {error_message(json.dumps(event).encode())}"
                 )
             usage = event.get("usage") or usage
             for choice in event.get("choices") or ():
@@ -260,23 +245,11 @@ def _named_field(status: int, content: bytes, body: Mapping[str, Any]) -> str | 
     """The optional field of `body` that a refusal is about."""
     if status not in (400, 422):
         return None
-    complaint = _message(content)
+    complaint = error_message(content)
     if "max_completion_tokens" in complaint and "max_tokens" in body:
         return "max_tokens"
     optional = [*_OPTIONAL, "parse_special"]
     return next((field for field in optional if field in complaint and field in body), None)
-
-
-def _message(body: bytes) -> str:
-    """The server's reason in one line, at most 300 characters."""
-    text = body.decode(errors="replace")
-    try:
-        loaded = json.loads(text)
-        error = loaded.get("error", loaded)
-        found = error if isinstance(error, str) else error.get("message") or error.get("detail") or text
-    except (ValueError, AttributeError):
-        found = text
-    return " ".join(str(found).split())[:300] or "no reason"
 
 
 def _seconds(value: str | None) -> float | None:

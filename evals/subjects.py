@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
 from assistant import prompts
+from assistant.engines.remote import base_url
 from assistant.errors import HoneError, UnknownModel, UsageError
-from evals.server import RETRY_SECONDS, Server, TransientError, base_url
+from evals.server import RETRY_SECONDS, Server, TransientError
 from evals.tasks.base import Answer, Ask
 
 _VOLATILE = frozenset({"created", "permission", "status", "in_cache", "loaded"})

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from assistant.engines.remote import base_url
 from assistant.errors import EngineError, HoneError, UnknownModel, UsageError
-from evals.server import Server, TransientError, base_url
+from evals.server import Server, TransientError
 from evals.subjects import Connected, StoppedError, connector, first_stop, remote, respond
 from evals.tasks.base import Answer, Ask, Message
 from tests.evals.fake_openai import FakeServer, serve
