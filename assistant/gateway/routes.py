@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from assistant import languages, prompts
+from assistant.answer_counts import Recorder, measured
 from assistant.feedback import Source
 from assistant.gateway import around, choices, native, openai, outcomes, tabby, trimmed
 from assistant.gateway.admission import Admission, Limits, seconds_allowed
@@ -51,9 +53,10 @@ class _Asked:
 class Endpoints:
     """One method for each path; `routes` says which."""
 
-    def __init__(self, serving: Serving, limits: Limits) -> None:
+    def __init__(self, serving: Serving, limits: Limits, counting: Recorder | None = None) -> None:
         self._serving = serving
         self._limits = limits
+        self._counting = counting
         self._admission = Admission(limits.queue)
         self._journal = outcomes.Journal()
 
@@ -233,12 +236,18 @@ class Endpoints:
         deliver = send_events if sampling.stream else send_whole
         start = lease.engine.start if asked.ending is None else partial(trimmed.start, lease.engine, asked.ending)
         running = generation(start, requests, exchange.receive, expires)
+        began = time.monotonic()
         results = await deliver(running, writer, exchange.send, _headers(identifier, lease, asked))
         texts = tuple(result.text for result in results)
         prompt = asked.prompt if isinstance(asked.prompt, str) else None
         source: Source = "chat" if identifier.startswith(_CHAT) else "complete"
         given = outcomes.Given(lease.served.name, adapter, source, asked.language, prompt, texts)
         self._journal.add(identifier, given)
+        if self._counting is not None:
+            tokens = sum(result.usage.completion_tokens for result in results)
+            cut = sum(result.reason == "length" for result in results)
+            took = time.monotonic() - began
+            self._counting.add(measured(lease.served.name, source, texts, took, tokens, cut))
 
 
 async def _ask_around(place: around.Around, sampling: Sampling, lease: Lease) -> _Asked:
