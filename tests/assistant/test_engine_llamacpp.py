@@ -129,6 +129,16 @@ def test_the_prompt_cache_is_kept_between_requests(engine: LlamaCpp) -> None:
     assert again.cached_tokens >= first.prompt_tokens - 2
 
 
+def test_the_next_request_finds_what_a_cancelled_one_computed(engine: LlamaCpp) -> None:
+    prompt = "# names\n" + "".join(f"name_{number} = {number}\n" for number in range(20))
+    stream = engine.stream(Request(prompt, max_tokens=400))
+    next(stream)
+    # The next key: the stream is closed and the same begins again at once.
+    stream.close()  # type: ignore[attr-defined]
+    again = usage(run(engine, prompt + "last = ", max_tokens=2)[1])
+    assert again.cached_tokens >= len(engine.tokenize(prompt)) - 2
+
+
 def test_many_texts_are_tokenized_as_each_alone(engine: LlamaCpp) -> None:
     texts = [PROMPT, "", " ", "\n", "  return é€\n", "<|im_end|>", "<s>", "-1", PROMPT]
     for special in (False, True):
