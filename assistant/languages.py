@@ -59,11 +59,11 @@ def named(name: str) -> Language | None:
     return next((language for language in _BY_SUFFIX.values() if language.name == name), None)
 
 
-def ending(name: str) -> str | None:
-    """The usual ending of a language's files; None for a language that is not known."""
-    return next((suffix for suffix, language in _BY_SUFFIX.items() if language.name == name), None)
-
-
 def names() -> frozenset[str]:
     """The names of all known languages."""
     return frozenset(language.name for language in _BY_SUFFIX.values())
+
+
+def ending(name: str) -> str | None:
+    """The usual ending of a language's files; None for a language that is not known."""
+    return next((suffix for suffix, language in _BY_SUFFIX.items() if language.name == name), None)

@@ -1,12 +1,14 @@
 """Desktop notifications: for the terminals that have them, and never with what would end the sequence."""
 
 import re
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tui.notifications import sequence
+from tui.notifications import send, sequence
 
 
 @pytest.mark.parametrize(
@@ -34,3 +36,20 @@ def test_no_text_ends_or_divides_the_sequence(title: str, body: str, term: str):
     assert inner
     assert not re.search(r"[\x00-\x1f\x7f-\x9f]", inner[1])
     assert inner[1].count(";") == (1 if term == "foot" else 0)
+
+
+@pytest.mark.parametrize(
+    ("focused", "headless", "shown"), [(False, False, True), (True, False, False), (False, True, False)]
+)
+def test_the_bell_rings_and_the_desktop_is_told_only_who_looks_elsewhere(focused: bool, headless: bool, shown: bool):
+    written: list[str] = []
+    rung: list[bool] = []
+    app: Any = SimpleNamespace(
+        bell=lambda: rung.append(True),
+        app_focus=focused,
+        is_headless=headless,
+        _driver=SimpleNamespace(write=written.append),
+    )
+    send(app, {"TERM": "xterm-kitty"}, "Hone", "shop is done")
+    assert rung == [True]
+    assert written == (["\x1b]9;Hone: shop is done\x1b\\"] if shown else [])

@@ -20,7 +20,7 @@ _LOOKS: dict[str, tuple[str, ...]] = {
     "doctor": (),
     "models": ("list", "show", "history"),
     "feedback": ("show",),
-    "jobs": ("list", "show", "logs"),
+    "jobs": ("list", "show", "logs", "why-pending"),
 }
 
 

@@ -31,7 +31,7 @@ _SUBCOMMANDS = {
     "gate": (),
     "doctor": (),
     "models": ("list", "show", "pull", "promote", "rollback", "history", "export", "merge", "rm"),
-    "jobs": ("list", "show", "logs", "stop", "resume", "rm"),
+    "jobs": ("list", "show", "logs", "stop", "resume", "rm", "why-pending"),
     "feedback": ("show", "export", "forget"),
 }
 _POLITE = (
