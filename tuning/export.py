@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from assistant.errors import HoneError
-from tuning.formats.adapter import read_configuration, read_pairs
+from assistant.models.peft_files import read_configuration
+from tuning.formats.adapter import read_pairs
 
 # llama.cpp rotates q and k in an interleaved order for these architectures, so their rows are permuted in the GGUF
 # and LoRA's B has to follow (llama.cpp, convert_hf_to_gguf.py, LlamaModel.permute). Others keep their order.

@@ -15,11 +15,11 @@ from typing import Any, Literal, get_args
 from assistant.errors import HoneError, UsageError, WrongBase
 from assistant.models import store
 from assistant.models.catalogue import CATALOGUE
+from assistant.models.peft_files import read_configuration
 from assistant.models.registry import AdapterVersion, Registry, check_name
 from assistant.models.resolve import resolve
 from assistant.models.store import BaseModel
 from assistant.models.transfer import Progress
-from tuning.formats.adapter import read_configuration
 from tuning.proof import Proof
 
 Method = Literal[

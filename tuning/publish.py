@@ -59,8 +59,9 @@ def complete(staging: Path, base_folder: Path, base_name: str) -> None:
     Raises:
         HoneError: as for `save`.
     """
+    from assistant.models.peft_files import CONFIGURATION
     from tuning.export import gguf_lora
-    from tuning.formats.adapter import CONFIGURATION, shared_configuration
+    from tuning.formats.adapter import shared_configuration
 
     atomic.write_json(staging / CONFIGURATION, shared_configuration(staging, base_name))
     configuration = json.loads((base_folder / "config.json").read_text("utf-8"))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from assistant.errors import HoneError
-from tuning.formats.adapter import WEIGHTS, read_configuration
+from assistant.models.peft_files import WEIGHTS, read_configuration
 
 SCALES = (0.5, 0.75, 1.0)
 

@@ -30,13 +30,18 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def test_exports_and_says_what_was_measured(base: str, tmp_path: Path) -> None:
-    done = hone("models", "export", "mine", "--to", "gguf-q8_0", "--to", "peft", "--out", str(tmp_path / "out"))
+    done = hone("models", "export", "mine", "--to", "gguf-q8_0", "--to", "vllm", "--out", str(tmp_path / "out"))
     assert done.returncode == 0, done.stderr
     assert "llama.cpp agrees on" in done.stdout
     assert "bits per byte" in done.stdout
     assert "in a fresh process" in done.stderr
     manifest = json.loads((tmp_path / "out" / "export.json").read_text("utf-8"))
-    assert [each["format"] for each in manifest["exports"]] == ["gguf-q8_0", "peft"]
+    assert [each["format"] for each in manifest["exports"]] == ["gguf-q8_0", "vllm"]
+    (command,) = [line.partition("with: ")[2] for line in done.stdout.splitlines() if "serve it with: " in line]
+    assert command.startswith("vllm serve ")
+    assert f"--served-model-name {base} --enable-lora --max-lora-rank 8 --lora-modules mine@" in command
+    assert command.endswith(f"={tmp_path / 'out' / 'vllm'}")
+    assert Path(command.split()[2], "model.safetensors").is_file()
 
 
 def test_combines_and_shows_the_result(base: str) -> None:

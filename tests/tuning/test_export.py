@@ -278,7 +278,7 @@ def test_an_adapter_of_embeddings_is_refused_by_the_gguf_formats(base: store.Bas
 def test_what_cannot_be_exported_is_one_line(version: Any, base: store.BaseModel, tmp_path: Path) -> None:
     for formats, spec, out, error, said in (
         ((), "mine", "new", UsageError, "say what to export to"),
-        (("onnx",), "mine", "new", UsageError, "onnx is no export format; there are peft, gguf-lora"),
+        (("onnx",), "mine", "new", UsageError, "onnx is no export format; there are peft, vllm, gguf-lora"),
         (("peft",), base.name, "new", UsageError, "is a base model"),
         (("peft",), "mine", ".", HoneError, "exists already and is not overwritten"),
         (("peft",), "mine", "a/b", HoneError, "does not exist; make it first"),

@@ -18,7 +18,7 @@ def export(
         typer.Option(
             "--to",
             metavar="FORMAT",
-            help="peft, gguf-lora, safetensors, gguf-f16, gguf-q8_0 or gguf-q4_1; give it again for more.",
+            help="peft, vllm, gguf-lora, safetensors, gguf-f16, gguf-q8_0 or gguf-q4_1; give it again for more.",
         ),
     ] = None,
     out: Annotated[
@@ -26,7 +26,7 @@ def export(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write an adapter for other programs: alone (PEFT, GGUF LoRA) or merged into its base (safetensors, GGUF).
+    """Write an adapter for other programs: alone (PEFT, vLLM, GGUF LoRA) or merged into its base (safetensors, GGUF).
 
     Every file is loaded again in a fresh process and compared with the adapter before the folder appears.
     """
@@ -54,6 +54,7 @@ def export(
                         "path": str(each.path),
                         "bytes": each.bytes,
                         "notes": list(each.notes),
+                        "command": each.command,
                         "proof": _figures(each.proof),
                     }
                     for each in result.exports
@@ -66,6 +67,8 @@ def export(
         typer.echo(f"    {each.proof.describe()}")
         for note in each.notes:
             typer.echo(f"    {note}")
+        if each.command:
+            typer.echo(f"    serve it with: {each.command}")
     typer.echo(f"compared on {result.text}; figures and hashes in {result.folder / 'export.json'}")
 
 

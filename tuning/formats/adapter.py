@@ -1,15 +1,13 @@
 """Reads a PEFT LoRA from its folder, with the scaling that peft computes for each module."""
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from assistant.errors import HoneError
+from assistant.models.peft_files import WEIGHTS, read_configuration
 
-WEIGHTS = "adapter_model.safetensors"
-CONFIGURATION = "adapter_config.json"
 _PREFIX = "base_model.model."
 
 
@@ -30,22 +28,6 @@ class LoraPair:
     @property
     def rank(self) -> int:
         return int(self.a.shape[0])
-
-
-def read_configuration(adapter: Path) -> dict[str, Any]:
-    """The parsed adapter_config.json.
-
-    Raises:
-        HoneError: missing, or no JSON object.
-    """
-    file = adapter / CONFIGURATION
-    try:
-        loaded = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise HoneError(f"cannot read {file}: {error}") from error
-    if not isinstance(loaded, dict):
-        raise HoneError(f"{file} is not a JSON object")
-    return loaded
 
 
 def shared_configuration(adapter: Path, base_name: str) -> dict[str, Any]:

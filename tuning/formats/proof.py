@@ -3,7 +3,7 @@
 `python -m tuning.formats.proof` reads one JSON request on standard input and prints one JSON object. What each format
 has to show, on the same passages, against the base with the unmerged adapter in transformers, in fp32:
 
-- `peft` and `safetensors`: the log-probabilities of all tokens.
+- `peft`, `vllm` (the same files) and `safetensors`: the log-probabilities of all tokens.
 - `gguf-lora`: llama.cpp's next tokens. They may differ as often as they do for the bare base, whose activations
   llama.cpp rounds.
 - merged GGUF: its weights, as transformers reads them from the file (by its own names and its own order of q and k),
@@ -26,7 +26,7 @@ from assistant.errors import HoneError
 
 TOLERANCE = 0.02
 """How far an agreement may lie below the bare base's: two standard errors at 500 places."""
-DIFFERENCE_LIMITS = {"peft": 1e-4, "safetensors": 1e-2}
+DIFFERENCE_LIMITS = {"peft": 1e-4, "vllm": 1e-4, "safetensors": 1e-2}
 """Greatest difference of a log-probability, nats. A merge rounds each weight once in fp32."""
 WEIGHTS_LIMIT = 1e-3
 """Greatest difference of a merged GGUF's tensor from the expected one, relative to its norm. The two are computed in
@@ -207,12 +207,13 @@ def _measure(request: dict[str, Any], folder: Path) -> list[ExportProof]:
     tuned = PeftModel.from_pretrained(base, adapter).eval()
     picks, scores = scoring.picks_and_scores(tuned, passages, ends)
     proofs = []
-    if "peft" in exports:
-        again = PeftModel.from_pretrained(tuned.unload(), exports["peft"]).eval()
-        _, copied = scoring.picks_and_scores(again, passages, ends)
-        proofs.append(ExportProof("peft", tokens, difference=scoring.greatest_difference(scores, copied)))
-        del again
-    del base, tuned
+    again = tuned
+    for name in ("peft", "vllm"):
+        if name in exports:
+            again = PeftModel.from_pretrained(again.unload(), exports[name]).eval()
+            _, copied = scoring.picks_and_scores(again, passages, ends)
+            proofs.append(ExportProof(name, tokens, difference=scoring.greatest_difference(scores, copied)))
+    del base, tuned, again
     if "safetensors" in exports:
         merged = load_base(exports["safetensors"], torch.float32).eval()
         _, loaded = scoring.picks_and_scores(merged, passages, ends)

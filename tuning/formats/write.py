@@ -13,17 +13,19 @@ from assistant import atomic
 from assistant.errors import HoneError, UsageError
 from assistant.models import store, transfer
 from assistant.models.gguf_file import read_header
+from assistant.models.peft_files import CONFIGURATION, WEIGHTS
 from assistant.models.registry import AdapterVersion
 from assistant.models.resolve import resolve
 from assistant.models.store import BaseModel
 from assistant.models.transfer import Progress
-from tuning.formats.adapter import CONFIGURATION, WEIGHTS, shared_configuration
+from assistant.models.vllm import refuse_unservable, serve_command
+from tuning.formats.adapter import shared_configuration
 from tuning.formats.hashes import file_hashes
 from tuning.formats.merged_gguf import Kind, target_bytes
 from tuning.formats.modelfile import modelfile
 from tuning.formats.proof import MERGED, ExportProof, prove_exports
 
-FORMATS = ("peft", "gguf-lora", "safetensors", *MERGED)
+FORMATS = ("peft", "vllm", "gguf-lora", "safetensors", *MERGED)
 FILE_NAME = "export.json"
 
 
@@ -37,6 +39,8 @@ class Exported:
     proof: ExportProof
     notes: tuple[str, ...] = ()
     """What is not as the format's name says, for instance tensors kept in another type."""
+    command: str | None = None
+    """What serves it from where it lies."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,8 @@ def export(
         raise HoneError(
             f"{base.name} has no GGUF, and {needs_gguf[0]} is made from the base's own; export to peft or safetensors"
         )
+    if "vllm" in formats:
+        refuse_unservable(version)
     folder = store.tuning_form(base, progress)
     _require_space(out.absolute().parent, base, folder, version, formats)
     text = _passages(version, folder)
@@ -101,7 +107,14 @@ def export(
             for proof in proofs.values():
                 _refuse_bad(proof, version)
             exports = tuple(
-                Exported(name, out / path.relative_to(staging), _size(path), proofs[name], notes)
+                Exported(
+                    name,
+                    out / path.relative_to(staging),
+                    _size(path),
+                    proofs[name],
+                    notes,
+                    serve_command(version, folder, out.absolute() / name) if name == "vllm" else None,
+                )
                 for name, (path, notes) in written.items()
             )
             atomic.write_json(staging / FILE_NAME, _manifest(version, exports, out, staging, text.source))
@@ -128,7 +141,7 @@ def _write(
 ) -> tuple[Path, tuple[str, ...]]:
     """Writes one format into `folder`; returns what is to be loaded, and notes."""
     folder.mkdir()
-    if name == "peft":
+    if name in ("peft", "vllm"):
         shutil.copy(version.folder / WEIGHTS, folder / WEIGHTS)
         atomic.write_json(folder / CONFIGURATION, shared_configuration(version.folder, base.name))
         with suppress(FileNotFoundError):
@@ -208,6 +221,7 @@ def _require_space(
     parameters = read_header(base.gguf).parameters if base.gguf else 0
     sizes = {
         "peft": (version.folder / WEIGHTS).stat().st_size,
+        "vllm": (version.folder / WEIGHTS).stat().st_size,
         "gguf-lora": (version.folder / WEIGHTS).stat().st_size,
         # The base may be stored in 16 bits.
         "safetensors": max(_size(base_folder), 4 * parameters),
