@@ -18,6 +18,19 @@ class BusyError(HoneError):
         """Seconds."""
 
 
+class NoServerError(HoneError):
+    """None of the servers behind the gateway can answer this now."""
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        """Seconds."""
+
+
+class ServerFailedError(HoneError):
+    """A server behind the gateway failed on the request, and it could not be answered by another one."""
+
+
 class DeadlineError(HoneError):
     """The time that the request was given is over and nothing was generated."""
 
@@ -33,6 +46,8 @@ class TooLargeError(HoneError):
 _KINDS: tuple[tuple[type[HoneError], int, str, str | None], ...] = (
     (UnknownModel, 404, "invalid_request_error", "model_not_found"),
     (BusyError, 429, "rate_limit_error", "too_many_requests"),
+    (NoServerError, 503, "server_error", "no_server"),
+    (ServerFailedError, 502, "server_error", "server_failed"),
     (DeadlineError, 504, "timeout_error", "deadline_exceeded"),
     (SlowBodyError, 408, "invalid_request_error", "request_timeout"),
     (TooLargeError, 413, "invalid_request_error", "request_too_large"),
@@ -51,7 +66,7 @@ def error_body(error: HoneError) -> tuple[int, dict[str, Any]]:
 
 
 def error_headers(error: HoneError) -> list[tuple[bytes, bytes]]:
-    if isinstance(error, BusyError):
+    if isinstance(error, BusyError | NoServerError):
         return [(b"retry-after", str(math.ceil(error.retry_after)).encode())]
     if isinstance(error, TooLargeError | SlowBodyError):
         return [(b"connection", b"close")]

@@ -18,6 +18,10 @@ from assistant.errors import HoneError
 
 if TYPE_CHECKING:
     from assistant.config import Settings
+    from assistant.gateway.app import Routes
+    from assistant.gateway.fleet import Fleet
+    from assistant.gateway.fleet_settings import FleetSettings
+    from assistant.gateway.serving import Serving
 
 RECORD = "gateway.json"
 KEY = "gateway.key"
@@ -78,8 +82,11 @@ def find_running() -> Running | None:
     return running if running.alive else None
 
 
-def serve(service: Service, host: str, port: int, uds: Path | None, announce: Callable[[Running], None]) -> None:
-    """Serves until a signal ends it. `announce` is called when requests are accepted (the model may still load).
+def serve(
+    service: "Service | FleetSettings", host: str, port: int, uds: Path | None, announce: Callable[[Running], None]
+) -> None:
+    """Serves until a signal ends it: one model, or what other servers do. `announce` is called when requests are
+    accepted (the model may still load).
 
     Raises:
         HoneError: a gateway runs already for this state folder, or the address cannot be used.
@@ -150,21 +157,19 @@ def serve_private() -> None:
             uds.parent.rmdir()
 
 
-async def _run(service: Service, key: str, listener: socket.socket, host_names: list[str], private: bool) -> None:
-    from assistant.gateway.serving import Serving
-
-    serving = Serving(service.model, service.context_length, service.threads, service.slots)
+async def _run(
+    service: "Service | FleetSettings", key: str, listener: socket.socket, host_names: list[str], private: bool
+) -> None:
+    serving = _answering(service)
     # Begun before the imports below, which take as long as starting the engine's process.
     loading = asyncio.create_task(serving.load())
     await asyncio.sleep(0)
     import uvicorn
 
-    from assistant.gateway.admission import Limits
     from assistant.gateway.app import Gateway
     from assistant.gateway.connection import TimedConnection
-    from assistant.gateway.routes import Endpoints
 
-    endpoints = Endpoints(serving, Limits(service.queue, service.deadline))
+    routes, status = _endpoints(serving, service)
 
     class Server(uvicorn.Server):
         @contextlib.contextmanager
@@ -176,7 +181,7 @@ async def _run(service: Service, key: str, listener: socket.socket, host_names: 
             yield
 
     config = uvicorn.Config(
-        Gateway(endpoints.routes(), endpoints.status, key, host_names),
+        Gateway(routes, status, key, host_names),
         http=TimedConnection,
         lifespan="off",
         access_log=False,
@@ -196,6 +201,32 @@ async def _run(service: Service, key: str, listener: socket.socket, host_names: 
     finally:
         loading.cancel()
         await serving.close()
+
+
+def _answering(service: "Service | FleetSettings") -> "Serving | Fleet":
+    if isinstance(service, Service):
+        from assistant.gateway.serving import Serving
+
+        return Serving(service.model, service.context_length, service.threads, service.slots)
+    from assistant.gateway.fleet import Fleet
+
+    return Fleet(service)
+
+
+def _endpoints(serving: "Serving | Fleet", service: "Service | FleetSettings") -> "tuple[Routes, Callable[[], str]]":
+    from assistant.answer_counts import AnswerCounts, Recorder
+    from assistant.gateway.admission import Limits
+    from assistant.gateway.routes import Endpoints
+    from assistant.gateway.serving import Serving
+
+    limits, counting = Limits(service.queue, service.deadline), Recorder(AnswerCounts())
+    if isinstance(serving, Serving):
+        endpoints = Endpoints(serving, limits, counting)
+        return endpoints.routes(), endpoints.status
+    from assistant.gateway.fleet_routes import FleetEndpoints
+
+    forwarding = FleetEndpoints(serving, limits, counting)
+    return forwarding.routes(), forwarding.status
 
 
 def _exit_with_owner(server: Any) -> None:

@@ -15,16 +15,22 @@ def serve(
     port: int | None = typer.Option(None, "--port", help="Port to listen on; 0 takes a free one (default 8873)."),
     slots: int | None = typer.Option(None, "--slots", help="Requests computed together (default 2)."),
     uds: Annotated[Path | None, typer.Option("--uds", help="Listen on a Unix socket at this path instead.")] = None,
+    fleet: bool = typer.Option(
+        False, "--fleet", help="Load no model: stand in front of the servers of [fleet] in the configuration file."
+    ),
     json_output: bool = typer.Option(False, "--json", help="Print where it listens as one JSON object."),
 ) -> None:
     """Serve the model to editors and tools by the OpenAI API, until Ctrl-C."""
     from assistant.config import load_settings
     from assistant.errors import UsageError
-    from assistant.gateway import process
+    from assistant.gateway import fleet_settings, process
 
     if uds is not None and (host is not None or port is not None):
         raise UsageError("--uds excludes --host and --port")
+    if fleet and slots is not None:
+        raise UsageError("--slots is of a model that is loaded here, and --fleet loads none")
     settings = load_settings(model=model, host=host, port=port, slots=slots)
+    service = fleet_settings.load(settings) if fleet else process.Service.of(settings)
 
     def announce(running: "Running") -> None:
         if json_output:
@@ -40,4 +46,4 @@ def serve(
 
         sys.stdout.flush()
 
-    process.serve(process.Service.of(settings), settings.host, settings.port, uds, announce)
+    process.serve(service, settings.host, settings.port, uds, announce)
