@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tui.commands import adapters
+from tui.commands import adapters, health
 
 if TYPE_CHECKING:
     from assistant.models.registry import Event
@@ -21,6 +21,7 @@ app = typer.Typer(
 
 app.command()(adapters.export)
 app.command()(adapters.merge)
+app.command()(health.health)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
