@@ -94,6 +94,8 @@ def others(jobs: Path, mine: Job) -> tuple[list[Claim], list[Claim]]:
             seen = look(job)
         except BadSpec:
             continue
+        if seen.spec.slurm is not None:
+            continue
         claim = Claim(job.id, seen.spec)
         if seen.state in ("running", "orphaned") or (seen.state == "stopping" and seen.step):
             running.append(claim)

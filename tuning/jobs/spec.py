@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from assistant.errors import HoneError
+from tuning.jobs.slurm_settings import SlurmSettings
 
 FILE_NAME = "spec.json"
 SCHEMA = 1
@@ -55,6 +56,8 @@ class Spec:
     """How long a step that is told to leave may take for its checkpoint."""
     environment: dict[str, str] = field(default_factory=dict)
     """Set for the steps besides what the submitting process has; never secrets, which are not stored."""
+    slurm: SlurmSettings | None = None
+    """What it asks Slurm for, which then runs it; None: it runs on the machine that it was submitted on."""
 
 
 class BadSpec(HoneError):
@@ -92,7 +95,9 @@ def from_json(content: Any) -> Spec:
         raise BadSpec("not an object")
     if content.get("schema_version") != SCHEMA:
         raise BadSpec(f"schema_version is {content.get('schema_version')!r}; this Hone reads {SCHEMA}")
-    spec = _built(Spec, {key: value for key, value in content.items() if key != "schema_version"}, "")
+    # Jobs from before Slurm could be asked have no such key.
+    given = {"slurm": None, **content}
+    spec = _built(Spec, {key: value for key, value in given.items() if key != "schema_version"}, "")
     assert isinstance(spec, Spec)
     check(spec)
     return spec

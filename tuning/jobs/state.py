@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from assistant.errors import HoneError
 from tuning import position
-from tuning.jobs import files, record
+from tuning.jobs import files, record, slurm_state
 from tuning.jobs.identity import Identity
 from tuning.jobs.job import Job, changing, unmark
 from tuning.jobs.record import Checkpointed, Record
@@ -74,6 +74,9 @@ def look(job: Job) -> Status:
         return Status(job, spec, ended.ending, ended.reason, None, ended, ended.step)
     pulse = read_pulse(job)
     step = pulse.step if pulse else ""
+    if spec.slurm is not None:
+        stands = slurm_state.standing(job, job.identity("supervisor"), pulse)
+        return Status(job, spec, stands.state, stands.why, pulse, None, step)
     supervisor, trainer = job.identity("supervisor"), job.identity("step")
     if supervisor is not None and supervisor.is_elsewhere():
         silent = time.time() - pulse.at if pulse else 0.0
@@ -90,19 +93,19 @@ def look(job: Job) -> Status:
 
 
 def settled(job: Job) -> Status:
-    """As `look`; a death that nobody was there to record is recorded now.
+    """As `look`; an end that nobody was there to record is recorded now.
 
     Raises:
         BadSpec: as `look`.
     """
     seen = look(job)
-    if seen.ended is not None or seen.state != "died":
+    if seen.ended is not None or seen.is_active:
         return seen
     # A disk that refuses: what was seen is true all the same.
     with suppress(OSError), changing(job.folder.parent):
         # Somebody else may have been faster, or has resumed it.
         seen = look(job)
-        if seen.ended is None and seen.state == "died":
+        if seen.ended is None and not seen.is_active:
             seen = certify(seen)
     return seen
 
@@ -155,8 +158,9 @@ def certify(seen: Status) -> Status:
     job, step, pulse = seen.job, seen.step, seen.pulse
     kept = checkpoint_of(job, seen.spec, step)
     where = f" in {step}" if step else " while it waited" if pulse else ""
+    ending: record.Ending = "stopped" if seen.state == "stopped" else "died"
     ended = Record(
-        ending="died",
+        ending=ending,
         reason=f"{seen.why}{where}" + ("; the step left when it saw that" if _left(job) else ""),
         advice=f"`hone jobs resume {job.id}` "
         + ("goes on from the checkpoint" if kept else "does the step again" if step else "puts it in the queue again"),
@@ -168,7 +172,7 @@ def certify(seen: Status) -> Status:
         last_lines=record.last_lines(job.log),
     )
     write_record(job, ended)
-    return Status(job, seen.spec, "died", ended.reason, pulse, ended, step)
+    return Status(job, seen.spec, ending, ended.reason, pulse, ended, step)
 
 
 def write_record(job: Job, ended: Record) -> None:

@@ -36,7 +36,7 @@ class Supervisor:
 
     def __init__(self, job: Job, spec: Spec) -> None:
         self._job, self._spec = job, spec
-        self._told: signal.Signals | None = None
+        self.told: signal.Signals | None = None
         self._began = 0.0
         self._peak = 0
         self._next_pulse = 0.0
@@ -44,18 +44,24 @@ class Supervisor:
 
     def tell(self, number: int, _: Any) -> None:
         """The handler of the signals that stop the job."""
-        self._told = signal.Signals(number)
+        # What follows the first one is what comes of it.
+        self.told = self.told or signal.Signals(number)
 
     def run(self) -> Record:
         self._tell_pulse(phase="waiting", why="")
-        return self._wait() or self._steps() or self.ended("done", "all steps ended well", "")
+        return self._wait() or self.run_steps()
+
+    def run_steps(self) -> Record:
+        """Without a wait for its turn."""
+        self._tell_pulse(phase="running", why="")
+        return self._steps() or self.ended("done", "all steps ended well", "")
 
     def _wait(self) -> Record | None:
         """Until it is this job's turn; a record if that does not come."""
         jobs = self._job.folder.parent
         mine = queue.Claim(self._job.id, self._spec)
         while True:
-            if self._told:
+            if self.told:
                 return self.ended("stopped", self._stopped_by("while it waited"), self._again("queues it again"))
             after = queue.dependency(jobs, self._spec)
             if after.refused:
@@ -78,7 +84,7 @@ class Supervisor:
         for step in self._spec.steps:
             if step.name in done:
                 continue
-            if self._told:
+            if self.told:
                 words = self._stopped_by(f"before {step.name}")
                 return self.ended("stopped", words, self._again("goes on there"), step.name)
             self._tell_pulse(step=step.name, memory=0)
@@ -128,7 +134,7 @@ class Supervisor:
         job.note("step ended", step=step.name, exit_code=code)
         if code == 0:
             return None
-        return self._stopped(step, code) if self._told else self._failed(step, code, watch.evidence(process.pid))
+        return self._stopped(step, code) if self.told else self._failed(step, code, watch.evidence(process.pid))
 
     def _watch(self, process: "subprocess.Popen[bytes]") -> int:
         """Until the step ends; its exit code, negative: the signal that killed it."""
@@ -140,7 +146,7 @@ class Supervisor:
                 # It has been waited for here.
                 process.returncode = os.waitstatus_to_exitcode(status)
                 return process.returncode
-            if self._told and not asked:
+            if self.told and not asked:
                 asked = time.monotonic()
                 self._tell_pulse(phase="stopping")
                 process.send_signal(signal.SIGTERM)
@@ -174,8 +180,10 @@ class Supervisor:
         return self.ended("stopped", self._stopped_by(where), again, step.name, code)
 
     def _stopped_by(self, where: str) -> str:
-        if self._told == signal.SIGTERM:
+        if self.told == signal.SIGTERM:
             return f"the system told it to end (SIGTERM), {where}"
+        if self.told == signal.SIGUSR2:
+            return f"its time limit is near, {where}"
         return f"stopped as told, {where}"
 
     def _again(self, what: str) -> str:
@@ -215,7 +223,7 @@ class Supervisor:
 
     def _sleep(self, seconds: float) -> None:
         end = time.monotonic() + seconds
-        while not self._told and time.monotonic() < end:
+        while not self.told and time.monotonic() < end:
             time.sleep(_TICK_SECONDS)
 
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from assistant.errors import HoneError, UsageError
 from tuning.jobs import job as jobs_of
-from tuning.jobs import memory, state
+from tuning.jobs import memory, slurm, slurm_verbs, state
 from tuning.jobs.identity import Identity
 from tuning.jobs.job import Job, changing
 from tuning.jobs.spec import Spec
@@ -26,9 +26,9 @@ def submit(spec: Spec) -> Job:
 
     Raises:
         HoneError: it needs more memory than there is, comes after no known job, makes what another job is making, or
-            the disk refuses.
+            the disk or Slurm refuses.
     """
-    if spec.memory > memory.total():
+    if spec.slurm is None and spec.memory > memory.total():
         raise UsageError(
             f"the job needs {spec.memory / 1e9:.1f} GB of memory and this machine has {memory.total() / 1e9:.1f}"
         )
@@ -38,8 +38,17 @@ def submit(spec: Spec) -> Job:
         for other in state.statuses(jobs_of.active(jobs), state.look):
             if other.is_active and runs & {step.run for step in other.spec.steps}:
                 raise UsageError(f"job {other.job.id} is tuning {spec.name} already; choose another name or stop it")
+        after = slurm_verbs.before(jobs, spec)
         job = jobs_of.create(jobs, spec)
-        _launch(job)
+        if spec.slurm is None:
+            _launch(job)
+            return job
+        try:
+            slurm_verbs.launch(job, spec, after)
+        except HoneError:
+            jobs_of.unmark(job)
+            shutil.rmtree(job.folder, ignore_errors=True)
+            raise
     return job
 
 
@@ -48,11 +57,14 @@ def stop(job: Job) -> Status:
 
     Raises:
         UsageError: it has ended.
-        HoneError: it is on another machine.
+        HoneError: it is on another machine, or Slurm refuses.
     """
     seen = state.settled(job)
     if not seen.is_active:
         raise UsageError(f"job {job.id} has ended already ({seen.state})")
+    if seen.spec.slurm is not None:
+        slurm_verbs.stop(job)
+        return seen
     if seen.state == "elsewhere":
         raise HoneError(f"job {job.id} runs {seen.why}; stop it there")
     with suppress(OSError):
@@ -79,7 +91,7 @@ def resume(job: Job) -> None:
 
     Raises:
         UsageError: it is active or done.
-        HoneError: the disk refuses.
+        HoneError: the disk or Slurm refuses.
     """
     seen = state.settled(job)
     if seen.state == "orphaned":
@@ -100,11 +112,15 @@ def resume(job: Job) -> None:
             job.exit.rename(before / f"{state.attempt(job)}.json")
             for name in ("supervisor.json", "step.json"):
                 (job.folder / name).unlink(missing_ok=True)
+            slurm.forget_number(job)
             jobs_of.make_room(job)
             job.note("resumed")
         except OSError as error:
             raise HoneError(f"cannot resume job {job.id}: {error.strerror or error}") from error
-        _launch(job)
+        if seen.spec.slurm is None:
+            _launch(job)
+        else:
+            slurm_verbs.launch(job, seen.spec, slurm_verbs.before(jobs, seen.spec))
 
 
 def remove(job: Job) -> None:
