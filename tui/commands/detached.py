@@ -14,8 +14,14 @@ if TYPE_CHECKING:
     from tuning.jobs.spec import Spec, Step
 
 PANEL = "Job"
-_OPTIONS = ("detach", "then", "after", "priority", "memory_gb", "cores")
+_OPTIONS = ("detach", "on", "then", "after", "priority", "memory_gb", "cores")
 
+On = Annotated[
+    str,
+    typer.Option(
+        metavar="[local|slurm]", help="Where it runs: here, or as a job of Slurm by [slurm].", rich_help_panel=PANEL
+    ),
+]
 Detach = Annotated[
     bool,
     typer.Option("--detach", help="Go on as a job, see `hone jobs`; this terminal is free.", rich_help_panel=PANEL),
@@ -42,16 +48,28 @@ Cores = Annotated[
 class Wishes:
     """What the options of a job say."""
 
+    detach: bool
+    on: str
     then: Sequence[str]
     after: Sequence[str]
     priority: int
     memory_gb: float | None
     cores: int | None
 
+    @property
+    def is_job(self) -> bool:
+        """
+        Raises:
+            UsageError: there is no such place to run.
+        """
+        if self.on not in ("local", "slurm"):
+            raise UsageError(f"--on {self.on}: there are local and slurm")
+        return self.detach or self.on == "slurm"
+
     def check_unused(self) -> None:
         """
         Raises:
-            UsageError: one was given without --detach.
+            UsageError: one was given and it is no job.
         """
         if self.then or self.after or self.priority or self.memory_gb is not None or self.cores is not None:
             raise UsageError("--then, --after, --priority, --memory-gb and --cores are of jobs: add --detach")
@@ -81,7 +99,7 @@ def tune(context: typer.Context, wishes: Wishes, name: str, base: str, sources: 
     resume = ["--name", name, "--resume"] + ([] if minutes is None else ["--checkpoint-minutes", f"{minutes:g}"])
     steps = pipeline.steps(words, resume, name, base, sources, wishes.then)
     command = ("tune", *given_words(context, ("as_json",)))
-    _submit(_spec(name, command, steps, wishes), as_json)
+    _submit(_spec(name, command, steps, wishes), wishes, as_json)
 
 
 def evaluate(context: typer.Context, wishes: Wishes, tasks: Sequence[str], as_json: bool) -> None:
@@ -97,7 +115,7 @@ def evaluate(context: typer.Context, wishes: Wishes, tasks: Sequence[str], as_js
     words = given_words(context, (*_OPTIONS, "as_json", "key"))
     step = Step("eval", (*HONE, "eval", *words, "--json"))
     command = ("eval", *given_words(context, ("as_json", "key")))
-    _submit(_spec(f"eval {', '.join(map(_short, tasks))}", command, (step,), wishes), as_json)
+    _submit(_spec(f"eval {', '.join(map(_short, tasks))}", command, (step,), wishes), wishes, as_json)
 
 
 def gate(context: typer.Context, wishes: Wishes, candidate: str, as_json: bool) -> None:
@@ -149,6 +167,8 @@ def _spec(name: str, command: Sequence[str], steps: "Sequence[Step]", wishes: Wi
 
     ours = settings.load()
     jobs = job.folder()
+    if wishes.on == "slurm":
+        return _on_slurm(name, command, steps, wishes, float(ours.stop_seconds))
     cores = wishes.cores or ours.threads or queue.usable_cores()
     return Spec(
         name=name,
@@ -166,11 +186,46 @@ def _spec(name: str, command: Sequence[str], steps: "Sequence[Step]", wishes: Wi
     )
 
 
-def _submit(spec: "Spec", as_json: bool) -> None:
+def _on_slurm(
+    name: str, command: Sequence[str], steps: "Sequence[Step]", wishes: Wishes, stop_seconds: float
+) -> "Spec":
+    from dataclasses import replace
+
+    from tuning.jobs import job, slurm_settings
+    from tuning.jobs.slurm_script import placed
+    from tuning.jobs.spec import Spec
+
+    if wishes.priority:
+        raise UsageError("--priority is of this machine's queue; on Slurm set qos, or options, in [slurm]")
+    ours = slurm_settings.load()
+    memory_gb = ours.memory_gb if wishes.memory_gb is None else wishes.memory_gb
+    ours = replace(ours, cores=wishes.cores or ours.cores, memory_gb=memory_gb)
+    jobs = job.folder()
+    return Spec(
+        name=name,
+        command=tuple(command),
+        folder=str(Path.cwd()),
+        steps=tuple(placed(step, ours) for step in steps),
+        after=tuple(job.find(jobs, one).id for one in wishes.after),
+        memory=round(ours.memory_gb * 1e9),
+        cores=ours.cores,
+        nice=0,
+        threads=ours.cores,
+        stop_seconds=stop_seconds,
+        slurm=ours,
+    )
+
+
+def _submit(spec: "Spec", wishes: Wishes, as_json: bool) -> None:
     from tui.tables import print_json
     from tuning.jobs import verbs
 
     job = verbs.submit(spec)
+    if not wishes.detach:
+        from tui.commands.following import to_the_end
+
+        typer.echo(f"hone: job {job.id}; Ctrl-C leaves it, and it goes on", err=True)
+        raise typer.Exit(to_the_end(job, as_json))
     if as_json:
         described: dict[str, Any] = {"job": job.id, "name": spec.name, "folder": str(job.folder)}
         print_json({**described, "steps": [step.name for step in spec.steps]})

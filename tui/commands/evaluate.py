@@ -90,6 +90,7 @@ def evaluate(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
     detach: detached.Detach = False,
+    on: detached.On = "local",
     after: detached.After = None,
     priority: detached.Priority = 0,
     memory_gb: detached.MemoryGb = None,
@@ -101,14 +102,14 @@ def evaluate(
     your own: FILE.py or FILE.jsonl.
 
     Samples are kept as they come, in DIR or in Hone's state folder; the same command takes what is there. With --detach
-    it is a job that outlives this terminal; see `hone jobs`.
+    it is a job that outlives this terminal; see `hone jobs`. With --on slurm it is one of Slurm.
     """
     from dataclasses import replace
 
     from assistant.errors import UsageError
 
-    wishes = detached.Wishes([], after or [], priority, memory_gb, cores)
-    if detach:
+    wishes = detached.Wishes(detach, on, [], after or [], priority, memory_gb, cores)
+    if wishes.is_job:
         detached.evaluate(context, wishes, tasks, as_json)
         return
     wishes.check_unused()

@@ -1,4 +1,4 @@
-"""`hone jobs`: what runs, waits and ended on this machine."""
+"""`hone jobs`: what runs, waits and ended, on this machine and on Slurm."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,7 +20,6 @@ Identifier = Annotated[str, typer.Argument(metavar="ID", help="Its id, the begin
 All = Annotated[bool, typer.Option("--all", help="Also the older ones that have ended.")]
 
 _SHOWN_ENDED = 15
-_FOLLOW_SECONDS = 0.5
 _MARGIN_SECONDS = 15.0
 """After a step was killed for not leaving in time."""
 
@@ -59,25 +58,30 @@ def logs(
     lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="Begin so many lines before the end.")] = 200,
 ) -> None:
     """Print what a job's steps said."""
-    import time
+    from tui.commands.following import print_log
 
-    from tui.inert import inert
-    from tuning.jobs import state
-    from tuning.jobs.tail import Tail
+    print_log(_find(job), lines, follow=follow)
+
+
+@app.command("why-pending")
+def why_pending(job: Identifier, as_json: AsJson = False) -> None:
+    """Tell why a job waits, in words, and what can be done."""
+    from tui import tables
+    from tui.jobs.described import harmless
+    from tuning.jobs import slurm_state, state
 
     found = _find(job)
-    tail = Tail(found.log, lines)
-    try:
-        while True:
-            active = follow and state.settled(found).is_active
-            for line in tail.read_on(whole=active):
-                typer.echo(inert(line))
-            if not active:
-                return
-            time.sleep(_FOLLOW_SECONDS)
-    except KeyboardInterrupt:
-        typer.echo(f"\nhone: job {found.id} goes on; stop it by `hone jobs stop {found.id}`", err=True)
-        raise typer.Exit(130) from None
+    status = state.settled(found)
+    told: dict[str, Any] = {"job": found.id, "state": status.state, "why": status.why}
+    if status.is_active and status.spec.slurm is not None:
+        told |= slurm_state.pending(found)
+    if as_json:
+        tables.print_json(told)
+    elif "meaning" in told:
+        tables.print_fields(harmless({key: value for key, value in told.items() if key != "why" and value}))
+    else:
+        words = told["why"] or "nothing is in its way"
+        typer.echo(f"job {found.id} is {status.state}" + (f": {words}" if status.state != "done" else ""))
 
 
 @app.command()
@@ -144,15 +148,7 @@ def _find(identifier: str) -> "Job":
 
 def _tell(job: "Job", as_json: bool, meanwhile: str) -> None:
     """How a job stands after a verb."""
-    from tui import tables
-    from tui.jobs.described import summary
+    from tui.commands.following import tell
     from tuning.jobs import state
 
-    status = state.settled(job)
-    if as_json:
-        tables.print_json(summary(status))
-        return
-    words: Any = status.why if not status.is_active else meanwhile + (f" ({status.why})" if status.why else "")
-    typer.echo(f"job {job.id}: {words}")
-    if status.ended and status.ended.advice:
-        typer.echo(f"  {status.ended.advice}")
+    tell(state.settled(job), as_json, meanwhile)

@@ -234,6 +234,7 @@ def tune(
         ),
     ] = None,
     detach: detached.Detach = False,
+    on: detached.On = "local",
     then: Annotated[
         list[str] | None,
         typer.Option(
@@ -254,10 +255,12 @@ def tune(
     Whole files are held out for validation and tests. Ctrl-C ends the training early and saves what was learnt; a
     second one discards it. A run that was killed goes on from its last checkpoint with --resume.
 
-    With --detach it is a job that outlives this terminal; see `hone jobs`.
+    With --detach it is a job that outlives this terminal; see `hone jobs`. With --on slurm it is one of Slurm.
     """
-    if detach and (dry_run or print_config or resume):
-        raise UsageError("--detach starts a run; --dry-run, --print-config and --resume go without it")
+    wishes = detached.Wishes(detach, on, then or [], after or [], priority, memory_gb, cores)
+    if wishes.is_job and (dry_run or print_config or resume):
+        option = "--detach" if detach else f"--on {on}"
+        raise UsageError(f"{option} starts a run; --dry-run, --print-config and --resume go without it")
     if resume:
         _check_alone(context)
         from tui.progress import transfer_progress
@@ -285,8 +288,7 @@ def tune(
 
     check_new_name(name, base)
     check_known_base(plan, configuration.given, base)
-    wishes = detached.Wishes(then or [], after or [], priority, memory_gb, cores)
-    if detach:
+    if wishes.is_job:
         detached.tune(context, wishes, name, base, plan.corpus.sources, as_json)
         return
     if not dry_run:
