@@ -1,11 +1,12 @@
 """From a key to ghost text: Hone beside llama.cpp's own server, typing along a real file.
 
     python -m benchmarks.complete [--repository FOLDER] [--file PATH] [--line N] [--keys N] [--ring N] [--cold N]
-                                  [--threads N] [--model M] [--seed N] [--json]
+                                  [--minutes N] [--threads N] [--model M] [--seed N] [--json]
 
-A person types `--keys` characters of a file, from line `--line` on, in front of the rest of the file. Three are
-asked at every key, one after the other, the peers in turned order, each in processes of its own, with as many
-threads as there are physical cores, on the same GGUF:
+A person types `--keys` characters of a file, from line `--line` on, in front of the rest of the file. It ends after
+about `--minutes`: typing stops at the key where its share of them is over, and so do the cold places; how many keys and
+places there were is printed. Three are asked at every key, one after the other, the peers in turned order, each in
+processes of its own, with as many threads as there are physical cores, on the same GGUF:
 
 - Hone: `Ghost.suggest`, with the repository's index, through a private gateway; the text it returns is whole and
   filtered.
@@ -50,6 +51,10 @@ from assistant.skills.ghost import Ghost
 from benchmarks import machine
 from benchmarks.llama_vim import CONTEXT_LENGTH, RING_CHUNKS, Key, Vim, llama_server, ring_of
 from benchmarks.peers import Peer
+
+_TYPING, _COLD = 0.6, 0.2
+"""Shares of the minutes that are left when all is loaded and indexed; the rest is for the replay, which takes as long
+as Hone took of the typing."""
 
 
 @dataclass(frozen=True)
@@ -105,10 +110,22 @@ def keys_of(text: str, line: int, count: int) -> list[tuple[str, int]]:
 
 
 def type_along(
-    ghost: Ghost, recorder: Recorder, vim: Vim, server: Callable[..., Any], path: str, keys: Sequence[tuple[str, int]]
+    ghost: Ghost,
+    recorder: Recorder,
+    vim: Vim,
+    server: Callable[..., Any],
+    path: str,
+    keys: Sequence[tuple[str, int]],
+    until: float,
 ) -> dict[str, list[Key]]:
+    """
+    Args:
+        until: of `time.monotonic()`; no key begins after it.
+    """
     found: dict[str, list[Key]] = {"hone": [], "llama.vim": [], "same prompt": []}
     for number, (text, offset) in enumerate(keys):
+        if time.monotonic() > until:
+            break
         recorder.key = number
         asked = len(recorder.asked)
         began = time.perf_counter()
@@ -161,7 +178,7 @@ def _replay(engine: LlamaCpp, asked: Asked) -> tuple[int, int]:
 
 
 def cold(
-    ghost: Callable[[], Ghost], vim: Vim, root: Path, exclude: str, count: int, seed: int
+    ghost: Callable[[], Ghost], vim: Vim, root: Path, exclude: str, count: int, seed: int, until: float
 ) -> dict[str, list[float]]:
     """Seconds to the first suggestion in the middle of files that were not asked about before."""
     drawn = random.Random(seed)
@@ -172,6 +189,8 @@ def cold(
         ends = [at for at, sign in enumerate(text) if sign == "\n"]
         if len(ends) < 4:
             continue
+        if time.monotonic() > until:
+            break
         offset = ends[len(ends) // 2]
         fresh = ghost()
         began = time.perf_counter()
@@ -220,12 +239,14 @@ def main() -> None:
     parser.add_argument("--keys", type=int, default=400)
     parser.add_argument("--ring", type=int, default=RING_CHUNKS, help="llama.vim's chunks of other files")
     parser.add_argument("--cold", type=int, default=8, help="places")
+    parser.add_argument("--minutes", type=float, default=5.0, help="for everything, about")
     parser.add_argument("--threads", type=int, help="of each; by default one for each physical core")
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
 
+    started = time.monotonic()
     base = store.fetch(options.model)
     if base.gguf is None:
         parser.error(f"{options.model} has no GGUF")
@@ -249,9 +270,13 @@ def main() -> None:
         ring = ring_of(root, options.file, options.ring, options.seed)
         vim = Vim(server, ring, form.fim is not None)
         keys = keys_of(text, options.line, options.keys)
-        found = type_along(ghost, recorder, vim, same, options.file, keys)
+        left = options.minutes * 60 - (time.monotonic() - started)
+        began = time.monotonic()
+        found = type_along(ghost, recorder, vim, same, options.file, keys, began + _TYPING * left)
         ghost.close()
-        first = cold(lambda: Ghost(client, options.model, root), vim, root, options.file, options.cold, options.seed)
+        until = began + (_TYPING + _COLD) * left
+        places = options.cold, options.seed, until
+        first = cold(lambda: Ghost(client, options.model, root), vim, root, options.file, *places)
     counts = evaluated(recorder.asked, base.gguf, threads)
     by_key = dict(zip((one.key for one in recorder.asked), counts, strict=True))
     found["hone"] = [
@@ -262,6 +287,7 @@ def main() -> None:
         "model": options.model,
         "fim": form.fim is not None,
         "file": options.file,
+        "minutes": (time.monotonic() - started) / 60,
         "index_seconds": index_seconds,
         "typing": {name: summary(rows) for name, rows in found.items()},
         "cold_seconds": {name: [round(value, 4) for value in rows] for name, rows in first.items()},
@@ -279,6 +305,7 @@ def _print(report: dict[str, Any]) -> None:
     print(machine.describe())
     mode = "fill-in-the-middle" if report["fim"] else "left to right (no fill-in-the-middle tokens)"
     print(f"{report['model']}, {mode}; typing along {report['file']}; index after {report['index_seconds']:.1f} s")
+    print(f"{report['minutes']:.1f} minutes in all")
     for name, row in report["typing"].items():
         tokens, share = row["evaluated_tokens"], row["evaluated_share_of_prompt"]
         print(
@@ -293,7 +320,8 @@ def _print(report: dict[str, Any]) -> None:
     print(f"hone / llama.vim, typing, p50: {report['typing_p50_ratio']:.2f}")
     for name, values in report["cold_seconds"].items():
         if values:
-            print(f"cold {name:<12} {_ms(statistics.median(values))} ({_ms(min(values))} to {_ms(max(values))})")
+            spread = f"{_ms(min(values))} to {_ms(max(values))}, {len(values)} places"
+            print(f"cold {name:<12} {_ms(statistics.median(values))} ({spread})")
 
 
 def _ms(seconds: float | None) -> str:
