@@ -3,40 +3,51 @@
     python -m benchmarks.gateway [--rounds N] [--tokens N] [--json]
     python -m benchmarks.gateway --soak MINUTES [--model M] [--json]
 
-Overhead: the engine alone is `assistant.engines.llamacpp`, called in this process; the gateway is a private one with
-the same engine behind it, asked by Hone's own client over its socket. Both run the embedded model greedily on the same
-prompts, one after the other in every round, in alternating order. Per request: a prompt that both have computed before
-and one token, difference of the medians. Per token: the time from the first text to the end of the answer, divided by
-its tokens, difference of the medians.
+Overhead: the engine alone is `assistant.engines.llamacpp`; the gateway is a private one with the same engine behind it,
+asked by Hone's own client over its socket. Both run the embedded model greedily on the same prompts with the same
+settings. In every round, in alternating order, one is started in a process of its own, measured and ended before the
+other one is started: so neither ever waits for the other's threads or pages, and how a process happens to lie in memory
+is drawn anew. Per request: a prompt that was computed before and one token. Per token: the time from the first text to
+the end of the answer, divided by its tokens but one. Each is the median of a round; what is over is the median over
+rounds of the difference between the two of one round.
 
-Soak: `hone serve` and 4 clients that ask chats, completions, completions with a suffix, infilling, token counts and
-model lists, whole and streamed; some leave in the middle. Memory is the resident set of the server and its engine.
+Soak: `hone serve` and 4 clients that ask chats, completions, completions with a suffix, infilling, Tabby's completions,
+token counts and model lists, whole and streamed; some leave in the middle. Memory is the resident set of the server and
+its engine.
 """
 
 import argparse
+import atexit
 import json
 import os
 import random
 import statistics
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
 
-from assistant.client import Client, connect
+from assistant import paths
+from assistant.client import connect
+from assistant.config import load_settings
 from assistant.engines.base import Request
 from assistant.engines.llamacpp import LlamaCpp
 from assistant.models import store
 from benchmarks import machine
+from benchmarks.peers import Peer
 from benchmarks.served import serving
 
 MODEL = "smollm2-135m"
 PROMPT = "def fibonacci(n):\n"
+SHORT_REQUESTS, LONG_REQUESTS = 20, 3
+"""Of one token, and of `--tokens`, in each round."""
 CLIENTS = 4
 _PIECES = (
     "def add(a, b):\n    return a + b\n\n",
@@ -54,8 +65,19 @@ class Timed:
     tokens: int
 
 
+@dataclass(frozen=True)
+class Cost:
+    """Medians of one round, in seconds."""
+
+    request: float
+    token: float
+
+
+Pieces = Callable[[int], Iterator[tuple[str, int | None]]]
+"""An answer of at most so many tokens: its texts, the last with the number of tokens."""
+
+
 def timed(pieces: Iterator[tuple[str, int | None]]) -> Timed:
-    """Times an answer given as its texts, the last with the number of tokens."""
     began = time.perf_counter()
     first, tokens = None, 0
     for text, count in pieces:
@@ -66,47 +88,83 @@ def timed(pieces: Iterator[tuple[str, int | None]]) -> Timed:
     return Timed(first, time.perf_counter() - began - first, tokens)
 
 
-def by_engine(engine: LlamaCpp) -> Callable[[int], Timed]:
+def measured(answer: Pieces, tokens: int) -> Cost:
+    # The first one computes the prompt.
+    timed(answer(8))
+    short = [timed(answer(1)) for _ in range(SHORT_REQUESTS)]
+    long = [timed(answer(tokens)) for _ in range(LONG_REQUESTS)]
+    return Cost(
+        statistics.median(one.first + one.rest for one in short),
+        statistics.median(one.rest / max(one.tokens - 1, 1) for one in long),
+    )
+
+
+def by_engine(gguf: Path) -> Callable[[int], Cost]:
+    settings = load_settings()
+    engine = LlamaCpp(gguf, {}, settings.context_length, settings.threads, settings.slots)
+    atexit.register(engine.close)
+
     def pieces(tokens: int) -> Iterator[tuple[str, int | None]]:
         for chunk in engine.stream(Request(PROMPT, max_tokens=tokens)):
             yield chunk.text, chunk.usage.completion_tokens if chunk.usage else None
 
-    return lambda tokens: timed(pieces(tokens))
+    return lambda tokens: measured(pieces, tokens)
 
 
-def by_gateway(client: Client) -> Callable[[int], Timed]:
+def by_gateway() -> Callable[[int], Cost]:
+    running = ExitStack()
+    client = running.enter_context(connect(load_settings(), MODEL))
+    atexit.register(running.close)
+
     def pieces(tokens: int) -> Iterator[tuple[str, int | None]]:
         for delta in client.complete(PROMPT, max_tokens=tokens):
             yield delta.text, delta.details["completion_tokens"] if delta.details else None
 
-    return lambda tokens: timed(pieces(tokens))
+    return lambda tokens: measured(pieces, tokens)
 
 
 def overhead(rounds: int, tokens: int) -> dict[str, Any]:
+    """
+    Args:
+        tokens: of a long answer.
+    """
     base = store.fetch(MODEL)
     assert base.gguf is not None
-    requests: dict[str, list[float]] = {"engine": [], "gateway": []}
-    per_token: dict[str, list[float]] = {"engine": [], "gateway": []}
-    with connect(model=MODEL) as client, closing(LlamaCpp(base.gguf)) as engine:
-        runners = {"engine": by_engine(engine), "gateway": by_gateway(client)}
-        for run in runners.values():
-            run(8)
+    sides: list[tuple[str, Callable[..., Any], tuple[Any, ...]]] = [
+        ("engine", by_engine, (base.gguf,)),
+        ("gateway", by_gateway, ()),
+    ]
+    found: dict[str, list[Cost]] = {"engine": [], "gateway": []}
+    with own_state():
         for number in range(rounds):
-            for name in sorted(runners, reverse=number % 2 == 1):
-                one = [runners[name](1) for _ in range(5)]
-                requests[name].append(statistics.median(answer.first + answer.rest for answer in one))
-                long = runners[name](tokens)
-                per_token[name].append(long.rest / max(long.tokens - 1, 1))
-    medians = {
-        what: {name: statistics.median(values) * 1000 for name, values in found.items()}
-        for what, found in (("request_ms", requests), ("token_ms", per_token))
-    }
-    return {
-        **medians,
-        "over_per_request_ms": medians["request_ms"]["gateway"] - medians["request_ms"]["engine"],
-        "over_per_token_ms": medians["token_ms"]["gateway"] - medians["token_ms"]["engine"],
-        "rounds": {"request_seconds": requests, "token_seconds": per_token},
-    }
+            for name, make, arguments in sides if number % 2 == 0 else reversed(sides):
+                peer = Peer(make, *arguments)
+                found[name].append(peer(tokens))
+                peer.close()
+    return {what: _compared(found, what) for what in ("request", "token")}
+
+
+@contextmanager
+def own_state() -> Iterator[None]:
+    """A state folder with the fetched models and nothing else: no gateway that runs, no promoted adapter."""
+    models, before = paths.models_dir(), os.environ.get("HONE_HOME")
+    with tempfile.TemporaryDirectory(prefix="hone-benchmark-") as home:
+        (Path(home) / "models").symlink_to(models)
+        os.environ["HONE_HOME"] = home
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ["HONE_HOME"]
+            else:
+                os.environ["HONE_HOME"] = before
+
+
+def _compared(found: dict[str, list[Cost]], what: str) -> dict[str, Any]:
+    """Milliseconds."""
+    engine, gateway = ([getattr(cost, what) * 1000 for cost in found[name]] for name in ("engine", "gateway"))
+    over = [theirs - alone for alone, theirs in zip(engine, gateway, strict=True)]
+    return {"engine_ms": engine, "gateway_ms": gateway, "over_ms": over, "over_ms_median": statistics.median(over)}
 
 
 @dataclass
@@ -131,7 +189,8 @@ def soak(minutes: float, model: str) -> dict[str, Any]:
         for thread in threads:
             thread.start()
         while any(thread.is_alive() for thread in threads):
-            found.memory.append((time.monotonic() - began, _resident(process)))
+            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                found.memory.append((time.monotonic() - began, _resident(process)))
             time.sleep(min(5.0, minutes * 60 / 20))
         for thread in threads:
             thread.join()
@@ -145,6 +204,7 @@ def soak(minutes: float, model: str) -> dict[str, Any]:
         "memory_mib": {"first": found.memory[0][1], "settled": settled[0][1], "last": settled[-1][1]},
         "memory_slope_mib_per_hour": _slope(settled) * 3600,
         "p50_ms": _quantile([seconds for _, seconds in found.seconds], 0.5),
+        "p99_ms": _quantile([seconds for _, seconds in found.seconds], 0.99),
         "p99_ms_by_quarter": _quarters(found.seconds, minutes * 60),
     }
 
@@ -158,6 +218,8 @@ def _client(url: str, key: str, number: int, end: float, began: float, found: So
                 _ask(http, draw)
             except (httpx.HTTPError, ValueError) as error:
                 found.errors.append(f"{type(error).__name__}: {error}")
+                # A server that is gone would be asked thousands of times a second.
+                time.sleep(0.5)
             found.seconds.append((time.monotonic() - began, time.monotonic() - started))
 
 
@@ -172,6 +234,7 @@ def _ask(http: httpx.Client, draw: random.Random) -> None:
             ("/v1/completions", {"prompt": text, "n": 2, "logprobs": 2, **common}),
             ("/infill", {"input_prefix": text, "input_suffix": "\n", "n_predict": 16, "t_max_predict_ms": 500}),
             ("/infill", {"input_extra": [{"text": text, "filename": "a.py"}], "n_predict": 0}),
+            ("/v1/completions", {"language": "python", "segments": {"prefix": text, "suffix": "\n"}}),
             ("/v1/tokenize", {"texts": [text]}),
             ("/v1/models", None),
         ]
@@ -214,37 +277,39 @@ def _quarters(timed_requests: list[tuple[float, float]], whole: float) -> list[f
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--tokens", type=int, default=128)
     parser.add_argument("--soak", type=float, metavar="MINUTES")
     parser.add_argument("--model", default=MODEL, help="of the soak")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     before = os.getloadavg()[0]
-    measured = soak(options.soak, options.model) if options.soak else overhead(options.rounds, options.tokens)
+    result = soak(options.soak, options.model) if options.soak else overhead(options.rounds, options.tokens)
     load = {"before": before, "after": os.getloadavg()[0]}
     if options.json:
-        print(json.dumps({"schema_version": 1, "load": load, **measured}))
+        print(json.dumps({"schema_version": 2, "load": load, **result}))
         return
     print(f"{machine.describe()} ({before:.2f} before)")
     if options.soak:
-        print(f"{measured['requests']} requests of {CLIENTS} clients in {options.soak:g} minutes")
-        print(f"{measured['errors']} errors")
-        for error in measured["first_errors"]:
-            print(f"  {error}")
-        memory = measured["memory_mib"]
-        print(
-            f"memory {memory['first']:.1f} MiB at first, {memory['settled']:.1f} settled, {memory['last']:.1f} at the "
-            f"end; slope {measured['memory_slope_mib_per_hour']:+.1f} MiB per hour"
-        )
-        print(f"p50 {measured['p50_ms']:.0f} ms; p99 by quarter {measured['p99_ms_by_quarter']} ms")
+        _print_soak(result)
         return
-    for what, name in (("request", "request_ms"), ("token", "token_ms")):
-        figures = measured[name]
-        print(
-            f"per {what}: engine {figures['engine']:.2f} ms, gateway {figures['gateway']:.2f} ms, "
-            f"over {measured[f'over_per_{what}_ms']:+.2f} ms"
-        )
+    print(f"{options.rounds} rounds, median (minimum to maximum)")
+    for what, figures in result.items():
+        engine, gateway, over = (machine.spread(figures[name], 2) for name in ("engine_ms", "gateway_ms", "over_ms"))
+        print(f"per {what}: engine {engine} ms, gateway {gateway} ms, over {over} ms")
+
+
+def _print_soak(result: dict[str, Any]) -> None:
+    print(f"{result['requests']} requests of {CLIENTS} clients in {result['minutes']:g} minutes")
+    print(f"{result['errors']} errors")
+    for error in result["first_errors"]:
+        print(f"  {error}")
+    memory = result["memory_mib"]
+    print(
+        f"memory {memory['first']:.1f} MiB at first, {memory['settled']:.1f} settled, {memory['last']:.1f} at the "
+        f"end; slope {result['memory_slope_mib_per_hour']:+.1f} MiB per hour"
+    )
+    print(f"p50 {result['p50_ms']:.0f} ms, p99 {result['p99_ms']:.0f} ms; by quarter {result['p99_ms_by_quarter']} ms")
 
 
 if __name__ == "__main__":
