@@ -39,8 +39,13 @@ def complete(
 
     settings = load_settings(model=model)
     name = resolve(settings.model).name
-    with connect(settings, model=name) as client:
+    with connect(settings, model=name, wait=False) as client:
         done = complete_at(client, point, model=name, max_tokens=max_tokens, retrieval=retrieval)
+        # Before the gateway is ended, which takes a moment.
+        _print(point, done, as_json, verbose)
+
+
+def _print(point: "Point", done: "Completion", as_json: bool, verbose: bool) -> None:
     if verbose:
         shown = ", ".join(snippet.path for snippet in done.snippets) or "no other file"
         typer.echo(f"{done.mode} mode, ended by {done.finish_reason}, shown: {shown}", err=True)
