@@ -178,7 +178,7 @@ def _where(status: Status, point: Point | None, said: str) -> Content:
         return command
     if status.state != "running":
         line = Content(inert(f"{status.state}: {status.why}" if status.why else status.state))
-    elif point is not None:
+    elif point is not None and point.share < 1:
         line = Content.assemble(rows.bar(point.share), "  ", progress_words(point, runs=True).partition("  ")[2])
     else:
         line = Content(inert(said))
