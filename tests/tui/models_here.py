@@ -1,6 +1,7 @@
 """Models on disk for the Models screen: a fetched base, versions with manifests, events at fixed times, and reports."""
 
 import json
+import math
 import sqlite3
 from collections.abc import Sequence
 from typing import Any
@@ -47,9 +48,13 @@ def version(
     staged.rename(folder)
     (folder / "manifest.json").write_text(json.dumps(_manifest() | more))
     (folder / "card.md").write_text(
-        f"---\nbase_model: {on.name}\n---\n\n# {name}\n\nA LoRA.\n\n| | |\n|---|---|\n| a | b |\n"
+        f"---\nbase_model: {on.name}\n---\n\n# {name}\n\nA LoRA.\n\n| | |\n|---|---|\n| rank | 32 |\n"
     )
-    points = ({"step": step, "loss": 1.0, "validation": before - (before - after) * step / 4} for step in range(5))
+    points = []
+    for step in range(1, 101):
+        loss = 0.9 + 1.6 * math.exp(-step / 20) + 0.1 * math.sin(step * 2.7)
+        checked = after + (before - after) * math.exp(-step / 25) if step % 10 == 0 else None
+        points.append({"step": step, "loss": loss, "validation": checked})
     (folder / "metrics.jsonl").write_text("".join(json.dumps(point) + "\n" for point in points))
     figures = {
         **{"steps": 215, "tokens": 217_425, "seconds": 918.7, "tokens_per_second": 252.9},

@@ -32,6 +32,23 @@ from tui.models.screen import ModelsScreen
 from tui.models.shown import ModelTree
 from tuning.jobs.spec import Step
 
+LARGE = 6_000_000
+"""Numbers of 4 bytes."""
+TOLD: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def notified(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Notifications go after some seconds, which a slow machine may take to look."""
+    notify = HoneApp.notify
+
+    def both(self: HoneApp, message: str, **options: Any) -> None:
+        TOLD.append(message)
+        notify(self, message, **options)
+
+    TOLD.clear()
+    monkeypatch.setattr(HoneApp, "notify", both)
+
 
 @pytest.fixture
 def versions(hone_home: Path) -> list[AdapterVersion]:
@@ -65,7 +82,8 @@ def text(pilot: Pilot[None], selector: str) -> str:
 
 
 def told(pilot: Pilot[None]) -> str:
-    return "\n".join(note.message for note in pilot.app._notifications)
+    """All that was ever notified."""
+    return "\n".join(TOLD)
 
 
 async def opened(pilot: Pilot[None], expected: str = "shop") -> None:
@@ -218,18 +236,18 @@ def test_the_model_that_is_asked_by_default_is_told(versions: list[AdapterVersio
 async def test_fetches_a_model_with_progress_and_says_why_not(
     make_app: MakeApp, hone_home: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    with FakeHub(seconds_per_piece=0.2) as hub:
+    with FakeHub(seconds_per_piece=0.02) as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
         monkeypatch.setenv("HF_TOKEN", "")
-        hub.repositories["acme/small"] = folder_files(weights=400_000)
+        # The hub's client tells how far it is every 10 MiB.
+        hub.repositories["acme/small"] = folder_files(weights=LARGE)
         async with make_app(loaded_client()).run_test(size=(120, 40)) as pilot:
             await opened(pilot, "smollm2")
             await pilot.press("g")
             await until(pilot, lambda: isinstance(pilot.app.screen, Prompt))
             pilot.app.screen.query_one(Input).value = "acme/small"
             await pilot.press("enter")
-            await until(pilot, lambda: "downloading model.safetensors" in text(pilot, "#models-line"))
-            assert "of 2 MB" in text(pilot, "#models-line")
+            await until(pilot, lambda: "of 24 MB" in text(pilot, "#models-line"))
             await until(pilot, lambda: "acme/small" in listed(pilot))
             await until(pilot, lambda: not screen(pilot).query_one("#models-line").display)
             assert "acme/small is ready" in told(pilot)
@@ -239,14 +257,14 @@ async def test_fetches_a_model_with_progress_and_says_why_not(
 
 
 async def test_a_download_is_stopped(make_app: MakeApp, hone_home: Path, monkeypatch: pytest.MonkeyPatch):
-    with FakeHub(seconds_per_piece=0.2) as hub:
+    with FakeHub(seconds_per_piece=0.1) as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
         monkeypatch.setenv("HF_TOKEN", "")
-        hub.repositories["acme/large"] = folder_files(weights=20_000_000)
+        hub.repositories["acme/large"] = folder_files(weights=LARGE)
         async with make_app(loaded_client()).run_test(size=(60, 20)) as pilot:
             await opened(pilot, "smollm2")
             await screen(pilot).visit("pull acme/large")
-            await until(pilot, lambda: "downloading" in text(pilot, "#models-line"))
+            await until(pilot, lambda: "of 24 MB" in text(pilot, "#models-line"))
             await pilot.press("escape")
             await until(pilot, lambda: "Stopped; what came is kept" in told(pilot))
             assert store.find("acme/large") is None

@@ -27,7 +27,7 @@ from tui.chat.events import (
     Rejected,
 )
 from tui.chat.models import ModelTarget
-from tui.columns import fit
+from tui.columns import fit, joined
 from tui.inert import inert
 from tui.jobs.form import JobForm
 from tui.models import measured
@@ -96,7 +96,7 @@ class CompareScreen(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         before, after = map(inert, self._pair.names)
         with Vertical(id="compare"):
-            title = Content.assemble((before, "bold $text-secondary"), ("  against  ", _DIM), (after, "bold $primary"))
+            title = Content.assemble((before, "bold $text-secondary"), ("  →  ", _DIM), (after, "bold $primary"))
             yield Static(title, id="compare-title", markup=False)
             yield Static("", id="compare-measured", markup=False)
             yield Input(placeholder="Ask both the same, and press Enter", id="compare-prompt", compact=True)
@@ -244,14 +244,14 @@ class CompareScreen(ModalScreen[None]):
 
 def table(found: Sequence[Difference], width: int) -> Content:
     """One figure a line: what it is, before and after, and the change; green where it is better, red where worse."""
+    names = [f"{inert(one.task)} {inert(one.figure)}" for one in found]
+    values = [f"{one.before} → {one.after}" for one in found]
+    widest = min(max(map(len, names), default=0), max(width // 2 - 10, 10)), max(map(len, values), default=0)
     lines = []
-    for one in found:
+    for name, value, one in zip(names, values, found, strict=True):
         style = {True: "$text-success", False: "$text-error", None: _DIM}[one.better]
-        name = fit(Content(f"{inert(one.task)} {inert(one.figure)}"), min(36, max(width // 3, 16)))
-        values = fit(Content(f"{one.before} → {one.after}"), 18)
-        lines.append(
-            Content("  ").join([name, values, Content(one.change).stylize(style)]).truncate(width, ellipsis=True)
-        )
+        cells = [fit(Content(name), widest[0]), fit(Content(value), widest[1]), Content(one.change).stylize(style)]
+        lines.append(joined(cells, width))
     return Content("\n").join(lines)
 
 

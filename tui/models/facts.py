@@ -11,6 +11,7 @@ from tui.columns import fit
 from tui.fields import fitted
 from tui.inert import inert
 from tui.jobs.braille import sparkline
+from tui.jobs.curves import plotted
 from tui.jobs.described import duration, size
 from tui.models.described import WHOLE
 from tui.models.gathered import AdapterDetails, BaseDetails, Details, entries, section, sources
@@ -23,6 +24,8 @@ Field = tuple[str, Content]
 """Its label and what it says; what says nothing is left out."""
 
 _LABEL = 11
+_CURVE = 12
+"""Rows of the curve of the loss, with its title and its axis."""
 _DIM = "$foreground 60%"
 OUTCOMES = {"pass": "$text-success", "regression": "$text-error", "inconclusive": "$text-warning"}
 _KINDS = {
@@ -43,7 +46,11 @@ def of(node: Node, details: Details | None, trouble: str, width: int) -> Content
     if node.kind == "adapter":
         return drawn(of_versions(node), width)
     if isinstance(details, AdapterDetails):
-        return drawn(of_adapter(details), width)
+        told = drawn(of_adapter(details), width)
+        if len(details.curves.loss) < 2:
+            return told
+        curve = plotted(details.curves.loss, width, _CURVE, "loss", "nats/token", "$primary", "", mean=True)
+        return Content("\n\n").join([told, curve])
     if isinstance(details, BaseDetails):
         return drawn(of_base(details), width)
     return Content(inert(trouble)).stylize("$text-error") if trouble else Content("reading …").stylize(_DIM)
@@ -89,13 +96,13 @@ def of_adapter(details: AdapterDetails) -> list[Field]:
     state_style = "$text-success" if details.state == WHOLE else "$text-error"
     return [
         ("base", Content(inert(adapter.base_name))),
+        ("state", Content(inert(details.state)).stylize(state_style)),
         ("validation", _validation(details)),
+        *_measured(details.measured),
+        ("gate", _decided(details.decision)),
         ("corpus", _corpus(version.corpus, manifest)),
         ("training", _training(manifest, adapter.figures)),
         ("proof", _proof(adapter.figures)),
-        *_measured(details.measured),
-        ("gate", _decided(details.decision)),
-        ("state", Content(inert(details.state)).stylize(state_style)),
         ("used", _used(details.uses)),
         ("digest", Content(adapter.digest)),
         ("on disk", _disk(version.bytes, str(adapter.folder))),
@@ -123,6 +130,7 @@ def of_base(details: BaseDetails) -> list[Field]:
         ("context", Content(f"{length:,} tokens" if isinstance(length, int) else "")),
         ("memory", Content(", ".join(needs))),
         ("source", Content(inert(str(told.get("source") or "")))),
+        ("adapters", Content("" if details.adapters else "none yet; t tunes one on your code").stylize(_DIM)),
         *_measured(details.measured),
         ("used", _used(details.uses)),
         *((name, Content(str(told.get(name) or ""))) for name in ("digest", "weights", "tokenizer", "template")),
@@ -186,8 +194,8 @@ def _validation(details: AdapterDetails) -> Content:
         return Content("")
     from_ = f"{before:.3f} → " if before else ""
     parts = [Content(from_), gain(before, after), Content(" bits per byte of held-out files").stylize(_DIM)]
-    if len(details.validation) > 2:
-        parts += [Content("  "), Content(sparkline(details.validation, 24)).stylize("$secondary")]
+    if len(measured := [value for _, value in details.curves.validation]) > 2:
+        parts += [Content("  "), Content(sparkline(measured, 24)).stylize("$secondary")]
     return Content.assemble(*parts)
 
 
@@ -213,7 +221,7 @@ def _training(manifest: Mapping[str, Any], figures: Mapping[str, Any]) -> Conten
         parts.append(f"in {duration(figures['seconds'])}")
     if isinstance(figures.get("tokens_per_second"), int | float):
         parts.append(f"at {figures['tokens_per_second']:,.0f} tok/s")
-    for name, label in (("rank", "rank"), ("alpha", "alpha"), ("learning_rate", "learning rate")):
+    for name, label in (("rank", "rank"), ("learning_rate", "learning rate")):
         if isinstance(settings.get(name), int | float):
             parts.append(f"· {label} {settings[name]:g}")
     return Content(" ".join(parts))
@@ -223,7 +231,7 @@ def _proof(figures: Mapping[str, Any]) -> Content:
     agreement, base, places = (figures.get(f"proof_{name}") for name in ("agreement", "base_agreement", "positions"))
     if not isinstance(agreement, int | float):
         return Content("")
-    told = f"llama.cpp picks the tuned next token at {agreement:.1%} of {places} places"
+    told = f"{agreement:.1%} of next tokens as trained, at {places} places"
     return Content(told + (f" (base {base:.1%})" if isinstance(base, int | float) else ""))
 
 

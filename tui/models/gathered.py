@@ -13,6 +13,8 @@ from tui.models import described, measured, uses
 from tui.models.described import Base
 from tui.models.measured import Decision, Line
 from tui.models.uses import Use
+from tuning.card import METRICS
+from tuning.plot import Curves, read_metrics
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,8 @@ class AdapterDetails:
     version: Version
     manifest: Mapping[str, Any]
     state: str
-    validation: tuple[float, ...]
-    """Bits per byte, as they were measured during the run."""
+    curves: Curves
+    """What was measured during the run."""
     measured: tuple[Line, ...]
     decision: Decision | None
     uses: tuple[Use, ...]
@@ -78,6 +80,8 @@ class BaseDetails:
     tuning_bytes: int
     measured: tuple[Line, ...]
     uses: tuple[Use, ...]
+    adapters: int
+    """How many versions are on it."""
 
 
 Details = AdapterDetails | BaseDetails
@@ -185,7 +189,7 @@ def adapter_details(version: Version) -> AdapterDetails:
         version,
         manifest,
         described.state_of(adapter),
-        _validation(adapter.folder),
+        _curves(adapter.folder),
         tuple(measured.lines(measured.reports(), version.id)),
         decided,
         tuple(uses.of_version(adapter, Registry())),
@@ -200,6 +204,7 @@ def base_details(base: Base) -> BaseDetails:
     Raises:
         HoneError: as `adapter_details`, or its files cannot be read.
     """
+    registry = Registry()
     found = store.find(base.name) if base.cached else None
     told = described.base_details(found) if found else described.catalogue_details(base.name) or {}
     form = told.get("tuning_form")
@@ -208,7 +213,8 @@ def base_details(base: Base) -> BaseDetails:
         told,
         described.folder_bytes(Path(form)) if form and form != base.folder else 0,
         tuple(measured.lines(measured.reports(), base.name)),
-        tuple(uses.of_base(base.name, Registry())),
+        tuple(uses.of_base(base.name, registry)),
+        sum(version.base_name == base.name for version in registry.versions()),
     )
 
 
@@ -244,14 +250,11 @@ def _named(source: Mapping[str, Any]) -> str:
     return path.name or str(path)
 
 
-def _validation(folder: Path) -> tuple[float, ...]:
-    from tuning.card import METRICS
-    from tuning.plot import read_metrics
-
+def _curves(folder: Path) -> Curves:
     try:
-        return tuple(value for _, value in read_metrics(folder / METRICS).validation)
+        return read_metrics(folder / METRICS)
     except OSError:
-        return ()
+        return Curves((), ())
 
 
 def _card(folder: Path) -> str:

@@ -124,7 +124,7 @@ def differences(found: "Found", before: "Model", after: "Model") -> list[Differe
             shown = [words.quantity(value.value, value.unit) if value else "" for value in values]
             p = "" if compared.p is None else f", {words.p_value(compared.p)}"
             change = words.change(compared.difference) + p
-            told.append(Difference(task, words.label(name), *shown, change, _is_better(compared)))
+            told.append(Difference(task, words.label(name), shown[0], shown[1], change, _is_better(compared)))
     return told
 
 

@@ -177,7 +177,7 @@ def _columns(width: int) -> list[Column]:
 
 
 def _name_width(width: int) -> int:
-    return 27 if width < 80 else 30 if width < _CORPUS else 34
+    return 26 if width < _SIZE else 27 if width < 80 else 30 if width < _CORPUS else 34
 
 
 def summary(gathered: Gathered) -> list[str]:

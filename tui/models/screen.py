@@ -18,7 +18,7 @@ from tui.models.compare import CompareScreen, sharing
 from tui.models.gathered import AdapterDetails, Version
 from tui.models.measured import Decision
 from tui.models.pull import Ended, Progress, Pull
-from tui.models.shown import ModelsShown
+from tui.models.shown import CHAMPION, ModelsShown
 from tui.places import Visit
 
 if TYPE_CHECKING:
@@ -96,13 +96,13 @@ class ModelsScreen(ModelsShown):
             return
         version, decision = node.version, details.decision
         words = self._before_promotion(version, decision)
-        alias = await self.app.push_screen_wait(Prompt(words, "champion"))
+        alias = await self.app.push_screen_wait(Prompt(words, CHAMPION))
         if alias:
             file = decision.file if decision else None
             self._do(lambda: _told(verbs.promote(version.id, alias, verbs.read_evidence(file))))
 
     def _before_promotion(self, version: Version, decision: Decision | None) -> str:
-        live = self._gathered.aliases.get("champion") if self._gathered else None
+        live = self._gathered.aliases.get(CHAMPION) if self._gathered else None
         said = [f"Promote {inert(version.id)}? As which alias?"]
         said += [f"champion is {inert(live.id)} now."] if live else []
         if decision is None:

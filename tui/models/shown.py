@@ -31,6 +31,10 @@ from tui.models.rows import Node
 _SECONDS = 2.0
 _WIDE = 130
 """Columns from which on the tree and the details stand beside each other."""
+_TREE = 38
+"""Per cent of the rows that the tree may take where it stands above the details."""
+CHAMPION = "champion"
+"""The alias that a promotion is for when none is named."""
 View = Literal["facts", "card", "history"]
 
 
@@ -199,7 +203,8 @@ class ModelsShown(Screen[None]):
             # What has gone leaves its place to what came after it.
             beside = self._first() if at is None else self._lines[min(at, len(self._lines) - 1)]
             self._choose(beside.key)
-        live = [Content(f"{alias} is {version.id}") for alias, version in self._gathered.aliases.items()]
+        aliases = sorted(self._gathered.aliases.items(), key=lambda pair: (pair[0] != CHAMPION, pair[0]))
+        live = [Content(f"{inert(alias)} is {version.id}") for alias, version in aliases]
         told = [Content("Models").stylize("bold"), *map(Content, rows.summary(self._gathered)), *live]
         title = fitted(list(enumerate(told)), max(1, self.size.width - 4))
         self.query_one("#models-title", Static).update(title)
@@ -209,12 +214,18 @@ class ModelsShown(Screen[None]):
         self._look()
 
     def _first(self) -> Node:
-        """What is live, else the first line."""
+        """The champion, else what is live, else the first line."""
         live = [node for node in self._lines if node.version is not None and node.version.aliases]
+        live.sort(key=lambda node: node.version is None or CHAMPION not in node.version.aliases)
         return (live or self._lines)[0]
 
     def _show_tree(self) -> None:
         listed = self.query_one(ModelTree)
+        if self.has_class("-wide"):
+            listed.styles.height = "1fr"
+        else:
+            # An automatic height would leave room for lines that have to be scrolled to.
+            listed.styles.height = max(1, min(len(self._lines), self.size.height * _TREE // 100))
         width = max(listed.size.width - 1, 1)
         self.query_one("#models-header", Static).update(rows.header(width))
         lines = [rows.line(node, width, node.name == self._marked, self._pulled(node)) for node in self._lines]
@@ -261,17 +272,16 @@ class ModelsShown(Screen[None]):
         line.display = self._pull is not None
         if self._pull is None:
             return
-        fields = [Content(f"▼ {inert(self._pull.name)}").stylize("$text-primary")]
+        fields = [(0, Content(f"▼ {inert(self._pull.name)}").stylize("$text-primary"))]
         if progress is not None:
-            fields.append(Content(inert(progress.what)))
             if progress.total:
-                fields[-1] += Content("  ") + bar(progress.share)
-                fields.append(Content(f"{size(progress.done) or '0 MB'} of {size(progress.total)}"))
+                amounts = f"{size(progress.done) or '0 MB'} of {size(progress.total)}"
+                fields += [(1, bar(progress.share)), (2, Content(amounts))]
             if progress.speed:
-                fields.append(Content(f"{progress.speed / 1e6:.1f} MB/s"))
-        fields.append(Content("Esc stops").stylize("$foreground 60%"))
-        ranks = [0, 1, 3, 4, 2] if len(fields) == 5 else range(len(fields))
-        line.update(fitted(list(zip(ranks, fields, strict=True)), max(1, self.size.width - 4)))
+                fields.append((4, Content(f"{progress.speed / 1e6:.1f} MB/s")))
+            fields.append((5, Content(inert(progress.what))))
+        fields.append((3, Content("Esc stops").stylize("$foreground 60%")))
+        line.update(fitted(fields, max(1, self.size.width - 4)))
 
     @on(OptionList.OptionHighlighted, "#models-list")
     def _highlighted(self, event: OptionList.OptionHighlighted) -> None:
