@@ -14,7 +14,7 @@ _FOR_FORGES = "README.md"
 """The same text under the name that forges and model hubs show."""
 PLOT = "loss.svg"
 METRICS = "metrics.jsonl"
-SECTIONS = {"lora": "LoRA", "examples": "Examples", "corpus": "Corpus settings"}
+SECTIONS = {"lora": "LoRA", "examples": "Examples", "corpus": "Corpus settings", "feedback": "Feedback settings"}
 """Of a configuration, with their titles."""
 
 
@@ -126,6 +126,8 @@ def _counted(counts: Counter[str]) -> str:
 def _settings(configuration: Mapping[str, Any]) -> str:
     """A table of the run's own settings, and one of each section's; what a section says is not said twice."""
     sections = {name: configuration[name] for name in SECTIONS if isinstance(configuration.get(name), Mapping)}
+    if not sections.get("feedback", {}).get("rows"):
+        sections.pop("feedback", None)
     lora = sections.get("lora", {})
     if lora and "alpha" in configuration:
         # What the default came to.

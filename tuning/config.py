@@ -49,6 +49,8 @@ _NOT_FROM_A_REPOSITORY = frozenset(
         "corpus.replay_source",
         "corpus.decontaminate_files",
         "corpus.redact",
+        "feedback.rows",
+        "feedback.start",
     }
 )
 """A cloned repository must not decide what of this machine is read, learnt or sent."""

@@ -81,7 +81,12 @@ def data_of(ground: Ground, sources: Sequence[Source], plan: Plan) -> Data:
 
     with ground.accelerator.main_process_first():
         corpus = read_corpus(sources, plan.corpus, surprise=_surprise(ground, plan))
-        data = make_rows(corpus, load_tokenizer(ground.folder), plan)
+        tokenizer = load_tokenizer(ground.folder)
+        data = make_rows(corpus, tokenizer, plan)
+    if plan.feedback.rows:
+        from tuning import feedback_rows
+
+        data = feedback_rows.mixed(data, feedback_rows.read(plan.feedback.rows), tokenizer, plan)
     ground.watcher.note(describe(data))
     return data
 
@@ -138,10 +143,15 @@ def base_model(ground: Ground, plan: Plan, dtype: "torch.dtype") -> Any:
 
 
 def adapted_model(ground: Ground, plan: Plan, dtype: "torch.dtype") -> Any:
-    """A peft model of its own: base and an adapter that changes nothing yet."""
+    """A peft model of its own: base and an adapter that changes nothing yet, or the one that the run goes on from."""
+    from tuning.feedback_run import start_folder
     from tuning.model import lora
 
-    return lora.add_lora(base_model(ground, plan, dtype), plan.lora, plan.seed)
+    model = lora.add_lora(base_model(ground, plan, dtype), plan.lora, plan.seed)
+    start = start_folder(plan)
+    if start is not None:
+        lora.load_weights(model, start)
+    return model
 
 
 def describe(data: Data) -> str:

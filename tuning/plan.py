@@ -116,6 +116,31 @@ class LoraOptions:
 
 
 @dataclass(frozen=True)
+class FeedbackOptions:
+    """What is learnt from feedback, beside the corpus (`tuning.feedback_run`)."""
+
+    rows: str = ""
+    """Digest of the rows as they were written down for this run; empty learns from none."""
+    start: str | None = None
+    """The adapter that training goes on from, `base` for a fresh one; None: the champion."""
+    objective: Literal["auto", "completions", "dpo", "kto"] = "auto"
+    """completions leaves preferences out; auto learns them by DPO where edits dominate, else by KTO."""
+    replay: Annotated[float, Ge(0), Lt(1)] = 0.5
+    """Share of the training tokens that comes from the corpus, against forgetting."""
+    per_file: Annotated[int, Ge(1)] = 20
+    """Suggestions of one file, the newest ones."""
+    per_user: Annotated[float, Gt(0), Le(1)] = 0.5
+    """Share of one user, where there are several."""
+    least: Annotated[int, Ge(2)] = 20
+    """Completions, pairs, or answers of each label below which none of them are learnt from."""
+    beta: Annotated[float, Gt(0), Le(10)] = 0.1
+    """How strongly preferences are held to what the model was before; 0.1 as in DPO and KTO."""
+    preference_rate: Annotated[float, Gt(0), Le(1)] = 5e-5
+    """Learning rate of preferences; LoRA takes about ten times that of a full model (5e-6 in KTO)."""
+    preference_epochs: Annotated[float, Ge(0.01), Le(100)] = 1.0
+
+
+@dataclass(frozen=True)
 class Plan:
     """A run. Exactly one of steps, minutes and epochs ends it.
 
@@ -158,6 +183,7 @@ class Plan:
     lora: LoraOptions = LoraOptions()
     corpus: CorpusOptions = CorpusOptions()
     examples: ExampleOptions = ExampleOptions()
+    feedback: FeedbackOptions = FeedbackOptions()
 
     @property
     def rank(self) -> int:
@@ -268,7 +294,12 @@ def nearest_key(key: str) -> str:
     return SHORT_NAMES.get(key) or max(KEYS, key=likeness)
 
 
-SECTIONS: dict[str, type] = {"lora": LoraOptions, "corpus": CorpusOptions, "examples": ExampleOptions}
+SECTIONS: dict[str, type] = {
+    "lora": LoraOptions,
+    "corpus": CorpusOptions,
+    "examples": ExampleOptions,
+    "feedback": FeedbackOptions,
+}
 KEYS: tuple[str, ...] = (
     *(one.name for one in fields(Plan) if one.name not in SECTIONS),
     *(f"{section}.{one.name}" for section, options in SECTIONS.items() for one in fields(options)),

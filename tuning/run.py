@@ -15,6 +15,7 @@ from tuning.corpus.assemble import Corpus
 from tuning.corpus.sources import Source
 from tuning.data import Data, resolve_sources
 from tuning.distributed import is_first, whole
+from tuning.feedback_run import FRESH
 from tuning.ground import Ground, Watcher, adapted_model, base_model, data_of, dtype_of, name_of, stand
 from tuning.naming import check_new_name
 from tuning.plan import Plan
@@ -40,6 +41,8 @@ class Result:
     sweep: "Sweep | None"
     reviewer: "Calibrated | None" = None
     """Of task review: what its verdicts mean."""
+    feedback: dict[str, Any] | None = None
+    """What was learnt from feedback, as the manifest says it."""
 
 
 def tune(name: str, base_spec: str, plan: Plan, watcher: Watcher, *, restart: bool = False) -> Result | None:
@@ -181,14 +184,19 @@ def _tune(
         in_one_piece = lora.as_plain(in_one_piece, start, base_model(ground, plan, dtype))
     if tried:
         outcome = replace(outcome, validation_after=tried[scale])
+    feedback = _preferred(ground, in_one_piece, data, plan, dtype) if plan.feedback.rows else None
     figures = {**asdict(outcome), "scale": scale}
     if tried:
         figures["scales"] = {f"{one:g}": bits for one, bits in tried.items()}
-    rest = {"figures": figures, **({"sweep": swept.to_json()} if swept else {})}
+    rest = {
+        "figures": figures,
+        **({"sweep": swept.to_json()} if swept else {}),
+        **({"feedback": feedback} if feedback else {}),
+    }
     reviewer = _reviewer(ground, in_one_piece, data, plan)
     version, proof = _export(ground, in_one_piece, data, plan, dtype, outcome, rest, keeper.metrics, reviewer)
     unfinished.discard(name)
-    return Result(version, data, outcome, proof, scale, swept, reviewer)
+    return Result(version, data, outcome, proof, scale, swept, reviewer, feedback)
 
 
 def _begin(ground: Ground, asked: unfinished.Asked, resumed: bool) -> checkpoint.Checkpoint | None:
@@ -288,6 +296,36 @@ def _scaled(ready: Any, data: Data, plan: Plan, unscaled: float | None) -> tuple
     if scale != 1.0:
         scale_model(ready.model, scale)
     return scale, tried
+
+
+def _preferred(ground: Ground, model: Any, data: Data, plan: Plan, dtype: "torch.dtype") -> dict[str, Any]:
+    """What the manifest says of the feedback that was learnt, after its preferences were learnt too."""
+    from tuning import feedback_rows
+    from tuning.model.load import load_base, load_tokenizer
+
+    written = feedback_rows.read(plan.feedback.rows)
+    preferred = None
+    if written.method != "none":
+        from tuning.preference import prefer
+
+        ground.watcher.note(f"learning from {len(written.preferences)} preferences ({written.method.upper()})")
+        preferred = prefer(
+            model,
+            lambda: load_base(ground.folder, dtype, quantize=plan.quantize).to(ground.accelerator.device),
+            load_tokenizer(ground.folder),
+            data.end_token,
+            written.preferences,
+            written.method,
+            plan,
+        )
+        ground.watcher.note(preferred.describe())
+    return {
+        "start": None if plan.feedback.start == FRESH else plan.feedback.start,
+        "completions": len(written.completions),
+        "preferences": asdict(preferred) if preferred else None,
+        "left_out": written.left_out,
+        "ids": list(written.ids),
+    }
 
 
 def _reviewer(ground: Ground, model: Any, data: Data, plan: Plan) -> "Calibrated | None":

@@ -10,7 +10,9 @@ from tui.commands import detached, tune_progress
 
 if TYPE_CHECKING:
     from tuning.config import Configuration
+    from tuning.plan import Plan
 
+DEFAULT_BASE = "smollm2-135m"
 _LENGTH = "How long"
 _CORPUS = "Corpus"
 _EXAMPLES = "Examples"
@@ -82,6 +84,12 @@ def tune(
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Report on corpus, examples, time and memory; train nothing.")
+    ] = False,
+    from_feedback: Annotated[
+        bool,
+        typer.Option(
+            "--from-feedback", help="Learn from what became of suggestions, going on from the champion; replays CORPUS."
+        ),
     ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the unfinished run of this name.")] = False,
     restart: Annotated[bool, typer.Option("--restart", help="Discard the unfinished run of this name.")] = False,
@@ -272,7 +280,7 @@ def tune(
             tune_progress.report(result, as_json)
         return
     configuration = _configuration(context, config, assignments or [], sweep or [])
-    base = base or "smollm2-135m"
+    asked_base, base = base, base or DEFAULT_BASE
     if print_config:
         from tuning.plan_checks import check_known_base
 
@@ -280,6 +288,8 @@ def tune(
         _print(configuration, as_json)
         return
     plan = configuration.plan
+    if from_feedback:
+        plan, base = _with_feedback(configuration, asked_base)
     if not plan.corpus.sources:
         raise UsageError("name a git repository to tune on, or --resume an unfinished run")
     name = _required(name)
@@ -306,6 +316,15 @@ def tune(
         result = run(name, base, plan, watcher, restart=restart)
     if result is not None:
         tune_progress.report(result, as_json)
+
+
+def _with_feedback(configuration: "Configuration", base: str | None) -> "tuple[Plan, str]":
+    from tuning.feedback_run import prepare
+
+    prepared = prepare(configuration.plan, base, DEFAULT_BASE, configuration.given)
+    for note in prepared.notes:
+        typer.echo(note, err=True)
+    return prepared.plan, prepared.base
 
 
 def _required(name: str | None) -> str:

@@ -4,6 +4,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tuning.ground import Watcher
     from tuning.run import Result
     from tuning.train import Progress
@@ -117,6 +119,7 @@ def report(result: "Result", as_json: bool) -> None:
                 "scale": result.scale,
                 "proof": asdict(proof),
                 "reviewer": result.reviewer.to_json() if result.reviewer else None,
+                "feedback": result.feedback,
             }
         )
         return
@@ -129,6 +132,13 @@ def report(result: "Result", as_json: bool) -> None:
         "next": f"hone eval repo --repo {result.data.corpus.sources[0].path} --model {version.base_name} "
         f"--model {version.name}",
     }
+    if result.feedback is not None:
+        fields["feedback"] = _learnt(result.feedback)
+        against = result.feedback["start"] or version.base_name
+        fields["next"] = (
+            f"hone gate {version.id} --against {against} --tasks repo --repo {result.data.corpus.sources[0].path}, "
+            f"and if it passes: hone models promote {version.id}"
+        )
     if result.reviewer is not None:
         fields["reviewer"] = result.reviewer.describe()
         fields["next"] = (
@@ -140,8 +150,19 @@ def report(result: "Result", as_json: bool) -> None:
             f"{outcome.validation_before:.3f} -> {outcome.validation_after:.3f} bits per byte ({change:+.1%})"
             + (f", with {result.scale:g} of the adapter" if result.scale != 1 else "")
         )
-    order = ("adapter", "trained", "validation", "reviewer", "proof", "next")
+    order = ("adapter", "trained", "validation", "feedback", "reviewer", "proof", "next")
     print_fields({key: fields[key] for key in order if key in fields})
+
+
+def _learnt(feedback: "Mapping[str, Any]") -> str:
+    parts = [f"{feedback['completions']} completions that were kept"]
+    preferences = feedback["preferences"]
+    if preferences:
+        parts.append(
+            f"{preferences['rows']} rows by {preferences['method'].upper()} (loss {preferences['loss_first']:.3f} -> "
+            f"{preferences['loss_last']:.3f})"
+        )
+    return ", ".join(parts) + (f"; went on from {feedback['start']}" if feedback["start"] else "")
 
 
 def report_dry_run(found: Any, as_json: bool) -> None:

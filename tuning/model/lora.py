@@ -10,6 +10,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -142,6 +143,27 @@ def add_lora(model: Any, options: LoraOptions, seed: int) -> Any:
         raise HoneError("LoRA found no linear layer to adapt in this model; choose another base")
     _check_targets(tuned, options)
     return tuned
+
+
+def load_weights(tuned: Any, folder: Path) -> None:
+    """Gives an adapter of `add_lora` the weights of one that was saved.
+
+    Raises:
+        HoneError: it has other layers or ranks, or cannot be read.
+    """
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    file = folder / "adapter_model.safetensors"
+    try:
+        saved = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise HoneError(f"cannot read {file}: {error}") from error
+    wanted = {name: weight.shape for name, weight in get_peft_model_state_dict(tuned).items()}
+    if wanted != {name: weight.shape for name, weight in saved.items()}:
+        raise HoneError(f"the adapter in {folder} has other layers or ranks than were asked for, so it is no start")
+    set_peft_model_state_dict(tuned, saved)
 
 
 def _is_linear(module: Any) -> bool:
