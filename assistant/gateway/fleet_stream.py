@@ -47,9 +47,7 @@ class Passed:
             error = answer["error"]
             told = error.get("message") if isinstance(error, Mapping) else error
             self.failure = " ".join(str(told).split())[:300]
-        usage = answer.get("usage")
-        if isinstance(usage, Mapping) and type(usage.get("completion_tokens")) is int:
-            self.completion_tokens = usage["completion_tokens"]
+        self._add_counts(answer)
         if isinstance(answer.get("content"), str):
             self.texts.setdefault(0, []).append(answer["content"])
             self.ended = self.ended or answer.get("stop") is True
@@ -58,6 +56,14 @@ class Passed:
         for choice in choices if isinstance(choices, list) else ():
             if isinstance(choice, Mapping):
                 self._add_choice(choice)
+
+    def _add_counts(self, answer: Mapping[str, Any]) -> None:
+        """The usage is of all choices; Hone also tells the tokens of each when it ends."""
+        usage, ending = (_tokens(answer.get(name)) for name in ("usage", "hone"))
+        if usage is not None:
+            self.completion_tokens = usage
+        elif ending is not None:
+            self.completion_tokens = (self.completion_tokens or 0) + ending
 
     def _add_choice(self, choice: Mapping[str, Any]) -> None:
         part = choice.get("delta") or choice.get("message")
@@ -98,6 +104,11 @@ async def event_blocks(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
                 yield b"".join(event + b"\n\n" for event in events)
         if len(buffer) > MOST_BYTES:
             raise OversizeError
+
+
+def _tokens(counts: Any) -> int | None:
+    tokens = counts.get("completion_tokens") if isinstance(counts, Mapping) else None
+    return tokens if type(tokens) is int else None
 
 
 def _data(block: bytes) -> list[str]:

@@ -1,11 +1,13 @@
 """`hone serve --fleet` as a user runs it, and Hone's own client on it."""
 
 import signal
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
 import pytest
 
+from assistant.answer_counts import AnswerCounts
 from assistant.client import connect
 from assistant.config import load_settings
 from tests.assistant.gateway_fakes import listening
@@ -41,6 +43,8 @@ def test_serves_what_other_servers_do(hone_home: Path, user_folder: Path, monkey
                 assert client.tokenize(["ab"]) == [[97, 98]]
             served.process.send_signal(signal.SIGINT)
             assert served.process.wait(30) == 0
+    today = datetime.now(UTC).date()
+    assert AnswerCounts().read(BASE, today - timedelta(days=1), today).answers >= 1
     assert not any("secret" in str(path.read_bytes()) for path in hone_home.rglob("*") if path.is_file())
 
 

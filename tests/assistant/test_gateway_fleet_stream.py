@@ -72,6 +72,12 @@ def test_each_shape_of_an_answer_is_read() -> None:
     )
     chat.add({"usage": {"completion_tokens": 3}, "choices": []})
     assert (chat.choices, chat.identifier, chat.completion_tokens) == (("a", "b"), "x", 3)
+    streamed = Passed()
+    for index in range(2):
+        streamed.add({"choices": [{"index": index, "finish_reason": "length"}], "hone": {"completion_tokens": 4}})
+    assert (streamed.completion_tokens, streamed.cut) == (8, 2)
+    streamed.add({"usage": {"completion_tokens": 9}, "choices": []})
+    assert streamed.completion_tokens == 9
     native = Passed()
     native.add_events(
         b'data: {"content": "a", "stop": false}\n\ndata: {"content": "", "stop": true, "stop_type": "limit"}\n\n'
