@@ -20,6 +20,12 @@ _MARGIN = 0.02
 """So many more refusals or repetitions, as a share of the answers, are nothing to act on."""
 _SLOWER = 1.5
 
+_NOTES = {
+    "seconds": "slower than before; look at the machine",
+    "cut": "more answers end at their token limit; look at what clients ask for",
+}
+"""What is told of measures that are not the adapter's alone."""
+
 Verdict = Literal["healthy", "tune again", "unproven", "too little use"]
 Finding = Literal["ok", "worse", "too little use"]
 
@@ -175,7 +181,8 @@ def _evidence(promotion: Event, version: str) -> Evidence | None:
 def _judge(
     name: str, version: str, now: Days, checks: Sequence[Check], evidence: Evidence | None
 ) -> tuple[Verdict, str]:
-    worse = sorted({check.measure for check in checks if check.finding == "worse" and check.measure != "seconds"})
+    found = sorted({check.measure for check in checks if check.finding == "worse"})
+    worse = [measure for measure in found if measure not in _NOTES]
     if worse:
         told = f"worse than before: {', '.join(worse)}"
         return "tune again", f"{told}; tune again on the code as it is now (`hone tune PATH --name {name}`) and gate it"
@@ -190,5 +197,4 @@ def _judge(
         return "unproven", f"{why}; `hone gate {version} --against MODEL` decides, and `hone models rollback` goes back"
     if max(now.shown, now.counted.answers) < LEAST:
         return "too little use", f"fewer than {LEAST} answers in these days; nothing can be said yet"
-    slower = any(check.finding == "worse" for check in checks)
-    return "healthy", "slower than before; look at the machine" if slower else "nothing got worse in use"
+    return "healthy", "; ".join(_NOTES[measure] for measure in found) or "nothing got worse in use"

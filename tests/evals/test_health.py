@@ -124,6 +124,15 @@ def test_slow_answers_are_the_machines(use: Use, monkeypatch: pytest.MonkeyPatch
     assert "look at the machine" in found.advice
 
 
+def test_more_answers_at_their_limit_are_told(use: Use, monkeypatch: pytest.MonkeyPatch) -> None:
+    live = promoted("mine", "2", 20, monkeypatch)
+    use.add(live.id, 18, shown=60, taken=20)
+    use.add(live.id, 1, shown=60, taken=20)
+    use.counts.add(Counter({(NOW.date().isoformat(), live.id, "chat", "cut", 0): 40}))
+    found = look(use)
+    assert (found.verdict, "end at their token limit" in found.advice) == ("healthy", True)
+
+
 def test_little_use_says_so(use: Use, monkeypatch: pytest.MonkeyPatch) -> None:
     live = promoted("mine", "2", 20, monkeypatch)
     use.add(live.id, 18, shown=100, taken=90)
