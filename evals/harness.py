@@ -80,11 +80,11 @@ def check_references(task: Task, items: Sequence[Item], sandbox: "Sandbox | None
         verdicts = list(zip(references, judges.map(judged, references), strict=True))
     wrong = [(item, good, verdict) for (item, _, good), verdict in verdicts if verdict.value != float(good)]
     if wrong:
-        item, good, verdict = wrong[0]
+        item, is_good, verdict = wrong[0]
         others = list(dict.fromkeys(other.id for other, _, _ in wrong if other.id != item.id))
         raise HarnessError(
             f"{task.name}: {len(wrong)} of {len(references)} reference answers are judged wrongly, so no model was "
-            f"asked: a known {'good' if good else 'bad'} answer to {item.id} scores {verdict.value:g}"
+            f"asked: a known {'good' if is_good else 'bad'} answer to {item.id} scores {verdict.value:g}"
             + (f" ({verdict.error}: {verdict.detail})" if verdict.error else "")
             + (f"; the others are of {', '.join(others)}" if others else "")
         )

@@ -128,7 +128,8 @@ def gate(context: typer.Context, wishes: Wishes, candidate: str, as_json: bool) 
 
     words = given_words(context, (*_OPTIONS, "as_json"))
     step = Step("gate", (*HONE, "gate", *words, "--json"))
-    _submit(_spec(f"gate {candidate}", ("gate", *given_words(context, ("as_json",))), (step,), wishes), as_json)
+    command = ("gate", *given_words(context, ("as_json",)))
+    _submit(_spec(f"gate {candidate}", command, (step,), wishes), wishes, as_json)
 
 
 def given_words(context: typer.Context, without: Collection[str]) -> list[str]:

@@ -68,6 +68,7 @@ def gate(
     seed: Annotated[int, typer.Option(min=0, help="Chooses items and resamples.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the decision as one JSON object.")] = False,
     detach: detached.Detach = False,
+    on: detached.On = "local",
     after: detached.After = None,
     priority: detached.Priority = 0,
     memory_gb: detached.MemoryGb = None,
@@ -76,7 +77,7 @@ def gate(
     """Decide whether CANDIDATE may replace M.
 
     Exit code 0: better or equal, within the budgets; 1: a regression; 2: inconclusive; 3: no decision could be made.
-    With --detach it is a job whose last step ends so; see `hone jobs`.
+    With --detach, or --on slurm, it is a job whose last step ends so; see `hone jobs`.
     """
     import tempfile
     import traceback
@@ -84,8 +85,8 @@ def gate(
     from assistant.errors import HoneError
 
     try:
-        wishes = detached.Wishes([], after or [], priority, memory_gb, cores)
-        if detach:
+        wishes = detached.Wishes(detach, on, [], after or [], priority, memory_gb, cores)
+        if wishes.is_job:
             detached.gate(context, wishes, candidate, as_json)
             return
         wishes.check_unused()
@@ -94,6 +95,9 @@ def gate(
             measure = _Measure(repository, _data(data or []), limit, samples, temperature, seed) if run else None
             decision = _gate(candidate, against, tasks, folder, (max_regression, max_forgetting), alpha, measure, seed)
             _print(decision, folder if reports is not None else None, as_json)
+    except typer.Exit:
+        # Of a job that was followed to its end.
+        raise
     except KeyboardInterrupt:
         typer.echo("\nhone: stopped; what was measured is kept in --report, the same command goes on", err=True)
         raise typer.Exit(130) from None
