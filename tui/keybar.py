@@ -7,6 +7,8 @@ from textual.screen import ActiveBinding
 from textual.widgets import Footer
 from textual.widgets._footer import FooterKey
 
+from tui.places import PLACES
+
 
 class KeyBar(Footer):
     def __init__(self) -> None:
@@ -30,9 +32,12 @@ class KeyBar(Footer):
 
 
 def _in_order(active: Iterable[ActiveBinding]) -> list[ActiveBinding]:
-    """One binding for each action, those that lead to a screen first."""
+    """One binding for each action, those that lead to a screen first, in their order."""
+    # An input's own F6 would put that screen before the others.
+    places = [f"go('{place.name}')" for place in PLACES]
     found: dict[str, ActiveBinding] = {}
     for one in active:
         if one.binding.show:
             found.setdefault(one.binding.action, one)
-    return [found[action] for action in sorted(found, key=lambda action: not action.startswith("go("))]
+    rank = {action: place for place, action in enumerate(places)}
+    return [found[action] for action in sorted(found, key=lambda action: rank.get(action, len(places)))]
