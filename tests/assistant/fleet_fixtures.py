@@ -43,11 +43,11 @@ class _Front:
 @contextmanager
 def fronting(*servers: ServerSettings, check_seconds: float = 0.2, **settings: Any) -> Iterator[httpx.Client]:
     """A client of a gateway in front of the servers."""
-    given = {"default": BASE, "queue": 256, "deadline": 30.0, **settings}
+    given = {"default": BASE, "queue": 256, "deadline": 120.0, **settings}
     front: Any = _Front(FleetSettings(servers, check_seconds=check_seconds, **given))
     with (
         listening(front) as url,
-        httpx.Client(base_url=url, headers={"Authorization": f"Bearer {KEY}"}, timeout=60) as http,
+        httpx.Client(base_url=url, headers={"Authorization": f"Bearer {KEY}"}, timeout=120) as http,
     ):
         yield http
 

@@ -16,6 +16,7 @@ import pytest
 import uvicorn
 
 from assistant.feedback import Feedback
+from assistant.gateway import fleet_server
 from assistant.prompts import FIM_FAMILIES
 from tests.assistant.fleet_fixtures import fronting, server
 from tests.assistant.gateway_fakes import KEY, MODEL, ScriptedEngine, events, gateway, listening
@@ -74,9 +75,9 @@ def test_requests_go_by_weight() -> None:
         urls = [stack.enter_context(listening(stub)) for stub in stubs]  # type: ignore[arg-type]
         servers = [server("a", urls[0], weight=3), server("b", urls[1])]
         http = stack.enter_context(fronting(*servers))
-        given = Counter(complete(http).headers["x-hone-server"] for _ in range(120))
-    # 90 expected, 60 without weights; five standard deviations are 24.
-    assert 66 <= given["a"] <= 114
+        given = Counter(complete(http).headers["x-hone-server"] for _ in range(80))
+    # 60 expected, 40 without weights; 4.6 standard deviations are 18.
+    assert 42 <= given["a"] <= 78
 
 
 def test_a_busy_server_gets_fewer() -> None:
@@ -84,22 +85,22 @@ def test_a_busy_server_gets_fewer() -> None:
     with running(slow, VllmStub()) as http:
         threads = []
         while not slow.bodies:
-            threads.append(threading.Thread(target=complete, args=(http,), kwargs={"deadline": 3.0}))
+            threads.append(threading.Thread(target=complete, args=(http,), kwargs={"deadline": 900.0}))
             threads[-1].start()
             time.sleep(0.1)
         assert {complete(http).headers["x-hone-server"] for _ in range(5)} == {"b"}
+        slow.hang = False
         for thread in threads:
             thread.join()
 
 
-@pytest.mark.parametrize("status", [500, 502, 503, 429])
-@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("status", "stream"), [(500, True), (502, False), (503, True), (429, False)])
 def test_what_one_server_cannot_answer_another_one_does(status: int, stream: bool) -> None:
     broken = VllmStub(fail=status)
     with running(broken, VllmStub()) as http:
-        answers = [complete(http, stream=stream) for _ in range(12)]
-    assert {(answer.status_code, answer.headers["x-hone-server"]) for answer in answers} == {(200, "b")}
-    assert broken.bodies
+        while not broken.bodies:
+            answer = complete(http, stream=stream)
+            assert (answer.status_code, answer.headers["x-hone-server"]) == (200, "b")
 
 
 def test_a_request_that_breaks_servers_does_not_reach_them_all() -> None:
@@ -151,7 +152,8 @@ def test_a_server_is_taken_out_and_comes_back() -> None:
         assert {complete(http).headers["x-hone-server"] for _ in range(8)} == {"b"}
         first.health = 200
         wait_for(http, "a", up=True)
-        assert "a" in {complete(http).headers["x-hone-server"] for _ in range(40)}
+        while complete(http).headers["x-hone-server"] != "a":
+            pass
         first.health = second.health = 503
         wait_for(http, "a", up=False)
         wait_for(http, "b", up=False)
@@ -176,6 +178,23 @@ def test_a_server_that_is_not_there_costs_no_request() -> None:
         states = {each["name"]: each for each in http.get("/health").json()["servers"]}
         assert (states["gone"]["up"], states["here"]["up"]) == (False, True)
         assert "connection failed" in states["gone"]["detail"]
+
+
+def test_a_request_does_not_wait_for_a_server_that_froze(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleet_server, "CHECK_TIMEOUT", 3.0)
+    frozen = VllmStub(hang=True)
+    answers: list[httpx.Response] = []
+    with running(frozen, VllmStub()) as http:
+        threads = []
+        while not frozen.bodies:
+            threads.append(threading.Thread(target=lambda: answers.append(complete(http, stream=True))))
+            threads[-1].start()
+            time.sleep(0.1)
+        frozen.frozen = True
+        for thread in threads:
+            thread.join()
+        assert "does not answer within" in http.get("/health").json()["servers"][0]["detail"]
+    assert {(answer.status_code, answer.headers["x-hone-server"]) for answer in answers} == {(200, "b")}
 
 
 def test_a_client_that_leaves_ends_its_request_at_the_server() -> None:
@@ -259,7 +278,9 @@ def test_a_key_is_sent_to_its_server_alone_and_never_logged(
             for name, url in zip("abc", urls, strict=True)
         ]
         http = stack.enter_context(fronting(*servers))
-        assert {complete(http).headers["x-hone-server"] for _ in range(40)} == {"a", "b"}
+        used: set[str] = set()
+        while not used >= {"a", "b"}:
+            used.add(complete(http).headers["x-hone-server"])
         told = http.get("/health").text
         assert "it refuses the key" in told
     assert {headers.get("authorization") for headers in other.headers} == {None}

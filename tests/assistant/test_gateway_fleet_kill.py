@@ -53,6 +53,9 @@ async def ask(http: httpx.AsyncClient, outcome: Outcome, begun: asyncio.Event | 
     async with http.stream("POST", "/v1/completions", json=body) as response:
         outcome.status = response.status_code
         outcome.server = response.headers.get("x-hone-server", "")
+        if response.status_code != 200:
+            outcome.error = json.loads(await response.aread())["error"]["code"]
+            return outcome
         if not outcome.stream:
             outcome.text = json.loads(await response.aread())["choices"][0]["text"]
             outcome.ended = True

@@ -15,6 +15,7 @@ class VllmStub:
 
     Args:
         updating: started with VLLM_ALLOW_RUNTIME_LORA_UPDATING.
+        hang: it takes requests for answers and does not answer them for now; `frozen`: nor any other.
         fail: a status with which it answers every generation.
         break_after: events after which it drops the connection.
     """
@@ -27,6 +28,7 @@ class VllmStub:
     retry_after: str | None = None
     break_after: int | None = None
     hang: bool = False
+    frozen: bool = False
     redirect: str | None = None
     special: tuple[str, ...] = ()
     """Special tokens of its tokenizer."""
@@ -43,7 +45,9 @@ class VllmStub:
         headers = {name.decode(): value.decode() for name, value in scope["headers"]}
         self.headers.append(headers)
         path = scope["path"]
-        if self.redirect:
+        if self.frozen:
+            await _left(receive)
+        elif self.redirect:
             await _reply(send, 307, b"", [(b"location", self.redirect.encode())])
         elif path.startswith("/v1") and self.key and headers.get("authorization") != f"Bearer {self.key}":
             await _json(send, 401, {"error": "Unauthorized"})
@@ -97,10 +101,12 @@ class VllmStub:
 
     async def _generate(self, path: str, body: dict[str, Any], receive: Any, send: Any) -> None:
         self.bodies.append(body)
-        if self.hang:
-            while (await receive())["type"] != "http.disconnect":
-                pass
+        leaving = asyncio.ensure_future(_left(receive))
+        while self.hang and not leaving.done():
+            await asyncio.sleep(0.02)
+        if leaving.done():
             return
+        leaving.cancel()
         if self.fail is not None:
             extra = [(b"retry-after", self.retry_after.encode())] if self.retry_after else []
             message = "EngineCore encountered an issue."
@@ -153,6 +159,11 @@ async def _body(receive: Any) -> dict[str, Any]:
         more = message.get("more_body", False)
     loaded: dict[str, Any] = json.loads(data)
     return loaded
+
+
+async def _left(receive: Any) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _json(send: Any, status: int, body: Any) -> None:
