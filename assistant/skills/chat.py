@@ -1,18 +1,21 @@
 """The chat skill: what is sent to the model for a conversation, and the answer as it streams back."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from assistant.errors import HoneError, UnknownModel
 from assistant.sessions import Message
-from assistant.skills import material, window
+from assistant.skills import loops, material, window
 from assistant.skills.instructions import Instructions
 from assistant.skills.material import Material
 
 if TYPE_CHECKING:
     from assistant.client import Client, Delta
 
+REPETITION = "repetition"
+"""The finish reason of an answer that ran into a loop."""
 _TEMPLATE_TOKENS = 8
 """What a chat template adds to each message (role, turn marks, newlines); none of the usual ones adds more."""
 _LEAST_ANSWER = 32
@@ -227,8 +230,11 @@ def _turns(messages: Sequence[Message]) -> int:
 
 
 def stream(client: "Client", prompt: Prompt, options: Options) -> Iterator["Delta"]:
-    """The answer's deltas; closing the iterator cancels the request."""
-    return client.chat(
+    """The answer's deltas; closing the iterator cancels the request. An answer that runs into a loop is ended, with
+    the finish reason `REPETITION` and without the gateway's counts."""
+    from assistant.client import Delta
+
+    deltas = client.chat(
         list(prompt.messages),
         model=options.model,
         max_tokens=prompt.max_tokens,
@@ -236,3 +242,10 @@ def stream(client: "Client", prompt: Prompt, options: Options) -> Iterator["Delt
         seed=options.seed,
         logprobs=options.logprobs,
     )
+    loops_with = loops.watch()
+    with closing(deltas):  # type: ignore[type-var]
+        for delta in deltas:
+            yield delta
+            if delta.finish_reason is None and loops_with(delta.text):
+                yield Delta(finish_reason=REPETITION)
+                return

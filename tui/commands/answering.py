@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from assistant.skills.material import Material
 
 WHY_HELP = "Say afterwards what the model was shown, and which words it was unsure of."
+LOOPED = "the model began to repeat itself, so it was stopped"
 STDIN_BYTES = 4 * 1024 * 1024
 INTERRUPTED = 130
 

@@ -102,10 +102,14 @@ def _run(
         return answering.INTERRUPTED
     if done.finish == "cancelled":
         return answering.INTERRUPTED
+    if done.finish == chat.REPETITION and not as_json and not as_patch:
+        answering.note(answering.LOOPED)
     diff = None
     if as_patch:
         if done.finish == "length":
             raise patches.NoPatchError(f"the answer was cut at {options.max_tokens} tokens, so there is no patch")
+        if done.finish == chat.REPETITION:
+            raise patches.NoPatchError(f"{answering.LOOPED}; there is no patch")
         diff = patches.from_answer(skill, done.text, _target(question), place.root).diff
     reasons = answering.explained(done, question, prompt, told, as_json) if options.logprobs else {}
     if as_json:

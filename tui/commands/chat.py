@@ -96,6 +96,8 @@ def _ask(question: "Message", options: "Options", session_spec: str | None, told
         elif done.finish == "length":
             tokens = done.details.get("completion_tokens", options.max_tokens)
             answering.note(f"the answer was cut at its limit ({tokens} tokens)")
+        elif done.finish == skill.REPETITION:
+            answering.note(answering.LOOPED)
         if session_spec == "new" and session and not as_json:
             answering.note(f"go on with --session {session.id}")
         return answering.INTERRUPTED if done.finish == "cancelled" else 0
