@@ -86,13 +86,21 @@ def doubts_of(tokens: Sequence[TokenLogprob]) -> tuple[Doubt, ...]:
     for token in tokens:
         own = bytes(token.bytes)
         if unsure(token):
-            shown = before.decode("utf-8", "replace")[-_BEFORE_CHARACTERS:]
             others = ((one.text, math.exp(one.logprob)) for one in token.top if one.token != token.token)
-            found.append(Doubt(line, shown, _text(token), math.exp(token.logprob), tuple(others)))
+            found.append(Doubt(line, _shortened(before), _text(token), math.exp(token.logprob), tuple(others)))
         # Only whole lines are sure to be whole characters.
         line += own.count(b"\n")
         before = (before + own).rpartition(b"\n")[2]
     return tuple(found)
+
+
+def _shortened(line: bytes) -> str:
+    text = line.decode("utf-8", "replace")
+    if len(text) <= _BEFORE_CHARACTERS:
+        return text
+    end = text[-_BEFORE_CHARACTERS:]
+    # From a whole word on, where there is one.
+    return "…" + (end.partition(" ")[2] or end)
 
 
 def lines(why: Why) -> list[str]:

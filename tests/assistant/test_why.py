@@ -47,6 +47,13 @@ def test_doubts_say_where_they_stand_and_what_else_was_likely() -> None:
     assert (second.line, second.before, second.text) == (2, "    return", " w")
 
 
+def test_of_a_long_line_the_last_words_are_shown() -> None:
+    (doubt,) = why.doubts_of([token("one two three four five six seven eight nine ten eleven", 0.9), token(" x", 0.1)])
+    assert doubt.before == "…five six seven eight nine ten eleven"
+    (doubt,) = why.doubts_of([token("a" * 60, 0.9), token(" x", 0.1)])
+    assert doubt.before == "…" + "a" * 40
+
+
 def test_a_character_of_several_tokens_is_no_obstacle() -> None:
     euro = "€".encode()
     found = why.doubts_of([token(euro[:1], 0.9), token(euro[1:], 0.1), token(" 5", 0.1)])
