@@ -226,19 +226,18 @@ def _client(url: str, key: str, number: int, end: float, began: float, found: So
 def _ask(http: httpx.Client, draw: random.Random) -> None:
     text = draw.choice(_PIECES) + f"value_{draw.randrange(1000)} = "
     common = {"max_tokens": draw.randrange(1, 48), "seed": draw.randrange(100), "stream": draw.random() < 0.5}
-    path, body = draw.choice(
-        [
-            ("/v1/chat/completions", {"messages": [{"role": "user", "content": text}], **common}),
-            ("/v1/completions", {"prompt": text, **common}),
-            ("/v1/completions", {"prompt": text, "suffix": "\nprint(value)\n", **common}),
-            ("/v1/completions", {"prompt": text, "n": 2, "logprobs": 2, **common}),
-            ("/infill", {"input_prefix": text, "input_suffix": "\n", "n_predict": 16, "t_max_predict_ms": 500}),
-            ("/infill", {"input_extra": [{"text": text, "filename": "a.py"}], "n_predict": 0}),
-            ("/v1/completions", {"language": "python", "segments": {"prefix": text, "suffix": "\n"}}),
-            ("/v1/tokenize", {"texts": [text]}),
-            ("/v1/models", None),
-        ]
-    )
+    requests: list[tuple[str, dict[str, Any] | None]] = [
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": text}], **common}),
+        ("/v1/completions", {"prompt": text, **common}),
+        ("/v1/completions", {"prompt": text, "suffix": "\nprint(value)\n", **common}),
+        ("/v1/completions", {"prompt": text, "n": 2, "logprobs": 2, **common}),
+        ("/infill", {"input_prefix": text, "input_suffix": "\n", "n_predict": 16, "t_max_predict_ms": 500}),
+        ("/infill", {"input_extra": [{"text": text, "filename": "a.py"}], "n_predict": 0}),
+        ("/v1/completions", {"language": "python", "segments": {"prefix": text, "suffix": "\n"}}),
+        ("/v1/tokenize", {"texts": [text]}),
+        ("/v1/models", None),
+    ]
+    path, body = draw.choice(requests)
     if body is None:
         response = http.get(path)
     elif body.get("stream") and draw.random() < 0.2:
