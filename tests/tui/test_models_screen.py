@@ -233,7 +233,7 @@ def test_the_model_that_is_asked_by_default_is_told(versions: list[AdapterVersio
     assert verbs.remove("bill", force=True).name == versions[2].id
 
 
-async def test_fetches_a_model_with_progress_and_says_why_not(
+async def test_fetches_a_model_with_progress_says_why_not_and_is_stopped(
     make_app: MakeApp, hone_home: Path, monkeypatch: pytest.MonkeyPatch
 ):
     with FakeHub(seconds_per_piece=0.02) as hub:
@@ -254,16 +254,10 @@ async def test_fetches_a_model_with_progress_and_says_why_not(
             await until(pilot, lambda: "acme/small" in text(pilot, "#model-head"))
             await screen(pilot).visit("pull acme/none")
             await until(pilot, lambda: "the hub has no model acme/none" in told(pilot))
-
-
-async def test_a_download_is_stopped(make_app: MakeApp, hone_home: Path, monkeypatch: pytest.MonkeyPatch):
-    with FakeHub(seconds_per_piece=0.1) as hub:
-        monkeypatch.setenv("HF_ENDPOINT", hub.url)
-        monkeypatch.setenv("HF_TOKEN", "")
-        hub.repositories["acme/large"] = folder_files(weights=LARGE)
-        async with make_app(loaded_client()).run_test(size=(60, 20)) as pilot:
-            await opened(pilot, "smollm2")
+            hub.repositories["acme/large"] = hub.repositories["acme/small"]
+            hub.seconds_per_piece = 0.1
             await screen(pilot).visit("pull acme/large")
+            await until(pilot, lambda: "acme/large" in text(pilot, "#models-line"))
             await until(pilot, lambda: "of 24 MB" in text(pilot, "#models-line"))
             await pilot.press("escape")
             await until(pilot, lambda: "Stopped; what came is kept" in told(pilot))
@@ -313,11 +307,16 @@ def without_files(client: FakeClient) -> Any:
     return given.__class__(connect=given.connect, check=check, rows=given.rows, clipboard=list)
 
 
-async def test_compares_two_on_an_evaluation_as_a_job(make_app: MakeApp, versions: list[AdapterVersion]):
+async def test_forms_start_a_tuning_run_and_the_evaluation_of_two(make_app: MakeApp, versions: list[AdapterVersion]):
     old, new, _ = versions
     async with make_app(loaded_client()).run_test(size=(120, 40)) as pilot:
         await opened(pilot)
         await chosen(pilot, new.id)
+        await pilot.press("t")
+        await until(pilot, lambda: isinstance(pilot.app.screen, JobForm))
+        assert f"--name shop --base {models_here.BASE}" in await said(pilot, "#form-command", "tune")
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ModelsScreen))
         await pilot.press("c")
         await until(pilot, lambda: isinstance(pilot.app.screen, CompareScreen))
         await pilot.press("ctrl+e")
@@ -428,14 +427,6 @@ async def test_sees_what_others_do(make_app: MakeApp, versions: list[AdapterVers
         assert "is not a whole adapter" in text(pilot, "#model-facts")
 
 
-async def test_tunes_another_version_by_the_form(make_app: MakeApp, versions: list[AdapterVersion]):
-    async with make_app(loaded_client()).run_test(size=(120, 40)) as pilot:
-        await opened(pilot)
-        await pilot.press("t")
-        await until(pilot, lambda: isinstance(pilot.app.screen, JobForm))
-        assert f"--name shop --base {models_here.BASE}" in await said(pilot, "#form-command", "tune")
-
-
 async def test_a_registry_that_cannot_be_read_is_one_line(make_app: MakeApp, hone_home: Path):
     (hone_home / "registry.sqlite").write_text("no database")
     async with make_app(loaded_client()).run_test(size=(80, 24)) as pilot:
@@ -446,15 +437,16 @@ async def test_a_registry_that_cannot_be_read_is_one_line(make_app: MakeApp, hon
         assert told(pilot).count("cannot use the registry") == 1
 
 
-@pytest.mark.parametrize("size", [(10, 5), (60, 20), (250, 70)], ids=str)
-async def test_any_size(make_app: MakeApp, versions: list[AdapterVersion], size: tuple[int, int]):
+async def test_any_size(make_app: MakeApp, versions: list[AdapterVersion]):
     app = make_app(loaded_client())
-    async with app.run_test(size=size) as pilot:
+    async with app.run_test(size=(10, 5)) as pilot:
         await opened(pilot)
-        await pilot.press("down", "h", "v", "c")
+        for width, height in ((250, 70), (60, 20)):
+            await pilot.resize_terminal(width, height)
+            await pilot.press("down", "h", "v", "v")
+            assert screen(pilot).query_one("#model-about").region.right <= width
+            assert screen(pilot).query_one("#model-about").region.height > 3
+        await pilot.press("c")
         await until(pilot, lambda: isinstance(app.screen, CompareScreen))
         await pilot.resize_terminal(80, 24)
         assert app.screen.query_one("#leave", Button).region.bottom <= 24
-        await pilot.press("escape")
-        await pilot.pause()
-        assert isinstance(app, HoneApp)
