@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from evals.report import words
-from evals.report.schema import RIGHT, Comparison, Decision, ModelResult, Report, TaskReport
+from evals.report.schema import RIGHT, Decision, ModelResult, Report, TaskReport
 
 Rows = list[list[str]]
 
@@ -18,7 +18,7 @@ def table(task: TaskReport) -> Rows:
     rows = [["", *(str(model.facts["name"]) for model in task.models), *heads]]
     for name in names:
         shown = [words.with_interval(model.figures[name]) if name in model.figures else "" for model in task.models]
-        changes = [_change(found[(*pair, name)]) if (*pair, name) in found else "" for pair in pairs]
+        changes = [words.compared(found[(*pair, name)]) if (*pair, name) in found else "" for pair in pairs]
         rows.append([words.label(name), *shown, *changes])
     latency = [_latency(model) for model in task.models]
     if any(latency):
@@ -91,12 +91,6 @@ def gate_table(decision: Decision) -> Rows:
 
 def _gate(decision: Decision) -> list[str]:
     return ["## Gate", "", _escape(decision.explanation), "", *_rows(gate_table(decision)), ""]
-
-
-def _change(comparison: Comparison) -> str:
-    relative = comparison.relative
-    shown = words.relative(relative) if relative else words.change(comparison.difference)
-    return shown if comparison.p is None else f"{shown}, {words.p_value(comparison.p)}"
 
 
 def _detectable(task: TaskReport) -> list[str]:

@@ -1,6 +1,6 @@
 """Figures and decisions as people read them."""
 
-from evals.report.schema import Decision, Figure, TaskDecision, TaskOutcome
+from evals.report.schema import Comparison, Decision, Figure, TaskDecision, TaskOutcome
 from evals.statistics import smallest_decisive
 
 
@@ -40,6 +40,13 @@ def change(difference: Figure) -> str:
 def relative(figure: Figure) -> str:
     interval = "" if figure.low is None or figure.high is None else f" [{figure.low:+.1%}, {figure.high:+.1%}]"
     return f"{figure.value:+.1%}{interval}"
+
+
+def compared(comparison: Comparison) -> str:
+    """The change, relative where that is told, with its interval, and p where there is one."""
+    found = comparison.relative
+    shown = relative(found) if found else change(comparison.difference)
+    return shown if comparison.p is None else f"{shown}, {p_value(comparison.p)}"
 
 
 def p_value(p: float) -> str:

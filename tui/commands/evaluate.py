@@ -86,7 +86,11 @@ def evaluate(
     max_bytes: Annotated[int, typer.Option(min=1, help="repo: held-out bytes to score for bits per byte.")] = 120_000,
     prompt_tokens: Annotated[int, typer.Option(min=128, max=8192, help="repo: the longest prompt.")] = 768,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Keep samples and reports here; a stopped run goes on from them.")
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Keep samples and reports here; a stopped run goes on from them. Default: Hone's state folder.",
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
     detach: detached.Detach = False,
@@ -125,7 +129,7 @@ def evaluate(
         held_out = HeldOut(
             repository, tuple(models), places, seed, prompt_tokens, max_bytes, out, levels=parse(levels), folds=folds
         )
-        _show(_held_out(held_out, engine), out, as_json)
+        _show(_held_out(held_out, engine), out, as_json, _words(context))
         return
     from evals import evaluation, subjects
     from evals.sandbox.sandbox import open_sandbox
@@ -168,7 +172,12 @@ def evaluate(
             f"\nhone: stopped; what was sampled is kept in {where}; the same command goes on from there", err=True
         )
         raise typer.Exit(130) from None
-    _show(report, out, as_json)
+    _show(report, out, as_json, _words(context))
+
+
+def _words(context: typer.Context) -> tuple[str, ...]:
+    """The command line as it may be stored."""
+    return "eval", *detached.given_words(context, ("as_json", "key"))
 
 
 def _subjects(models: "Sequence[str] | None", url: str | None, key: str | None) -> "list[Subject]":
@@ -201,20 +210,22 @@ def _data(given: "Sequence[str]", tasks: "Sequence[str]") -> dict[str, str]:
     return {task: general[-1] for task in tasks if general} | named
 
 
-def _show(report: "Report", out: Path | None, as_json: bool) -> None:
+def _show(report: "Report", out: Path | None, as_json: bool, command: "Sequence[str]") -> None:
     import json
 
-    from evals.report import markdown
+    from evals.report import markdown, runs
     from evals.report.schema import to_json
     from evals.report.write import write
+    from tui.commands import listed
 
-    files = write(report, out)
+    folder = out or runs.fresh_folder(report.tasks[0].name)
+    files = write(report, folder)
     if as_json:
         typer.echo(json.dumps(to_json(report), ensure_ascii=False))
     else:
         typer.echo(markdown.plain(report))
-    if files:
-        typer.echo("report: " + ", ".join(map(str, files)), err=True)
+    typer.echo("report: " + ", ".join(map(str, files)), err=True)
+    listed.record(report, folder, command)
 
 
 def _held_out(options: "HeldOut", engine: str) -> "Report":

@@ -41,7 +41,11 @@ def gate(
     ] = "",
     reports: Annotated[
         Path | None,
-        typer.Option("--report", metavar="DIR", help="Read reports here; what is missing is measured and kept here."),
+        typer.Option(
+            "--report",
+            metavar="DIR",
+            help="Read reports here; what is missing is measured and kept here. Default: a new folder of Hone's.",
+        ),
     ] = None,
     max_regression: Annotated[
         float, typer.Option(min=0, help="How much worse a task may get, in its figure's unit (0.02: two points).")
@@ -79,27 +83,34 @@ def gate(
     Exit code 0: better or equal, within the budgets; 1: a regression; 2: inconclusive; 3: no decision could be made.
     With --detach, or --on slurm, it is a job whose last step ends so; see `hone jobs`.
     """
-    import tempfile
     import traceback
 
     from assistant.errors import HoneError
+    from evals import gate_inputs
+    from evals.report import runs
+    from tui.commands import detached, listed
 
+    folder = reports
     try:
         wishes = detached.Wishes(detach, on, [], after or [], priority, memory_gb, cores)
         if wishes.is_job:
             detached.gate(context, wishes, candidate, as_json)
             return
         wishes.check_unused()
-        with tempfile.TemporaryDirectory(prefix="hone-gate-") as temporary:
-            folder = reports if reports is not None else Path(temporary)
-            measure = _Measure(repository, _data(data or []), limit, samples, temperature, seed) if run else None
-            decision = _gate(candidate, against, tasks, folder, (max_regression, max_forgetting), alpha, measure, seed)
-            _print(decision, folder if reports is not None else None, as_json)
+        folder = reports if reports is not None else runs.fresh_folder("gate")
+        measure = _Measure(repository, _data(data or []), limit, samples, temperature, seed) if run else None
+        written = _gate(candidate, against, tasks, folder, (max_regression, max_forgetting), alpha, measure, seed)
+        decision = written.gate
+        assert decision is not None
+        _print(decision, folder, as_json)
+        command = ("gate", *detached.given_words(context, ("as_json",)))
+        listed.record(written, folder / gate_inputs.OUTPUT, command)
     except typer.Exit:
         # Of a job that was followed to its end.
         raise
     except KeyboardInterrupt:
-        typer.echo("\nhone: stopped; what was measured is kept in --report, the same command goes on", err=True)
+        kept = f"; what was measured is kept, --report {folder} goes on with it" if folder else ""
+        typer.echo(f"\nhone: stopped{kept}", err=True)
         raise typer.Exit(130) from None
     except HoneError as error:
         typer.echo(f"hone: {error}", err=True)
@@ -120,7 +131,7 @@ def _gate(
     alpha: float,
     measure: "_Measure | None",
     seed: int,
-) -> "Decision":
+) -> "Report":
     from assistant.errors import HoneError, UsageError
     from evals import gate_inputs
     from evals.gate import decide
@@ -147,8 +158,9 @@ def _gate(
             )
         measured[each.task] = present
     decision = decide(measured, wanted, alpha, seed)
-    write(_whole(list(measured.values()), decision), folder / gate_inputs.OUTPUT)
-    return decision
+    whole = _whole(list(measured.values()), decision)
+    write(whole, folder / gate_inputs.OUTPUT)
+    return whole
 
 
 def _whole(measured: "list[Measured]", decision: "Decision") -> "Report":
@@ -232,7 +244,7 @@ def _data(given: list[str]) -> dict[str, str]:
     return found
 
 
-def _print(decision: "Decision", folder: Path | None, as_json: bool) -> None:
+def _print(decision: "Decision", folder: Path, as_json: bool) -> None:
     import json
     from dataclasses import asdict
 
@@ -241,7 +253,6 @@ def _print(decision: "Decision", folder: Path | None, as_json: bool) -> None:
     from evals.report.schema import SCHEMA_VERSION
 
     told = {"schema_version": SCHEMA_VERSION, "exit_code": decision.exit_code, **asdict(decision)}
-    if folder is not None:
-        atomic.write_json(folder / OUTPUT / "decision.json", told)
-        typer.echo(f"report: {folder / OUTPUT / 'report.html'}", err=True)
+    atomic.write_json(folder / OUTPUT / "decision.json", told)
+    typer.echo(f"report: {folder / OUTPUT / 'report.html'}", err=True)
     typer.echo(json.dumps(told, ensure_ascii=False) if as_json else decision.explanation)
