@@ -13,6 +13,7 @@ from typing import Any
 
 from evals.report import markdown, plots, words
 from evals.report.schema import Report, TaskReport
+from evals.report.skim import prompt_of
 
 
 def html(report: Report) -> str:
@@ -93,7 +94,7 @@ def _samples(task: TaskReport) -> dict[str, Any]:
     places = {name: number for number, name in enumerate(names)}
     rows: dict[tuple[str, int], dict[str, Any]] = {}
     for sample in task.samples:
-        prompt = _prompt(sample["ask"])
+        prompt = prompt_of(sample["ask"])
         row = rows.setdefault(
             (sample["item"], sample["attempt"]),
             {
@@ -123,12 +124,6 @@ def _answer(sample: Mapping[str, Any], own_prompt: str | None) -> dict[str, Any]
         "tokens": sample["completion_tokens"],
         "prompt": own_prompt,
     }
-
-
-def _prompt(ask: Mapping[str, Any]) -> str:
-    if ask.get("messages"):
-        return "\n\n".join(f"{message['role']}: {message['content']}" for message in ask["messages"])
-    return ask.get("prompt") or ""
 
 
 def _script_json(value: object) -> str:

@@ -28,7 +28,7 @@ def scores(task: TaskReport) -> str | None:
     y = 20.0
     for name in figures:
         found = [(number, model.figures[name]) for number, model in enumerate(task.models) if name in model.figures]
-        at = _scale(*_range([figure for _, figure in found]), _LEFT, right)
+        at = _scale(*extent([figure for _, figure in found]), _LEFT, right)
         _text(svg, _LEFT - 12, y + 4, words.label(name), anchor="end")
         _line(svg, _LEFT, y - 12, _LEFT, y + _ROW * (len(found) - 1) + 12, "axis")
         for number, figure in found:
@@ -129,7 +129,8 @@ def latency(task: TaskReport) -> str | None:
     return _string(svg)
 
 
-def _range(figures: Sequence[Figure]) -> tuple[float, float]:
+def extent(figures: Sequence[Figure]) -> tuple[float, float]:
+    """The ends of the axis that figures of one name are drawn on; of shares 0 to 1."""
     if all(figure.unit == "share" for figure in figures):
         return 0.0, 1.0
     values = [value for figure in figures for value in (figure.low, figure.value, figure.high) if value is not None]
