@@ -88,7 +88,7 @@ def gate(
     from assistant.errors import HoneError
     from evals import gate_inputs
     from evals.report import runs
-    from tui.commands import detached, listed
+    from tui.commands import listed
 
     folder = reports
     try:
