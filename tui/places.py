@@ -39,6 +39,7 @@ PLACES = (
     ),
     Place("jobs", "f5", "Jobs", "Watch, stop and start training and evaluation", "tui.jobs.screen:JobsScreen"),
     Place("models", "f6", "Models", "See, compare, promote and fetch models", "tui.models.screen:ModelsScreen"),
+    Place("evals", "f7", "Evals", "See what was measured, sample by sample", "tui.evals.screen:EvalsScreen"),
 )
 
 
