@@ -4,14 +4,16 @@ import json
 import math
 import sqlite3
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 from assistant import paths
 from assistant.models import manifest, store
 from assistant.models.identity import adapter_digest, base_identity
 from assistant.models.registry import AdapterVersion, Registry
+from evals.report import runs
 from evals.report.results import task_report
-from evals.report.schema import to_json
+from evals.report.schema import Decision, to_json
 from tests.evals.report_fixtures import greedy, report
 from tests.small_models import write_adapter, write_gguf
 from tests.tuning.jobs_here import spec
@@ -139,14 +141,19 @@ def measured(identifier: str, before: tuple[str, str], after: tuple[str, str], w
     folder.mkdir(parents=True)
     whole = report(task_report("humaneval", "humaneval@1", {"temperature": 0.0}, subjects))
     (folder / "report.json").write_text(json.dumps(to_json(whole)))
+    runs.record(whole, folder)
     return made
 
 
-def decided(made: Job, candidate: str, against: str, outcome: str = "pass") -> None:
+def decided(
+    made: Job, candidate: str, against: str, outcome: Literal["pass", "regression", "inconclusive"] = "pass"
+) -> None:
     """The gate's decision in that job."""
     folder = made.folder / "reports" / "gate"
     folder.mkdir(parents=True)
+    explanation = f"PASS: {candidate} may replace {against}."
     told = {"schema_version": 2, "candidate": candidate, "against": against, "outcome": outcome, "exit_code": 0}
-    (folder / "decision.json").write_text(
-        json.dumps(told | {"explanation": f"PASS: {candidate} may replace {against}."})
-    )
+    (folder / "decision.json").write_text(json.dumps(told | {"explanation": explanation}))
+    whole = replace(report(), gate=Decision(outcome, candidate, against, 0.05, (), explanation))
+    (folder / "report.json").write_text(json.dumps(to_json(whole)))
+    runs.record(whole, folder)

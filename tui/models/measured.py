@@ -1,4 +1,4 @@
-"""What jobs measured of models, and what the gate decided; read from the folders of the jobs."""
+"""What was measured of models, and what the gate decided; read from the reports of this machine's runs."""
 
 import json
 from collections.abc import Sequence
@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from assistant.errors import HoneError
-from tuning.jobs import job as jobs_of
-from tuning.jobs.job import Job
 
 if TYPE_CHECKING:
     from evals.gate_inputs import Model
@@ -55,28 +53,27 @@ class Decision:
 
 
 def reports() -> "Found":
-    """The report of every evaluation in a job, the newest first; what cannot be read is left out.
+    """The report of every evaluation, the newest first; what cannot be read is left out.
 
     Raises:
         HoneError: the state folder cannot be used.
     """
-    found = []
-    for job in _newest_first():
-        try:
-            files = [job.step_folder(step) / "report.json" for step in job.spec().steps if step.name == "eval"]
-        except HoneError:
-            continue  # no job any more
-        found += [(file, report) for file in files if (report := _report(file)) is not None]
-    return found
+    from evals.report import runs
+
+    # A gate's own report repeats what it decided from.
+    files = [run.file for run in runs.all_runs() if not run.summary.decision]
+    return [(file, report) for file in files if (report := _report(file)) is not None]
 
 
 def decisions() -> list[Decision]:
-    """The decision of every gate in a job, the newest first.
+    """The decision of every gate, the newest first.
 
     Raises:
         HoneError: as `reports`.
     """
-    files = [job.folder / "reports" / "gate" / "decision.json" for job in _newest_first()]
+    from evals.report import runs
+
+    files = [run.folder / "decision.json" for run in runs.all_runs() if run.summary.decision]
     return [found for file in files if (found := _decision(file)) is not None]
 
 
@@ -108,8 +105,9 @@ def lines(found: "Found", name: str) -> list[Line]:
 def differences(found: "Found", before: "Model", after: "Model") -> list[Difference]:
     """Every figure on which the two were compared, by the newest run of each task."""
     from evals import gate_inputs
-    from evals.report import words
+    from evals.report import runs, words
 
+    better = {"better": True, "worse": False}
     told = []
     for task in gate_inputs.compared(found, after, before):
         measured = gate_inputs.find(found, task, after, before)
@@ -124,27 +122,10 @@ def differences(found: "Found", before: "Model", after: "Model") -> list[Differe
             shown = [words.quantity(value.value, value.unit) if value else "" for value in values]
             p = "" if compared.p is None else f", {words.p_value(compared.p)}"
             change = words.change(compared.difference) + p
-            told.append(Difference(task, words.label(name), shown[0], shown[1], change, _is_better(compared)))
+            told.append(
+                Difference(task, words.label(name), shown[0], shown[1], change, better.get(runs.trend(compared)))
+            )
     return told
-
-
-def _is_better(compared: object) -> bool | None:
-    from evals.report.schema import Comparison
-
-    assert isinstance(compared, Comparison)
-    difference = compared.difference
-    if difference.better == "neither" or difference.value == 0:
-        return None
-    if compared.p is not None:
-        shown = compared.p < 0.05
-    else:
-        low, high = difference.low, difference.high
-        shown = low is not None and high is not None and low != high and (low > 0 or high < 0)
-    return (difference.value > 0) == (difference.better == "higher") if shown else None
-
-
-def _newest_first() -> list[Job]:
-    return list(reversed(jobs_of.all_jobs(jobs_of.folder())))
 
 
 def _report(file: Path) -> "Report | None":
