@@ -167,3 +167,15 @@ def test_a_repositorys_events_are_forgotten_also_when_it_is_gone(hone: Run, tmp_
     assert (code, out) == (0, "forgot 2 events\n")
     assert {event.id for event in Feedback().read().events} == {"s2"}
     assert hone("forget")[0] == 2
+
+
+def test_tuning_on_too_little_feedback_is_refused_in_one_line(
+    hone_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown(opted_in(), 1, "accepted", model="smollm2-135m")
+    monkeypatch.setattr(sys, "argv", ["hone", "tune", "--from-feedback", "--name", "mine"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    out, err = capsys.readouterr()
+    assert (ended.value.code, out, err.count("\n")) == (1, "", 1)
+    assert "too little feedback to learn from (1 completions, fewer than 20" in err
