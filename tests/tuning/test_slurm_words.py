@@ -1,6 +1,7 @@
 """What is asked of Slurm and what its answers mean, without one: the script, the settings, the codes, no answer."""
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assistant.errors import HoneError
+from tests.conftest import ROOT
 from tests.tuning.jobs_here import spec
 from tuning.jobs import files, identity, slurm, slurm_nodes, slurm_reasons, slurm_settings, slurm_state, state
 from tuning.jobs import job as jobs_of
@@ -108,6 +110,17 @@ def test_the_launcher_is_told_where_the_others_are():
     sharded = slurm_nodes.launcher(4, FULL.launch, ("-m", "tui"), environment)
     assert "--multi_gpu" not in sharded
     assert sharded[-5:] == ["--use_fsdp", "--fsdp_version", "2", "-m", "tui"]
+
+
+def test_a_report_comes_alone_and_once_from_several_nodes(answers: Callable[..., None]):
+    report = '{"schema_version": 1, "adapter": "a@b"}'
+    answers("srun", f"[Gloo] Rank 0 is connected to 1 peer ranks\n{report}\n{{}}\n{report}")
+    words = [sys.executable, "-P", "-m", "tuning.jobs.slurm_nodes", "srun", "2", "--", "true"]
+    done = subprocess.run(
+        words, capture_output=True, text=True, check=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
+    assert done.stdout == report + "\n"
+    assert done.stderr == "[Gloo] Rank 0 is connected to 1 peer ranks\n{}\n"
 
 
 @pytest.mark.parametrize(

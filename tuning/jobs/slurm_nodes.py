@@ -1,9 +1,11 @@
 """A tuning run on all nodes of a job of Slurm: `srun` starts this on each, and this `accelerate launch` there.
 
 srun ends its tasks at once when it is told to end (SIGTERM), and the launcher gives its processes thirty seconds; a
-checkpoint may take longer. So srun is sent SIGUSR1, which it passes on, and the processes that train are told directly.
+checkpoint may take longer. So srun is sent SIGUSR1, which it passes on, and the first process of the run, which decides
+for all of them, is told directly.
 """
 
+import json
 import os
 import signal
 import subprocess
@@ -23,9 +25,29 @@ def across(nodes: int, command: Sequence[str]) -> int:
     options = [f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1", "--kill-on-bad-exit=1"]
     # Since 22.05 srun does not take this from the batch script's options.
     cores = os.environ.get("SLURM_CPUS_PER_TASK")
-    process = subprocess.Popen(["srun", *options, *([f"--cpus-per-task={cores}"] if cores else []), *command])
+    words = ["srun", *options, *([f"--cpus-per-task={cores}"] if cores else []), *command]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, errors="replace")
     _pass_on((signal.SIGTERM,), lambda: process.send_signal(signal.SIGUSR1))
-    return _code(process.wait())
+    assert process.stdout is not None
+    report = ""
+    for line in process.stdout:
+        # The report must be alone there and once, whatever else processes and libraries print.
+        if is_report(line):
+            report = line
+        else:
+            sys.stderr.write(line)
+    code = _code(process.wait())
+    sys.stdout.write(report)
+    return code
+
+
+def is_report(line: str) -> bool:
+    """Whether a line is what a command of Hone prints for --json: one object with its version."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return False
+    return isinstance(found, dict) and "schema_version" in found
 
 
 def on_node(processes: int, options: Sequence[str], command: Sequence[str]) -> int:
@@ -40,16 +62,17 @@ def on_node(processes: int, options: Sequence[str], command: Sequence[str]) -> i
     told = False
     process = subprocess.Popen(
         launcher(processes, options, command, os.environ),
-        # Signals to the task reach this process alone. A folder of the user's named like a module of ours is none.
-        start_new_session=True,
+        # A folder of the user's named like a module of ours is none.
         env={**os.environ, "PYTHONSAFEPATH": "1"},
+        # srun signals all processes of a task, and this one would end them.
+        preexec_fn=lambda: signal.signal(signal.SIGUSR1, signal.SIG_IGN),  # noqa: PLW1509
     )
 
     def tell() -> None:
         nonlocal told
         told = True
-        for pid in _children(process.pid) or [process.pid]:
-            os.kill(pid, signal.SIGTERM)
+        if not rank:
+            _end_first(process)
 
     _pass_on((signal.SIGUSR1, signal.SIGTERM), tell)
     code = _code(process.wait())
@@ -83,13 +106,18 @@ def _pass_on(numbers: Sequence[signal.Signals], tell: Any) -> None:
         signal.signal(number, lambda *_: tell())
 
 
-def _children(pid: int) -> list[int]:
+def _end_first(launched: "subprocess.Popen[bytes]") -> None:
+    """Tells the first process of the run to leave, or its launcher when it is not there yet."""
     import psutil
 
     try:
-        return [child.pid for child in psutil.Process(pid).children()]
+        for child in psutil.Process(launched.pid).children():
+            if child.environ().get("RANK") == "0":
+                child.terminate()
+                return
     except psutil.Error:
-        return []
+        pass
+    launched.terminate()
 
 
 def _code(returned: int) -> int:
