@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from assistant.answer_counts import Recorder, measured
 from assistant.errors import HoneError
-from assistant.gateway import openai, outcomes, tabby
+from assistant.gateway import openai, outcomes
 from assistant.gateway.admission import Admission, Limits, seconds_allowed
 from assistant.gateway.app import Endpoint, Exchange, Routes
 from assistant.gateway.body import ClientLeftError
@@ -33,6 +33,7 @@ from assistant.gateway.fleet_request import TOKENIZE, Forwarded, parse
 from assistant.gateway.fleet_server import Answer, FailedError, LostError, RefusedError, Server
 from assistant.gateway.fleet_stream import Passed
 from assistant.gateway.stream import Headers
+from assistant.gateway.told import Told
 from assistant.prompts import CompletionMode
 
 _MOST_FAILED = 3
@@ -66,10 +67,7 @@ class FleetEndpoints:
             "/health": {"GET": self._health},
             "/v1/models": {"GET": self._models},
             **forwarding,
-            "/v1/feedback": {"POST": self._feedback},
-            "/v1/events": {"POST": self._tabby_event},
-            "/v1/health": {"GET": self._tabby_health, "POST": self._tabby_health},
-            "/v1beta/server_setting": {"GET": self._tabby_setting},
+            **Told(self._journal, self._fleet.spec).routes(),
         }
 
     def status(self) -> str:
@@ -80,24 +78,6 @@ class FleetEndpoints:
 
     async def _models(self, exchange: Exchange) -> None:
         await exchange.reply(200, openai.model_list(await self._fleet.models()))
-
-    async def _feedback(self, exchange: Exchange) -> None:
-        await self._record(outcomes.parse_feedback(await exchange.body()), "id", exchange)
-
-    async def _tabby_event(self, exchange: Exchange) -> None:
-        event = tabby.parse_event(await exchange.body(), exchange.query)
-        await self._record(outcomes.from_tabby(event), "completion_id", exchange)
-
-    async def _record(self, outcome: outcomes.Outcome, field: str, exchange: Exchange) -> None:
-        given = self._journal.find(outcome.identifier, field)
-        await asyncio.to_thread(outcomes.record, outcome, given)
-        await exchange.reply(200, {"id": outcome.identifier, "kind": outcome.kind})
-
-    async def _tabby_health(self, exchange: Exchange) -> None:
-        await exchange.reply(200, tabby.health(self._fleet.spec))
-
-    async def _tabby_setting(self, exchange: Exchange) -> None:
-        await exchange.reply(200, tabby.SERVER_SETTING)
 
     def _forwarding(self, path: str) -> Endpoint:
         async def endpoint(exchange: Exchange) -> None:

@@ -23,6 +23,7 @@ from assistant.gateway.results import Result, Writer
 from assistant.gateway.sampling import Sampling, engine_requests, ignored_samplers
 from assistant.gateway.serving import Lease, Serving
 from assistant.gateway.stream import Headers, generation, send_events, send_whole
+from assistant.gateway.told import Told
 from assistant.skills.ending import Ending
 
 _CHAT = "chatcmpl"
@@ -64,7 +65,6 @@ class Endpoints:
         def post(endpoint: Endpoint) -> Mapping[str, Endpoint]:
             return {"POST": endpoint}
 
-        tabby_health = self._tabby_health
         return {
             "/health": {"GET": self._health},
             "/v1/models": {"GET": self._models},
@@ -75,10 +75,7 @@ class Endpoints:
             "/v1/choices": post(self._choices),
             "/infill": post(self._infill),
             "/completion": post(self._native),
-            "/v1/feedback": post(self._feedback),
-            "/v1/events": post(self._tabby_event),
-            "/v1/health": {"GET": tabby_health, "POST": tabby_health},
-            "/v1beta/server_setting": {"GET": self._tabby_setting},
+            **Told(self._journal, self._serving.spec).routes(),
         }
 
     def status(self) -> str:
@@ -183,24 +180,6 @@ class Endpoints:
             await exchange.reply(200, writer.whole([Result(reason="length")]))
             return
         await self._generate(identifier, writer, asked, sampling, lease, expires, exchange)
-
-    async def _feedback(self, exchange: Exchange) -> None:
-        await self._record(outcomes.parse_feedback(await exchange.body()), "id", exchange)
-
-    async def _tabby_event(self, exchange: Exchange) -> None:
-        event = tabby.parse_event(await exchange.body(), exchange.query)
-        await self._record(outcomes.from_tabby(event), "completion_id", exchange)
-
-    async def _record(self, outcome: outcomes.Outcome, field: str, exchange: Exchange) -> None:
-        given = self._journal.find(outcome.identifier, field)
-        await asyncio.to_thread(outcomes.record, outcome, given)
-        await exchange.reply(200, {"id": outcome.identifier, "kind": outcome.kind})
-
-    async def _tabby_health(self, exchange: Exchange) -> None:
-        await exchange.reply(200, tabby.health(self._serving.spec))
-
-    async def _tabby_setting(self, exchange: Exchange) -> None:
-        await exchange.reply(200, tabby.SERVER_SETTING)
 
     @asynccontextmanager
     async def _turn(

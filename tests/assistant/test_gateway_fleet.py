@@ -16,6 +16,7 @@ import pytest
 import uvicorn
 
 from assistant.feedback import Feedback
+from assistant.feedback_consent import Consent, write
 from assistant.gateway import fleet_server
 from assistant.prompts import FIM_FAMILIES
 from tests.assistant.fleet_fixtures import fronting, server
@@ -257,6 +258,7 @@ def test_another_gateway_gets_what_only_it_can_do(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_feedback_is_kept_here(stream: bool) -> None:
+    write(Consent(elsewhere=True))
     with running(VllmStub()) as http:
         answer = complete(http, prompt="def f():", stream=stream)
         identifier = answer.headers["x-hone-id"]
