@@ -5,6 +5,7 @@ import sys
 import typer
 
 from assistant.errors import HoneError
+from tui import interrupts
 from tui.commands import ask, chat, complete, doctor, evaluate, feedback, gate, jobs, models, review, serve, tune
 from tui.commands.panels import PanelCommand
 
@@ -54,6 +55,7 @@ def root(
 
 def main() -> None:
     """Runs the command line; a HoneError becomes one line on standard error and its exit code."""
+    interrupts.keep()
     try:
         app()
     except HoneError as error:

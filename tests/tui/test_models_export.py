@@ -96,6 +96,6 @@ def test_ctrl_c_leaves_nothing(base: str, tmp_path: Path) -> None:
     assert [path.name.endswith(".part") for path in tmp_path.iterdir()] == [True]
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode != 0
+    assert process.returncode != 0, errors
     assert "Traceback" not in errors
     assert list(tmp_path.iterdir()) == []

@@ -98,6 +98,7 @@ def test_svd_is_the_best_approximation_of_its_rank(parents: dict[str, Any]) -> N
         assert lost == pytest.approx(rest, rel=1e-2, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_a_method_that_draws_numbers_gives_the_same_adapter_for_the_same_seed(parents: dict[str, Any]) -> None:
     recipe = Recipe((0.5, 0.5), "dare_linear", density=0.8, seed=7)
     result = merge(["a", "b"], recipe, "drawn")

@@ -72,6 +72,7 @@ def tuned(base: str, plan: Plan) -> tuple[Result, dict[str, torch.Tensor]]:
     return result, load_file(result.version.folder / "adapter_model.safetensors")
 
 
+@pytest.mark.slow
 def test_a_fixed_scale_is_made_part_of_the_weights_whatever_validation_says(base: str, plan: Plan):
     plan = replace(plan, learning_rate=1e-2)
     whole, weights = tuned(base, replace(plan, adapter_scales=(1.0,)))
