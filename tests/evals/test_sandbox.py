@@ -4,6 +4,7 @@ import secrets
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -192,7 +193,9 @@ def test_a_worker_that_is_killed_is_replaced(sandbox: Sandbox) -> None:
     zygotes = [child for child in psutil.Process().children(recursive=True) if "inside" in " ".join(child.cmdline())]
     assert zygotes
     for zygote in zygotes:
-        zygote.kill()
+        # The walls around one of them end with it.
+        with suppress(psutil.NoSuchProcess):
+            zygote.kill()
     for _ in range(4):
         assert judge(sandbox, "def f(x): return 1", "assert f(1) == 1").error is None
 
