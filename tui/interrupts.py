@@ -12,7 +12,7 @@ def keep() -> None:
     """From now on an interrupt that Python cannot raise is raised in the main thread a moment later.
 
     In a finalizer or the callback of a weak reference, which every import has, a KeyboardInterrupt is printed and
-    forgotten: while torch is imported, one Ctrl-C in a few.
+    forgotten.
     """
     sys.unraisablehook = _again
 

@@ -94,6 +94,6 @@ def test_ask_stop_quit_and_resume(terminal: Terminal, session_home: Path, tmp_pa
 
     terminal.tmux("respawn-pane", "-k", f"{start} --session {session}; echo left; exec cat")
     terminal.until("stopped; what came is kept")
-    assert f"session {session}" in terminal.screen()
+    terminal.until(f"session {session}")
     terminal.keys("C-q")
     assert "Traceback" not in terminal.until("left")
