@@ -99,6 +99,8 @@ async def test_a_request_is_confirmed_run_and_followed_to_its_end(
         assert runner.ran == [(*line.split()[1:], "--json")]
         assert f"$ {line}" in notices(app)
         assert app.chat._session.conversation.jobs
+        # The app looks every few seconds; a job that was never seen at work is no news.
+        await until(pilot, lambda: app._watch._active)
         gate.touch()
         await until(pilot, lambda: app.screen.query(ResultCard) and notices(app)[-1].startswith("Next:"))
         result = texts(app, ResultCard)
