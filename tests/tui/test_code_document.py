@@ -1,7 +1,7 @@
 """The editor's document: gives back what it was made of, and after any edits is as if made anew."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tui.code.document import SourceDocument
@@ -19,6 +19,7 @@ def test_the_text_is_what_it_was_made_of(text: str):
 
 
 @given(TEXT, EDITS)
+@example(":::::\r\n", [(0, 6, "")])
 @settings(deadline=None)
 def test_edits_do_what_they_do_to_a_string(text: str, edits: list[tuple[int, int, str]]):
     document = SourceDocument(text, grammar("python"))

@@ -103,11 +103,11 @@ class SourceDocument(Document):
         return sum(map(len, self._lines[:row])) + row * len(self._newline) + column
 
     def location_of(self, offset: int) -> Location:
-        """The inverse of `offset_of`."""
+        """The inverse of `offset_of`; between the two characters of a line end it is the next line's beginning."""
         step = len(self._newline)
         for row, line in enumerate(self._lines):
             if offset <= len(line):
-                return row, offset
+                return row, max(offset, 0)
             offset -= len(line) + step
         return len(self._lines) - 1, len(self._lines[-1])
 
