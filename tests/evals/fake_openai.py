@@ -21,6 +21,7 @@ class Request:
     authorization: str | None
     began: float
     ended: float
+    """When the answer was ready; the client may have it before the server's thread runs again."""
 
     @property
     def question(self) -> str:
@@ -93,15 +94,17 @@ def serve(**settings: Any) -> Iterator[FakeServer]:
             self._send(200, {"object": "list", "data": list(fake.models)})
 
         def do_POST(self) -> None:
-            began = time.monotonic()
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            self._began = time.monotonic()
+            self._body: Body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             try:
-                self._answer(body)
+                self._answer(self._body)
             except (BrokenPipeError, ConnectionResetError):
                 self.close_connection = True
-            finally:
+
+        def _note(self) -> None:
+            if self.command == "POST":
                 given = self.headers.get("Authorization")
-                fake.requests.append(Request(self.path, body, given, began, time.monotonic()))
+                fake.requests.append(Request(self.path, self._body, given, self._began, time.monotonic()))
 
         def _answer(self, body: Body) -> None:
             if self._refused_key():
@@ -161,6 +164,7 @@ def serve(**settings: Any) -> Iterator[FakeServer]:
             self.send_header("Connection", "close")
             self.end_headers()
             self.close_connection = True
+            self._note()
             size = fake.chunk or len(data)
             for start in range(0, len(data), size):
                 self.wfile.write(data[start : start + size])
@@ -174,6 +178,7 @@ def serve(**settings: Any) -> Iterator[FakeServer]:
 
         def _send(self, status: int, body: Body, headers: dict[str, str] | None = None) -> None:
             data = json.dumps(body).encode()
+            self._note()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))

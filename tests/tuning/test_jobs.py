@@ -307,6 +307,19 @@ def test_a_full_disk(small_disk: Path, monkeypatch: pytest.MonkeyPatch):
     assert value(job) == expected(6)
 
 
+def test_who_runs_a_step_is_known_though_the_step_has_filled_the_disk_first(
+    small_disk: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("HONE_HOME", str(small_disk))
+    job = jobs_of.create(jobs_of.folder(), spec(shell("a", "true")))
+    with pytest.raises(OSError, match="No space"), (small_disk / "big").open("wb") as file:
+        while True:
+            file.write(b"0" * 65536)
+    job.put_identity("step", identity.own(), step="a")
+    assert job.identity("step") == identity.own()
+    jobs_of.unmark(job)
+
+
 def test_a_supervisor_killed_on_a_full_disk_is_certified_all_the_same(
     small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -21,6 +21,7 @@ from tuning.jobs.spec import Spec, Step
 _DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
 _EPOCH = 1_735_689_600  # 2025-01-01, in seconds
 _PULSE_BYTES = 1024
+_IDENTITY_BYTES = 512
 
 
 class NoSuchJob(HoneError):
@@ -83,11 +84,19 @@ class Job:
         files.append_line(self.events, {"time": record.now(), "event": event, **details})
 
     def put_identity(self, name: str, identity: Identity, **more: Any) -> None:
-        atomic.write_json(self.folder / f"{name}.json", {**asdict(identity), **more}, mode=0o600)
+        """Says who runs the job or its step, also on a full disk.
+
+        Raises:
+            OSError: not writable.
+        """
+        files.fill(self.identity_file(name), {**asdict(identity), **more}, final=False)
+
+    def identity_file(self, name: str) -> Path:
+        return self.folder / f"{name}.json"
 
     def identity(self, name: str) -> Identity | None:
         """Of `supervisor` or `step`, alive or not; None when none was started in this attempt."""
-        content = files.read_filled(self.folder / f"{name}.json")
+        content = files.read_filled(self.identity_file(name))
         try:
             return content and Identity(**{key: content[key] for key in ("pid", "started", "boot", "host")})  # type: ignore[return-value]
         except KeyError:
@@ -135,7 +144,13 @@ def create(jobs: Path, wanted: Spec) -> Job:
 
 
 def make_room(job: Job) -> None:
-    """Reserves what a full disk must not keep from being written: the record of the end and the pulse."""
+    """Reserves what a full disk must not keep from being written: who runs it, its pulse, and the record of its end.
+
+    Raises:
+        OSError: not writable or full.
+    """
+    for name in ("supervisor", "step"):
+        files.reserve(job.identity_file(name), _IDENTITY_BYTES)
     files.reserve(job.exit, record.RESERVED)
     files.reserve(job.pulse, _PULSE_BYTES)
 

@@ -131,7 +131,12 @@ class Supervisor:
         # What it left behind must not go on holding memory.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
-        job.note("step ended", step=step.name, exit_code=code)
+        try:
+            job.note("step ended", step=step.name, exit_code=code)
+        except OSError as error:
+            if code == 0:
+                words = f"{step.name} ended well, which could not be noted: {error.strerror}"
+                return self.ended("failed", words, self._again("does the step again"), step.name, code)
         if code == 0:
             return None
         return self._stopped(step, code) if self.told else self._failed(step, code, watch.evidence(process.pid))

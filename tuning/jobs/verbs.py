@@ -110,8 +110,6 @@ def resume(job: Job) -> None:
             before.mkdir(mode=0o700, exist_ok=True)
             jobs_of.mark_active(job)
             job.exit.rename(before / f"{state.attempt(job)}.json")
-            for name in ("supervisor.json", "step.json"):
-                (job.folder / name).unlink(missing_ok=True)
             slurm.forget_number(job)
             jobs_of.make_room(job)
             job.note("resumed")
