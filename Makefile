@@ -47,11 +47,9 @@ check: $(VENV)/.dev
 	@$(BIN)/mypy
 	@PYTHONPATH=. $(BIN)/lint-imports --no-cache
 
-# Two tests at a time of one thread each, and then those with the embedded model alone: threads of several tests wait for
-# each other by spinning.
+# A process for each core, see tests/conftest.py.
 tests: $(VENV)/.dev
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow and not model' -n $(WORKERS) --dist loadfile
-	@$(BIN)/python -m pytest -m 'model and not slow' --durations 20
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow' -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 20
 
 # Minutes of training and evaluation on the embedded model.
 test-slow: $(VENV)/.dev

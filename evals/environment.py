@@ -17,11 +17,12 @@ def describe(engine: str | None = None) -> dict[str, Any]:
     """
     import psutil
 
+    from assistant import cores
     from assistant.config import load_settings
 
     return {
         "engine": engine or describe_engine(),
-        "threads": load_settings().threads or psutil.cpu_count(logical=False) or 1,
+        "threads": load_settings().threads or cores.physical(),
         "versions": {"python": platform.python_version()}
         | {name: found for name in _PACKAGES if (found := _version(name))},
         "platform": platform.platform(terse=True),

@@ -48,6 +48,8 @@ class Options:
     out: Path | None = None
     """None keeps samples in Hone's state folder."""
     ablate: bool = False
+    leave_out: bool = False
+    """Leave out items whose reference answers are judged wrongly here, and say so, instead of measuring nothing."""
     show: bool = True
     """Progress on standard error."""
 
@@ -144,10 +146,18 @@ def _prepare(task: Task, options: Options, sandbox: "Sandbox | None") -> _Prepar
     items = choose(every, options.limit, options.seed)
     limits = getattr(task, "limits", None)
     if not isinstance(limits, Limits):
-        return _Prepared(task, tuple(items), len(every), check_references(task, items, sandbox))
+        return _prepared(task, items, len(every), check_references(task, items, sandbox, options.leave_out))
     # The machine may be slower than the one that the limits were chosen on.
-    references = check_references(_limited(task, generous(limits)), items, sandbox)
-    return _Prepared(_limited(task, fitting(references.ran, limits)), tuple(items), len(every), references)
+    references = check_references(_limited(task, generous(limits)), items, sandbox, options.leave_out)
+    return _prepared(_limited(task, fitting(references.ran, limits)), items, len(every), references)
+
+
+def _prepared(task: Task, items: Sequence[Item], total: int, references: References) -> _Prepared:
+    return _Prepared(task, _without(items, references), total, references)
+
+
+def _without(items: Sequence[Item], references: References) -> tuple[Item, ...]:
+    return tuple(item for item in items if item.id not in references.left_out)
 
 
 def _limited(task: Any, limits: Limits) -> Task:
@@ -180,15 +190,23 @@ def _ways(
     each: _Prepared, subject: Subject, connect: Connect, sandbox: "Sandbox | None", options: Options
 ) -> dict[str, Done]:
     """The samples of the task as it is asked, and of its other ways where they are wanted and the model knows them."""
-    found = {ablate.AS_ASKED: _run(each.task, subject, connect, sandbox, options)}
+    found = {ablate.AS_ASKED: _run(each.task, each.items, subject, connect, sandbox, options)}
     for name, variant in ablate.variants(each.task).items() if options.ablate else ():
         if subject.can(variant.ask(each.items[0], None)):
             check_references(variant, each.items, sandbox)
-            found[name] = _run(variant, subject, connect, sandbox, options)
+            items = _without(choose(variant.items(), options.limit, options.seed), each.references)
+            found[name] = _run(variant, items, subject, connect, sandbox, options)
     return found
 
 
-def _run(task: Task, subject: Subject, connect: Connect, sandbox: "Sandbox | None", options: Options) -> Done:
+def _run(
+    task: Task,
+    items: Sequence[Item],
+    subject: Subject,
+    connect: Connect,
+    sandbox: "Sandbox | None",
+    options: Options,
+) -> Done:
     with Samples(_folder(task, subject, options)) as store:
         sampled = run_task(
             task,
@@ -200,8 +218,7 @@ def _run(task: Task, subject: Subject, connect: Connect, sandbox: "Sandbox | Non
             concurrency=options.concurrency,
             samples_per_item=options.samples,
             temperature=options.temperature,
-            limit=options.limit,
-            checked=True,
+            items=items,
             show=options.show,
         )
         rows = [store.get(one.key) for one in sampled]
@@ -303,6 +320,7 @@ def _settings(each: _Prepared, options: Options) -> dict[str, Any]:
         "stop": list(ask.stop),
         "seed": options.seed,
         "concurrency": options.concurrency,
+        **({"left_out": sorted(left_out)} if (left_out := each.references.left_out) else {}),
         **({"limits": asdict(limits)} if (limits := getattr(each.task, "limits", None)) is not None else {}),
         # What a task tells of how it was made.
         **dict(getattr(each.task, "facts", {})),
@@ -317,4 +335,5 @@ def _notes(each: _Prepared, options: Options) -> tuple[str, ...]:
         if good or bad
         else "The task has no reference answers, so its judge was not checked."
     )
-    return f"{measured}, {f'temperature {heat:g}' if heat else 'greedy'}, seed {options.seed}.", checked
+    left_out = [f"Left out, as its reference does not hold here: {why}." for why in each.references.left_out.values()]
+    return f"{measured}, {f'temperature {heat:g}' if heat else 'greedy'}, seed {options.seed}.", checked, *left_out

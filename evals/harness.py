@@ -8,13 +8,13 @@ import json
 import math
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from assistant import prompts
+from assistant import cores, prompts
 from evals import pool, samples
 from evals.errors import HarnessError
 from evals.progress import Progress
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["LostSamplesError", "References", "Sampled", "check_references", "choose", "run_task"]
 
+LEFT_OUT = 0.1
+"""Of the items at most; where more references fail, it is the machine or the judge that is wrong."""
 _PROBE = prompts.FimTokens("<probe prefix>", "<probe suffix>", "<probe middle>")
 
 
@@ -62,10 +64,18 @@ class References:
     bad: int
     ran: tuple[Outcome, ...]
     """The programs of the good ones, for the calibration of limits; empty where none was run."""
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Item -> how its reference was judged wrongly; no model may be asked about it."""
 
 
-def check_references(task: Task, items: Sequence[Item], sandbox: "Sandbox | None") -> References:
+def check_references(
+    task: Task, items: Sequence[Item], sandbox: "Sandbox | None", may_leave_out: bool = False
+) -> References:
     """Judges the answers to `items` that are known to be good and bad.
+
+    Args:
+        may_leave_out: items whose references are judged wrongly are left out, up to `LEFT_OUT` of all, instead of an
+            error.
 
     Raises:
         HarnessError: a good one does not score 1 or a bad one does not score 0. No model may be measured then.
@@ -76,23 +86,30 @@ def check_references(task: Task, items: Sequence[Item], sandbox: "Sandbox | None
     def judged(reference: tuple[Item, str, bool]) -> Verdict:
         return _judge(task, reference[0], Answer(reference[1], "stop", None, None, 0.0, None), sandbox)
 
-    with ThreadPoolExecutor(pool.cores()) as judges:
+    with ThreadPoolExecutor(cores.usable()) as judges:
         verdicts = list(zip(references, judges.map(judged, references), strict=True))
     wrong = [(item, good, verdict) for (item, _, good), verdict in verdicts if verdict.value != float(good)]
-    if wrong:
+    left_out = {item.id: _misjudged(item, good, verdict) for item, good, verdict in reversed(wrong)}
+    if wrong and not (may_leave_out and len(left_out) <= LEFT_OUT * len(wanted)):
         item, is_good, verdict = wrong[0]
         others = list(dict.fromkeys(other.id for other, _, _ in wrong if other.id != item.id))
         raise HarnessError(
             f"{task.name}: {len(wrong)} of {len(references)} reference answers are judged wrongly, so no model was "
-            f"asked: a known {'good' if is_good else 'bad'} answer to {item.id} scores {verdict.value:g}"
-            + (f" ({verdict.error}: {verdict.detail})" if verdict.error else "")
+            f"asked: {_misjudged(item, is_good, verdict)}"
             + (f"; the others are of {', '.join(others)}" if others else "")
+            + (f"; at most {LEFT_OUT:.0%} of the items may be left out" if may_leave_out else "")
         )
+    verdicts = [each for each in verdicts if each[0][0].id not in left_out]
     good = [verdict.extra for (_, _, good), verdict in verdicts if good]
     ran = [
         Outcome(None, "", extra["cpu_seconds"], extra["wall_seconds"], "") for extra in good if "cpu_seconds" in extra
     ]
-    return References(len(good), len(verdicts) - len(good), tuple(ran))
+    return References(len(good), len(verdicts) - len(good), tuple(ran), left_out)
+
+
+def _misjudged(item: Item, is_good: bool, verdict: Verdict) -> str:
+    why = f" ({verdict.error}: {verdict.detail})" if verdict.error else ""
+    return f"a known {'good' if is_good else 'bad'} answer to {item.id} scores {verdict.value:g}{why}"
 
 
 def run_task(
@@ -106,8 +123,7 @@ def run_task(
     concurrency: int = 4,
     samples_per_item: int | None = None,
     temperature: float | None = None,
-    limit: int | None = None,
-    checked: bool = False,
+    items: Sequence[Item] | None = None,
     show: bool = True,
     retry_seconds: Sequence[float] = RETRY_SECONDS,
 ) -> list[Sampled]:
@@ -117,8 +133,7 @@ def run_task(
         sandbox: None only for a task that needs none.
         concurrency: requests at a time.
         samples_per_item, temperature: None takes the task's own.
-        limit: of items; None takes all.
-        checked: `check_references` was called for these items already.
+        items: those of the task to ask about, whose references were checked; None checks and asks all.
         show: progress on standard error.
         retry_seconds: waits before a request that failed is sent again.
 
@@ -129,8 +144,8 @@ def run_task(
     """
     if task.needs_sandbox and sandbox is None:
         raise HarnessError(f"{task.name} runs code and got no sandbox; nothing was measured")
-    items = choose(task.items(), limit, seed)
-    if not checked:
+    if items is None:
+        items = choose(task.items(), None, seed)
         check_references(task, items, sandbox)
     count = task.samples_per_item if samples_per_item is None else samples_per_item
     heat = task.temperature if temperature is None else temperature

@@ -1,12 +1,12 @@
 """The threads of a run: some ask the model, others judge what it wrote meanwhile."""
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from assistant import cores
 from assistant.errors import EngineError, HoneError, UnknownModel
 from evals.errors import HarnessError
 from evals.sampled import Job
@@ -23,11 +23,6 @@ Finished = Callable[[Item, str], bool]
 """Whether a text decides the verdict on an item already, whatever follows it."""
 Keep = Callable[[Job, Answer], None]
 """Judges an answer and puts the sample on disk; called from several threads."""
-
-
-def cores() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def work(
@@ -53,8 +48,8 @@ def work(
     """
     state = _State(retry_seconds, finished)
     feed = _Feed(jobs)
-    judges = ThreadPoolExecutor(cores())
-    room = threading.Semaphore(cores() * _BACKLOG)
+    judges = ThreadPoolExecutor(cores.usable())
+    room = threading.Semaphore(cores.usable() * _BACKLOG)
 
     def judge(job: Job, answer: Answer) -> None:
         try:

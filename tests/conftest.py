@@ -9,9 +9,24 @@ from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).parent.parent
 
-# A slow machine must not fail a test.
-settings.register_profile("hone", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# A slow machine must not fail a test; tests that want more examples say so.
+settings.register_profile("hone", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("hone")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Gives each of several test processes a core of its own, which those that it starts inherit: the threads of
+    engines wait for each other by spinning, and would do so across tests."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if worker.startswith("gw") and hasattr(os, "sched_setaffinity"):
+        usable = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {usable[int(worker.removeprefix("gw")) % len(usable)]})
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with the slow tests first: the last ones must not keep one core busy while the other waits."""
+    heavy = {item.path for item in items if item.get_closest_marker("model")}
+    items.sort(key=lambda item: item.path not in heavy)
 
 
 @pytest.fixture

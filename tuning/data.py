@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from assistant import prompts
+from assistant import cores, prompts
 from assistant.errors import HoneError
 from tuning import cache
 from tuning.corpus import state
@@ -85,7 +85,7 @@ def read_corpus(
     kept = asdict(replace(options, sources=(), weights=()))
 
     def make(folder: Path) -> None:
-        assemble(sources, options, folder, note, surprise, processes=len(os.sched_getaffinity(0)))
+        assemble(sources, options, folder, note, surprise, processes=cores.usable())
 
     now = state.state_of(sources)
     key = cache.key_of(

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from assistant import cores
+
 POSITIONS = 500
 """Teacher-forced positions compared. At 95 % agreement their standard error is about one point."""
 CONTEXT = 32
@@ -63,7 +65,6 @@ class LlamaCpp:
         """
         import secrets
 
-        import psutil
         import xllamacpp
 
         self._passages = passages
@@ -73,7 +74,7 @@ class LlamaCpp:
         params.n_parallel = 1
         params.n_ctx = max(map(len, passages)) + 16
         # Threads wait for each other longer than a very small model computes.
-        threads = 1 if gguf.stat().st_size < _SMALL_BYTES else psutil.cpu_count(logical=False) or 1
+        threads = 1 if gguf.stat().st_size < _SMALL_BYTES else cores.physical()
         params.cpuparams.n_threads = threads
         params.cpuparams_batch.n_threads = threads
         params.cache_ram_mib = 0

@@ -18,6 +18,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import IO, Any
 
+from assistant import cores
 from assistant.engines import choices as questions
 from assistant.engines.base import (
     Cancel,
@@ -90,7 +91,7 @@ class LlamaCpp:
             "gguf": str(gguf.absolute()),
             "adapters": [(name, str(path.absolute())) for name, path in self._adapters.items()],
             "context_length": context_length,
-            "threads": threads or _physical_cores(),
+            "threads": threads or cores.physical(),
             "slots": slots,
         }
         self._lock = threading.Lock()
@@ -340,12 +341,6 @@ def _logprob(entry: dict[str, Any]) -> TokenLogprob:
     logprob = entry["logprob"] if entry["logprob"] is not None else _LEAST_LOGPROB
     top = tuple(_logprob(other) for other in entry.get("top_logprobs", ()))
     return TokenLogprob(entry["id"], entry["token"], tuple(entry["bytes"]), logprob, top)
-
-
-def _physical_cores() -> int:
-    import psutil
-
-    return max(1, min(psutil.cpu_count(logical=False) or 1, len(os.sched_getaffinity(0))))
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

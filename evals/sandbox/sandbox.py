@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
+from assistant import cores
 from evals.sandbox import selftest, verdict, walls
 from evals.sandbox.inside import scratch
 from evals.sandbox.outcome import DEFAULT_LIMITS, CommandOutcome, Limits, Outcome, Program, Rung, SandboxError
@@ -188,7 +189,7 @@ def open_sandbox(
     """
     if sys.platform != "linux":
         raise SandboxError("generated code runs on Linux only: no sandbox for this system; nothing was run")
-    workers = workers or len(os.sched_getaffinity(0))
+    workers = workers or cores.usable()
     problems = []
     for rung in (*rungs, *(("none",) if unsafe else ())):
         try:

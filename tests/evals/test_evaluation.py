@@ -10,10 +10,12 @@ import pytest
 from typer.testing import CliRunner
 
 from assistant.errors import HoneError, UsageError
+from evals.errors import HarnessError
 from evals.evaluation import Options, evaluate
 from evals.report.schema import Report, from_json, to_json
 from evals.subjects import connector, remote
 from evals.tasks import speed
+from evals.tasks.base import Answer, Item, Verdict
 from tests.evals.eval_fixtures import samples_of
 from tests.evals.fake_openai import Body, by_seed, question, serve
 from tests.evals.words_task import Words
@@ -72,6 +74,34 @@ def untimed(report: Report) -> Any:
         for row in task["samples"]:
             del row["seconds"], row["first_token_seconds"]
     return tasks
+
+
+class OneIsUnsound(Words):
+    """The known good answer to its third item is judged as wrong."""
+
+    def judge(self, item: Item, answer: Answer, sandbox: Any) -> Verdict:
+        verdict = super().judge(item, answer, sandbox)
+        return Verdict(0.0, "timeout", "2 s", answer.text) if item.id == "words/2" else verdict
+
+
+def test_items_without_a_sound_reference_are_left_out_only_when_asked_and_named(tmp_path: Path) -> None:
+    with serve() as server:
+        with pytest.raises(HarnessError, match="no model was asked: a known good answer to words/2 scores 0"):
+            run(server.url, [OneIsUnsound(count=10)], out=tmp_path)
+        assert server.asked() == []
+        report = run(server.url, [OneIsUnsound(count=10)], out=tmp_path, leave_out=True, ablate=True)
+        plain, ablation = report.tasks
+        assert {row["item"] for row in (*plain.samples, *ablation.samples)} == {f"words/{n}" for n in range(10)} - {
+            "words/2"
+        }
+        assert plain.settings["left_out"] == ["words/2"]
+        assert plain.settings["items"] == 9
+        why = "a known good answer to words/2 scores 0 (timeout: 2 s)"
+        assert f"Left out, as its reference does not hold here: {why}." in plain.notes
+        assert any("9 known good answers scored 100 % and 9 known bad" in note for note in plain.notes)
+        # One of nine is more than a tenth.
+        with pytest.raises(HarnessError, match="at most 10% of the items may be left out"):
+            run(server.url, [OneIsUnsound(count=9)], out=tmp_path, leave_out=True)
 
 
 def test_without_a_folder_samples_are_kept_in_the_state_folder(hone_home: Path) -> None:

@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from assistant.cores import usable
 from assistant.errors import HoneError, UsageError
 from assistant.models.registry import AdapterVersion, Registry
 from tests.tuning.jobs_here import end_all, ended, events, shell, spec, submit, until
-from tuning.jobs import files, queue, state, verbs
+from tuning.jobs import files, state, verbs
 from tuning.jobs import job as jobs_of
 from tuning.jobs.job import Job
 from tuning.jobs.queue import Claim, Machine, wait_reason
@@ -202,4 +203,4 @@ def test_some_processes_for_a_minute(home: Path, processes: int):
 def test_the_machine_is_known():
     here = Machine.here()
     assert 0 < here.available <= here.memory
-    assert here.cores == queue.usable_cores() >= 1
+    assert here.cores == usable() >= 1

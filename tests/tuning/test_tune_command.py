@@ -201,7 +201,7 @@ def test_restart_discards_a_damaged_run_and_ctrl_c_saves_what_was_learnt(
 
 def test_a_killed_run_goes_on_and_ends_in_the_same_adapter(make_repository, hone_home: Path, tiny_base: str):
     repository = make_repository(modules(30))
-    asked = tiny_run("again", repository, tiny_base, "--steps", "200", "--checkpoint-minutes", "0")
+    asked = tiny_run("again", repository, tiny_base, "--steps", "60", "--checkpoint-minutes", "0")
     process = subprocess.Popen([*HONE, *asked], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ)
     kept = hone_home / "unfinished" / "again"
     while not any(int(step.name.removeprefix("step-")) >= 3 for step in kept.glob("step-*")):
@@ -227,9 +227,9 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_adapter(make_repository, hone
     assert done.returncode == 0, done.stderr
     assert "going on from step" in done.stderr
     result = json.loads(done.stdout)
-    assert result["figures"]["steps"] == 200
+    assert result["figures"]["steps"] == 60
     assert not kept.exists()
-    unbroken = run(*tiny_run("unbroken", repository, tiny_base, "--steps", "200", "--json"), home=hone_home)
+    unbroken = run(*tiny_run("unbroken", repository, tiny_base, "--steps", "60", "--json"), home=hone_home)
     assert unbroken.returncode == 0, unbroken.stderr
     assert json.loads(unbroken.stdout)["digest"] == result["digest"]
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from assistant.cores import usable
 from assistant.errors import UsageError
 
 if TYPE_CHECKING:
@@ -163,14 +164,14 @@ def _given(context: typer.Context, name: str) -> bool:
 
 
 def _spec(name: str, command: Sequence[str], steps: "Sequence[Step]", wishes: Wishes) -> "Spec":
-    from tuning.jobs import job, queue, settings
+    from tuning.jobs import job, settings
     from tuning.jobs.spec import Spec
 
     ours = settings.load()
     jobs = job.folder()
     if wishes.on == "slurm":
         return _on_slurm(name, command, steps, wishes, float(ours.stop_seconds))
-    cores = wishes.cores or ours.threads or queue.usable_cores()
+    cores = wishes.cores or ours.threads or usable()
     return Spec(
         name=name,
         command=tuple(command),

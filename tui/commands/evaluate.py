@@ -71,6 +71,10 @@ def evaluate(
     ablate: Annotated[
         bool, typer.Option("--ablate", help="Also ask in other ways, and tell how far the score moves.")
     ] = False,
+    leave_out: Annotated[
+        bool,
+        typer.Option("--leave-out-unsound", help="Do without items whose reference fails here (a tenth at most)."),
+    ] = False,
     unsafe: Annotated[
         bool, typer.Option("--unsafe-no-sandbox", help="Run what models write without a sandbox if there is none.")
     ] = False,
@@ -155,7 +159,7 @@ def evaluate(
     manifests = {subject.name: subject.manifest for subject in measured if subject.manifest}
     local = all(subject.endpoint is None for subject in measured)
     wanted = replace(wanted, style=_style(style, measured), manifests=manifests, local=local)
-    options = evaluation.Options(samples, temperature, limit, seed, concurrency, out, ablate)
+    options = evaluation.Options(samples, temperature, limit, seed, concurrency, out, ablate, leave_out)
     # Speed is measured with up to four requests at a time.
     slots = max(concurrency, 4) if "speed" in tasks else concurrency
     try:

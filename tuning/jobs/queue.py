@@ -1,10 +1,10 @@
 """Which of the waiting jobs may start on this machine."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from assistant.cores import usable
 from tuning.jobs import memory
 from tuning.jobs.job import Job, active
 from tuning.jobs.spec import BadSpec, Spec
@@ -23,7 +23,7 @@ class Machine:
 
     @staticmethod
     def here() -> "Machine":
-        return Machine(memory.total(), memory.available(), usable_cores())
+        return Machine(memory.total(), memory.available(), usable())
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,6 @@ class Claim:
 
     id: str
     spec: Spec
-
-
-def usable_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def wait_reason(mine: Claim, waiting: Sequence[Claim], running: Sequence[Claim], machine: Machine) -> str:
