@@ -46,6 +46,11 @@ def tracked_dir() -> Path:
     return _ensured("tracked")
 
 
+def schedules_dir() -> Path:
+    """Holds what scheduled commands print, a file for each."""
+    return _ensured("schedules")
+
+
 def cache_dir() -> Path:
     """What can be made again; it may be removed while nothing runs."""
     return _ensured("cache")

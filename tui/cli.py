@@ -6,7 +6,21 @@ import typer
 
 from assistant.errors import HoneError
 from tui import interrupts
-from tui.commands import ask, chat, complete, doctor, evaluate, feedback, gate, jobs, models, review, serve, tune
+from tui.commands import (
+    ask,
+    chat,
+    complete,
+    doctor,
+    evaluate,
+    feedback,
+    gate,
+    jobs,
+    models,
+    review,
+    scheduled,
+    serve,
+    tune,
+)
 from tui.commands.panels import PanelCommand
 
 app = typer.Typer(
@@ -29,6 +43,7 @@ app.command("doctor")(doctor.doctor)
 app.add_typer(models.app, name="models")
 app.add_typer(feedback.app, name="feedback")
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(scheduled.app, name="schedules")
 
 
 def _version(value: bool) -> None:

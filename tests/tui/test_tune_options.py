@@ -9,7 +9,7 @@ import pytest
 import typer
 
 from tui import cli
-from tui.commands.tune import FLAGS
+from tui.commands.tune_settings import FLAGS
 from tuning.plan import KEYS
 
 
@@ -120,7 +120,8 @@ def test_the_help_is_grouped(hone):
     code, out, _ = hone("tune", "--help")
     assert code == 0
     sections = [line for line in out.splitlines() if line.endswith(":") and not line.startswith(" ")]
-    assert sections == ["Arguments:", "Options:", "How long:", "Corpus:", "Examples:", "LoRA:", "Training:", "Job:"]
+    own = ["How long:", "Corpus:", "Examples:", "LoRA:", "Training:", "Job:", "Again and again:"]
+    assert sections == ["Arguments:", "Options:", *own]
     assert out.index("LoRA:") < out.index("--dora") < out.index("Training:") < out.index("--quantize")
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tuning.jobs.spec import Spec, Step
 
 PANEL = "Job"
-_OPTIONS = ("detach", "on", "then", "after", "priority", "memory_gb", "cores")
+_OPTIONS = ("detach", "on", "then", "after", "priority", "memory_gb", "cores", "when")
 
 On = Annotated[
     str,

@@ -1,12 +1,12 @@
 """`hone tune`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from assistant.errors import UsageError
-from tui.commands import detached, tune_progress
+from tui.commands import detached, scheduled, tune_progress, tune_settings
 
 if TYPE_CHECKING:
     from tuning.config import Configuration
@@ -19,50 +19,6 @@ _EXAMPLES = "Examples"
 _LORA = "LoRA"
 _TRAINING = "Training"
 _JOB = detached.PANEL
-
-FLAGS = {
-    "corpus": "corpus.sources",
-    "task": "examples.task",
-    "steps": "steps",
-    "minutes": "minutes",
-    "epochs": "epochs",
-    "patience": "patience",
-    "checkpoint_minutes": "checkpoint_minutes",
-    "weights": "corpus.weights",
-    "languages": "corpus.languages",
-    "licences": "corpus.licences",
-    "excluded_licences": "corpus.excluded_licences",
-    "include": "corpus.include",
-    "exclude": "corpus.exclude",
-    "split_by": "corpus.split_by",
-    "max_surprise": "corpus.max_surprise",
-    "replay": "corpus.replay",
-    "replay_source": "corpus.replay_source",
-    "fim_rate": "examples.fim_rate",
-    "teach_fim": "examples.teach_fim",
-    "instruct_rate": "examples.instruct_rate",
-    "review_rate": "examples.review_rate",
-    "rank": "lora.rank",
-    "alpha": "lora.alpha",
-    "dropout": "lora.dropout",
-    "target_modules": "lora.target_modules",
-    "dora": "lora.use_dora",
-    "rslora": "lora.use_rslora",
-    "init": "lora.init",
-    "learning_rate": "learning_rate",
-    "row_length": "row_length",
-    "rows_per_step": "rows_per_step",
-    "seed": "seed",
-    "dtype": "dtype",
-    "quantize": "quantize",
-    "activation_checkpointing": "activation_checkpointing",
-    "adapter_scale": "adapter_scales",
-    "tracker": "tracker",
-}
-"""Parameter of the command -> key of the configuration."""
-
-_NUMBERS = frozenset({"weights", "adapter_scale"})
-_COMMA_SEPARATED = frozenset({"languages", "licences", "excluded_licences", "target_modules"}) | _NUMBERS
 
 
 def tune(
@@ -255,6 +211,9 @@ def tune(
     priority: detached.Priority = 0,
     memory_gb: detached.MemoryGb = None,
     cores: detached.Cores = None,
+    every: scheduled.Every = None,
+    when: scheduled.When = None,
+    install: scheduled.Install = None,
 ) -> None:
     """Tune a LoRA on your code, prove its export, and register it.
 
@@ -263,14 +222,16 @@ def tune(
     Whole files are held out for validation and tests. Ctrl-C ends the training early and saves what was learnt; a
     second one discards it. A run that was killed goes on from its last checkpoint with --resume.
 
-    With --detach it is a job that outlives this terminal; see `hone jobs`. With --on slurm it is one of Slurm.
+    With --detach it is a job that outlives this terminal; see `hone jobs`. With --on slurm it is one of Slurm. With
+    --every nothing is tuned now: it prints what makes cron or systemd submit such a job again and again.
     """
+    scheduled.check(every, when, install)
     wishes = detached.Wishes(detach, on, then or [], after or [], priority, memory_gb, cores)
-    if wishes.is_job and (dry_run or print_config or resume):
-        option = "--detach" if detach else f"--on {on}"
+    if (wishes.is_job or every) and (dry_run or print_config or resume):
+        option = "--every" if every else "--detach" if detach else f"--on {on}"
         raise UsageError(f"{option} starts a run; --dry-run, --print-config and --resume go without it")
     if resume:
-        _check_alone(context)
+        tune_settings.check_alone(context)
         from tui.progress import transfer_progress
         from tuning.run import resume as go_on
 
@@ -279,18 +240,18 @@ def tune(
         if result is not None:
             tune_progress.report(result, as_json)
         return
-    configuration = _configuration(context, config, assignments or [], sweep or [])
+    configuration = tune_settings.configuration_of(context, config, assignments or [], sweep or [])
     asked_base, base = base, base or DEFAULT_BASE
     if print_config:
         from tuning.plan_checks import check_known_base
 
         check_known_base(configuration.plan, configuration.given, base)
-        _print(configuration, as_json)
+        tune_settings.show(configuration, as_json)
         return
     plan = configuration.plan
-    if from_feedback:
+    if from_feedback and not every:
         plan, base = _with_feedback(configuration, asked_base)
-    if not plan.corpus.sources:
+    if not plan.corpus.sources and not (from_feedback and every):
         raise UsageError("name a git repository to tune on, or --resume an unfinished run")
     name = _required(name)
     from tuning.naming import check_new_name
@@ -298,6 +259,11 @@ def tune(
 
     check_new_name(name, base)
     check_known_base(plan, configuration.given, base)
+    if every:
+        scheduled.schedule(context, wishes, name, base, plan.corpus.sources, every, install, as_json)
+        return
+    if when and not scheduled.has_news(name, plan.corpus.sources, as_json):
+        return
     if wishes.is_job:
         detached.tune(context, wishes, name, base, plan.corpus.sources, as_json)
         return
@@ -331,62 +297,3 @@ def _required(name: str | None) -> str:
     if not name:
         raise UsageError("what shall the adapter be called? Give it a --name")
     return name
-
-
-def _configuration(
-    context: typer.Context, config: Path | None, assignments: list[str], sweep: list[str]
-) -> "Configuration":
-    from tuning.config import assigned, configure, own_files, read_file, swept
-
-    layers = own_files()
-    if config is not None:
-        layers.append(read_file(config))
-    flags = _flags(context)
-    # A setting given twice on one command line: the flag that has its own name is the clearer wish.
-    return configure([*layers, {**assigned(assignments), **swept(sweep), **flags}])
-
-
-def _flags(context: typer.Context) -> "dict[str, Any]":
-    """The layer of the flags that were given."""
-    from tuning.config import Setting, toml_value
-
-    layer = {}
-    for parameter in context.command.params:
-        value = context.params.get(parameter.name or "")
-        if parameter.name not in FLAGS or value is None or value in ([], ()):
-            continue
-        if parameter.name in _COMMA_SEPARATED and value != "all-linear":
-            parts = [part.strip() for part in value.split(",")]
-            value = [toml_value(part) for part in parts] if parameter.name in _NUMBERS else parts
-        elif isinstance(value, tuple):
-            value = list(value)
-        spellings = parameter.secondary_opts if value is False else parameter.opts
-        flag = "CORPUS" if parameter.name == "corpus" else max(spellings, key=len)
-        layer[FLAGS[parameter.name]] = Setting(value, flag)
-    return layer
-
-
-def _print(configuration: "Configuration", as_json: bool) -> None:
-    from tui.tables import print_json
-    from tuning.config import to_toml
-    from tuning.plan import to_json
-
-    if as_json:
-        print_json({"configuration": to_json(configuration.plan), "origins": dict(configuration.origins)})
-    else:
-        typer.echo(to_toml(configuration), nl=False)
-
-
-def _check_alone(context: typer.Context) -> None:
-    """An unfinished run has its corpus and settings; others would make it another run."""
-    allowed = ("name", "resume", "checkpoint_minutes", "as_json")
-    given = [
-        max(parameter.opts, key=len) if parameter.opts[0].startswith("--") else "CORPUS"
-        for parameter in context.command.params
-        if parameter.name not in allowed
-        and parameter.name is not None
-        and (source := context.get_parameter_source(parameter.name)) is not None
-        and source.name == "COMMANDLINE"
-    ]
-    if given:
-        raise UsageError(f"--resume takes everything from the unfinished run; leave out {', '.join(given)}")
