@@ -104,6 +104,18 @@ def interleaved(weight: np.ndarray, heads: int) -> np.ndarray:
     return np.ascontiguousarray(weight[order])
 
 
+def tuning_form(base: Any) -> Path:
+    """The tuning form of a base, made in this process: a child would import torch and transformers anew."""
+    from assistant import atomic
+    from assistant.models import convert
+
+    target = convert.cached_folder(base.gguf)
+    if not target.exists():
+        with atomic.new_folder(target) as staging:
+            convert._convert(base.gguf, staging)
+    return target
+
+
 def make_adapter(folder: Path, base: Path, seed: int = 0, size: float = 0.1, **options: Any) -> Path:
     """A PEFT adapter with random A and B and its GGUF LoRA, of the safetensors folder `base`.
 

@@ -1,4 +1,4 @@
-"""`hone models export` and `hone models merge`: what an adapter can become."""
+"""`hone models export`, `import` and `merge`: what an adapter can become, and where it can come from."""
 
 import sys
 from pathlib import Path
@@ -18,25 +18,31 @@ def export(
         typer.Option(
             "--to",
             metavar="FORMAT",
-            help="peft, vllm, gguf-lora, safetensors, gguf-f16, gguf-q8_0 or gguf-q4_1; give it again for more.",
+            help="peft, vllm, gguf-lora, safetensors, gguf-f16, gguf-q8_0 or gguf-q4_1; give it again for more. Or "
+            "archive: one file that `hone models import` takes.",
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="A new folder; each format gets its own in it.")
+        Path | None,
+        typer.Option(metavar="PATH", help="A new folder; each format gets its own in it. Of an archive: a new file."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Write an adapter for other programs: alone (PEFT, vLLM, GGUF LoRA) or merged into its base (safetensors, GGUF).
 
-    Every file is loaded again in a fresh process and compared with the adapter before the folder appears.
+    Every file is loaded again in a fresh process and compared with the adapter before the folder appears. An archive
+    holds the adapter for another Hone, with its card, manifest and evidence, and without paths of this machine.
     """
+    if to and "archive" in to:
+        _archive(adapter, to, out, as_json)
+        return
     from tui import tables
     from tui.progress import transfer_progress
     from tuning.formats.write import FORMATS
     from tuning.formats.write import export as write
 
     if not to:
-        raise UsageError(f"say what to export to with --to: {', '.join(FORMATS)}")
+        raise UsageError(f"say what to export to with --to: {', '.join(FORMATS)}, archive")
     if out is None:
         raise UsageError("name a new folder to export into with --out")
     with transfer_progress() as progress:
@@ -70,6 +76,47 @@ def export(
         if each.command:
             typer.echo(f"    serve it with: {each.command}")
     typer.echo(f"compared on {result.text}; figures and hashes in {result.folder / 'export.json'}")
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `hone models export --to archive` wrote.")],
+    base: Annotated[str | None, typer.Option(metavar="M", help="Its base, where that has another name here.")] = None,
+    name: Annotated[str | None, typer.Option(help="What to call it; default: as its archive does.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take an adapter from an archive. Its digests, weights and configuration are checked before it is registered."""
+    from assistant.models.registry import Registry
+    from tui import tables
+    from tui.progress import transfer_progress
+    from tuning.archive.read import read
+
+    with transfer_progress() as progress:
+        imported = read(file, base, name, progress, _note)
+    version = imported.version
+    others = [each.id for each in Registry().versions(version.name) if each != version]
+    if as_json:
+        tables.print_json(
+            {
+                "adapter": version.id,
+                "name": version.name,
+                "digest": version.digest,
+                "base": version.base_name,
+                "folder": str(version.folder),
+                "is_new": imported.is_new,
+                "evidence": imported.evidence,
+                "marks": list(imported.marks),
+            }
+        )
+        return
+    if not imported.is_new:
+        typer.echo(f"{version.id} is here already; nothing was changed")
+        return
+    typer.echo(f"{version.id} of base {version.base_name}, with {imported.evidence} pieces of evidence")
+    for mark in imported.marks:
+        typer.echo(f"marked where it comes from: {mark}")
+    if others:
+        typer.echo(f"{version.name} without a digest means this version now; the others: {', '.join(others)}")
+    typer.echo(f"measure it before you trust it: `hone eval repo --model {version.id}`")
 
 
 def merge(
@@ -131,6 +178,34 @@ def merge(
             f"compared on {result.text}",
         }
     )
+
+
+def _archive(adapter: str, to: list[str], out: Path | None, as_json: bool) -> None:
+    from tui import tables
+    from tui.models.measured import decisions_of
+    from tuning.archive.write import write
+
+    if len(to) > 1:
+        raise UsageError("an archive is one file; export the other formats apart")
+    if out is None:
+        raise UsageError("name a new file to export into with --out")
+    written = write(adapter, out, decisions_of(adapter))
+    if as_json:
+        tables.print_json(
+            {
+                "adapter": written.version.id,
+                "digest": written.version.digest,
+                "file": str(written.path),
+                "bytes": written.bytes,
+                "sha256": written.sha256,
+                "files": list(written.files),
+                "evidence": written.evidence,
+            }
+        )
+        return
+    typer.echo(f"{written.path}  ({written.bytes / 1e6:,.1f} MB)  {', '.join(written.files)}")
+    typer.echo(f"    sha256 {written.sha256}")
+    typer.echo(f"    {written.version.id}, with {written.evidence} pieces of evidence; `hone models import` takes it")
 
 
 def _numbers(weights: str) -> tuple[float, ...]:

@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 
 app.command()(adapters.export)
+app.command("import")(adapters.import_)
 app.command()(adapters.merge)
 app.command()(health.health)
 

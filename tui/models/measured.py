@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from assistant.errors import HoneError
 
@@ -75,6 +75,21 @@ def decisions() -> list[Decision]:
 
     files = [run.folder / "decision.json" for run in runs.all_runs() if run.summary.decision]
     return [found for file in files if (found := _decision(file)) is not None]
+
+
+def decisions_of(spec: str) -> list[dict[str, Any]]:
+    """What gates decided on an adapter version, as evidence that can go with it; empty for a name that means none.
+
+    Raises:
+        HoneError: as `reports`.
+    """
+    from assistant.models.registry import Registry
+
+    version = Registry().find(spec)
+    found = [] if version is None else [one for one in decisions() if one.candidate == version.id]
+    return [
+        {"kind": "gate", "candidate": one.candidate, "report": json.loads(one.file.read_text("utf-8"))} for one in found
+    ]
 
 
 def lines(found: "Found", name: str) -> list[Line]:

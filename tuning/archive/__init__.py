@@ -1,0 +1,1 @@
+"""An adapter as one file, to keep or to give away: its weights, card, manifest and evidence."""
