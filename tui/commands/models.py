@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tui.commands import adapters, health
+from tui.commands import adapters, garbage, health
 
 if TYPE_CHECKING:
     from assistant.models.registry import Event
@@ -22,6 +22,7 @@ app = typer.Typer(
 app.command()(adapters.export)
 app.command("import")(adapters.import_)
 app.command()(adapters.merge)
+app.command()(garbage.gc)
 app.command()(health.health)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
