@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -75,8 +76,40 @@ def estimate(
         return None
     shapes = _shapes(folder)
     linear = [shape for name, shape in shapes.items() if len(shape) == 2 and not _is_embedding(name)]
+    others = sum(math.prod(shape) for shape in shapes.values()) - sum(out * ins for out, ins in linear)
+    return of_sizes(
+        configuration,
+        linear,
+        others,
+        row_length=row_length,
+        rank=rank,
+        bytes_per_number=bytes_per_number,
+        quantize=quantize,
+        recompute=recompute,
+        on_gpu=on_gpu,
+    )
+
+
+def of_sizes(
+    configuration: Mapping[str, Any],
+    linear: Sequence[Sequence[int]],
+    others: int,
+    *,
+    row_length: int,
+    rank: int,
+    bytes_per_number: int,
+    quantize: Literal["none", "4bit", "8bit"] = "none",
+    recompute: bool = False,
+    on_gpu: bool = False,
+) -> Footprint:
+    """The same from sizes alone.
+
+    Args:
+        configuration: the keys of `SIZES`, and `head_dim` and `num_key_value_heads` where they are not the usual ones.
+        linear: (out, in) of every layer that gets an adapter.
+        others: how many numbers the base has besides.
+    """
     in_linear = sum(out * ins for out, ins in linear)
-    others = sum(math.prod(shape) for shape in shapes.values()) - in_linear
     # NF4 has 4 bits and, doubly quantized, 0.127 for the scales.
     packed = {"none": float(bytes_per_number), "4bit": 4.127 / 8, "8bit": 1.0}[quantize]
     adapter = sum(rank * (out + ins) for out, ins in linear)
@@ -88,7 +121,9 @@ def estimate(
     )
 
 
-def _activations(configuration: dict[str, Any], tokens: int, rank: int, bytes_per_number: int, recompute: bool) -> int:
+def _activations(
+    configuration: Mapping[str, Any], tokens: int, rank: int, bytes_per_number: int, recompute: bool
+) -> int:
     """What the fast paths keep of a Llama-like layer for the backward pass, counted tensor by tensor."""
     hidden, layers = configuration["hidden_size"], configuration["num_hidden_layers"]
     heads = configuration["num_attention_heads"]
