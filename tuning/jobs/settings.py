@@ -1,11 +1,8 @@
 """How this machine runs jobs: the table `[jobs]` of the user's configuration file."""
 
-import difflib
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
-from assistant import config
-from assistant.errors import HoneError
+from tuning.jobs import own_table
 
 
 @dataclass(frozen=True)
@@ -29,23 +26,6 @@ _MOST = {"nice": 19}
 def load() -> JobSettings:
     """
     Raises:
-        HoneError: a key is unknown or has an impossible value, or a repository's file has such a table.
+        HoneError: as `own_table.load`.
     """
-    given: dict[str, Any] = {}
-    for file, table in config.tables("jobs"):
-        # A cloned repository must not decide how much of this machine is used.
-        if file.name == config.REPOSITORY_FILE:
-            raise HoneError(f"{file}: [jobs] cannot be set by a repository; set it in {config.user_file()}")
-        known = [each.name for each in fields(JobSettings)]
-        for key, value in table.items():
-            if key not in known:
-                near = difflib.get_close_matches(key, known, n=1, cutoff=0)
-                raise HoneError(f"{file}: unknown key jobs.{key}; the nearest known one is {near[0]!r}")
-            whole = key in ("limit", "nice", "threads")
-            if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
-                raise HoneError(f"{file}: jobs.{key} = {value!r} must be a {'whole ' if whole else ''}number")
-            if not _LEAST[key] <= value <= _MOST.get(key, float("inf")):
-                bounds = f"{_LEAST[key]:g} to {_MOST[key]}" if key in _MOST else f"at least {_LEAST[key]:g}"
-                raise HoneError(f"{file}: jobs.{key} = {value!r} is not possible; allowed: {bounds}")
-            given[key] = value
-    return JobSettings(**given)
+    return own_table.load("jobs", JobSettings, _LEAST, _MOST)

@@ -5,19 +5,15 @@ checkpoint may take longer. So srun is sent SIGUSR1, which it passes on, and the
 for all of them, is told directly.
 """
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
 
-_FIRST_PORT = 20_000
-_PORTS = 10_000
-_OTHERS_SECONDS = 60.0
-"""When a node fails, what the other ones have left for a checkpoint before srun ends them."""
+from tuning.jobs import launching
+from tuning.jobs.launching import Place, end_first, exit_code, pass_on
 
 
 def across(nodes: int, command: Sequence[str]) -> int:
@@ -27,27 +23,9 @@ def across(nodes: int, command: Sequence[str]) -> int:
     cores = os.environ.get("SLURM_CPUS_PER_TASK")
     words = ["srun", *options, *([f"--cpus-per-task={cores}"] if cores else []), *command]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, errors="replace")
-    _pass_on((signal.SIGTERM,), lambda: process.send_signal(signal.SIGUSR1))
-    assert process.stdout is not None
-    report = ""
-    for line in process.stdout:
-        # The report must be alone there and once, whatever else processes and libraries print.
-        if is_report(line):
-            report = line
-        else:
-            sys.stderr.write(line)
-    code = _code(process.wait())
-    sys.stdout.write(report)
-    return code
-
-
-def is_report(line: str) -> bool:
-    """Whether a line is what a command of Hone prints for --json: one object with its version."""
-    try:
-        found = json.loads(line)
-    except ValueError:
-        return False
-    return isinstance(found, dict) and "schema_version" in found
+    pass_on((signal.SIGTERM,), lambda: process.send_signal(signal.SIGUSR1))
+    launching.pass_report(process)
+    return exit_code(process.returncode)
 
 
 def on_node(processes: int, options: Sequence[str], command: Sequence[str]) -> int:
@@ -72,15 +50,15 @@ def on_node(processes: int, options: Sequence[str], command: Sequence[str]) -> i
         nonlocal told
         told = True
         if not rank:
-            _end_first(process)
+            end_first(process)
 
-    _pass_on((signal.SIGUSR1, signal.SIGTERM), tell)
-    code = _code(process.wait())
+    pass_on((signal.SIGUSR1, signal.SIGTERM), tell)
+    code = exit_code(process.wait())
     if code and rank and told:
         # The first one's code says how it went; this one's would end it.
         return 0
     if code and rank:
-        time.sleep(_OTHERS_SECONDS)
+        time.sleep(launching.OTHERS_SECONDS)
     return code
 
 
@@ -88,41 +66,11 @@ def launcher(
     processes: int, options: Sequence[str], command: Sequence[str], environment: "os._Environ[str] | dict[str, str]"
 ) -> list[str]:
     """The command line of `accelerate launch` on this node, see srun(1) for the variables."""
-    nodes = int(environment["SLURM_NNODES"])
-    port = _FIRST_PORT + int(environment["SLURM_JOB_ID"]) % _PORTS
-    return [
-        *(sys.executable, "-m", "accelerate.commands.launch"),
-        *(() if "--use_fsdp" in options else ("--multi_gpu",)),
-        *("--num_machines", str(nodes), "--machine_rank", environment["SLURM_NODEID"]),
-        *("--num_processes", str(nodes * processes)),
-        # Of where srun was started: the batch script's node, which is the first.
-        *("--main_process_ip", environment["SLURM_LAUNCH_NODE_IPADDR"], "--main_process_port", str(port)),
-        *("--mixed_precision", "no", "--dynamo_backend", "no", *options, *command),
-    ]
-
-
-def _pass_on(numbers: Sequence[signal.Signals], tell: Any) -> None:
-    for number in numbers:
-        signal.signal(number, lambda *_: tell())
-
-
-def _end_first(launched: "subprocess.Popen[bytes]") -> None:
-    """Tells the first process of the run to leave, or its launcher when it is not there yet."""
-    import psutil
-
-    try:
-        for child in psutil.Process(launched.pid).children():
-            if child.environ().get("RANK") == "0":
-                child.terminate()
-                return
-    except psutil.Error:
-        pass
-    launched.terminate()
-
-
-def _code(returned: int) -> int:
-    """As a shell gives it: 128 and more for a signal."""
-    return returned if returned >= 0 else 128 - returned
+    # Of where srun was started: the batch script's node, which is the first.
+    address = environment["SLURM_LAUNCH_NODE_IPADDR"]
+    port = launching.FIRST_PORT + int(environment["SLURM_JOB_ID"]) % launching.PORTS
+    place = Place(int(environment["SLURM_NNODES"]), int(environment["SLURM_NODEID"]), address, port)
+    return launching.launcher(processes, options, command, place)
 
 
 def main() -> int:

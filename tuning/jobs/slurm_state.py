@@ -1,33 +1,22 @@
 """Where a job on Slurm stands: its supervisor says so while it runs, Slurm is asked only when that is silent."""
 
-import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tuning.jobs import files, slurm, slurm_reasons
+from tuning.jobs import slurm, slurm_reasons
 from tuning.jobs.identity import Identity
 from tuning.jobs.job import Job
 from tuning.jobs.slurm_script import name_of
+from tuning.jobs.standing import Standing, asked_to_stop, heard, silence
 
 if TYPE_CHECKING:
-    from tuning.jobs.state import Pulse, State
-
-_SILENT_SECONDS = 15.0
-"""A supervisor gives a sign every two seconds; disks that several machines share may show it later."""
-
-
-@dataclass(frozen=True)
-class Standing:
-    state: "State"
-    why: str
+    from tuning.jobs.state import Pulse
 
 
 def standing(job: Job, supervisor: Identity | None, pulse: "Pulse | None") -> Standing:
     """Of a job without a record of its end. A final state means that nobody was there to write one."""
-    if supervisor is not None and pulse is not None:
-        heard = supervisor.alive() and (not supervisor.is_elsewhere() or abs(time.time() - pulse.at) < _SILENT_SECONDS)
-        if heard:
-            return Standing(pulse.phase, pulse.why)
+    told = heard(supervisor, pulse)
+    if told is not None:
+        return told
     try:
         found = slurm.seen(name_of(job.id), slurm.number(job))
     except slurm.NoAnswer as error:
@@ -64,16 +53,6 @@ def pending(job: Job) -> dict[str, Any]:
     }
 
 
-def asked_to_stop(job: Job) -> bool:
-    """Since it was last submitted."""
-    for event in reversed(files.read_lines(job.events)):
-        if event.get("event") in ("submitted", "resumed"):
-            return False
-        if event.get("event") == "stop asked":
-            return True
-    return False
-
-
 def _waits(found: slurm.Seen) -> str:
     if found.state == "CONFIGURING":
         return f"its nodes {found.nodes} are being prepared"
@@ -87,7 +66,7 @@ def _runs(found: slurm.Seen, supervisor: Identity | None, pulse: "Pulse | None")
         return Standing("stopping", f"Slurm ends it on {found.nodes}")
     if supervisor is None or pulse is None:
         return Standing("waiting", f"it begins on {found.nodes}")
-    return Standing("elsewhere", f"on {found.nodes}, silent for {max(0.0, time.time() - pulse.at):.0f} s")
+    return Standing("elsewhere", f"on {found.nodes}, silent for {silence(pulse):.0f} s")
 
 
 def _unknown(job: Job) -> Standing:

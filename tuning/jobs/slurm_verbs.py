@@ -5,7 +5,7 @@ from pathlib import Path
 
 from assistant import atomic
 from assistant.errors import HoneError, UsageError
-from tuning.jobs import slurm, slurm_state, state
+from tuning.jobs import slurm, standing, state
 from tuning.jobs import slurm_script as scripts
 from tuning.jobs.job import Job
 from tuning.jobs.slurm_reasons import WAITING
@@ -29,7 +29,7 @@ def before(jobs: Path, wanted: Spec) -> tuple[int, ...]:
         if not other.is_active:
             raise UsageError(f"job {identifier}, which it shall come after, {other.state}: {other.why}")
         if taken is None:
-            raise UsageError(f"job {identifier} runs on this machine, and Slurm cannot wait for it")
+            raise UsageError(f"job {identifier} does not run on Slurm, which cannot wait for it")
         numbers.append(taken)
     return tuple(numbers)
 
@@ -57,7 +57,7 @@ def stop(job: Job) -> None:
     Raises:
         HoneError: Slurm does not do it.
     """
-    asked = slurm_state.asked_to_stop(job)
+    asked = standing.asked_to_stop(job)
     found = slurm.seen(scripts.name_of(job.id), slurm.number(job), at_once=True)
     if found is None:
         raise HoneError(f"Slurm knows no job {scripts.name_of(job.id)}; ask again in a moment")
