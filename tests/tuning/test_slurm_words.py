@@ -78,9 +78,10 @@ def test_the_batch_script_asks_for_what_is_configured():
 
 @given(st.text(st.characters(categories=("L", "N", "P", "S", "Zs"), exclude_characters="/"), min_size=1, max_size=30))
 def test_no_folder_name_breaks_the_script(name: str):
-    text = script(Path("/jobs") / name / "abc", replace(spec(TUNE), slurm=SlurmSettings()))
-    assert f"--chdir=/jobs/{name}/abc" in _options(text)
-    assert shlex.split(text.splitlines()[-1])[-1] == f"/jobs/{name}/abc"
+    folder = Path("/jobs") / name / "abc"
+    text = script(folder, replace(spec(TUNE), slurm=SlurmSettings()))
+    assert f"--chdir={folder}" in _options(text)
+    assert shlex.split(text.splitlines()[-1])[-1] == str(folder)
     checked = subprocess.run(["/bin/sh", "-n"], input=text, text=True, capture_output=True, check=False)
     assert checked.returncode == 0
 
