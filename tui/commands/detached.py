@@ -20,7 +20,9 @@ _OPTIONS = ("detach", "on", "then", "after", "priority", "memory_gb", "cores", "
 On = Annotated[
     str,
     typer.Option(
-        metavar="[local|slurm]", help="Where it runs: here, or as a job of Slurm by [slurm].", rich_help_panel=PANEL
+        metavar="[local|slurm|ray]",
+        help="Where it runs: here, or as a job of Slurm by [slurm], or of Ray by [ray].",
+        rich_help_panel=PANEL,
     ),
 ]
 Detach = Annotated[
@@ -63,9 +65,9 @@ class Wishes:
         Raises:
             UsageError: there is no such place to run.
         """
-        if self.on not in ("local", "slurm"):
-            raise UsageError(f"--on {self.on}: there are local and slurm")
-        return self.detach or self.on == "slurm"
+        if self.on not in ("local", "slurm", "ray"):
+            raise UsageError(f"--on {self.on}: there are local, slurm and ray")
+        return self.detach or self.on != "local"
 
     def check_unused(self) -> None:
         """
@@ -169,8 +171,8 @@ def _spec(name: str, command: Sequence[str], steps: "Sequence[Step]", wishes: Wi
 
     ours = settings.load()
     jobs = job.folder()
-    if wishes.on == "slurm":
-        return _on_slurm(name, command, steps, wishes, float(ours.stop_seconds))
+    if wishes.on != "local":
+        return _on_cluster(name, command, steps, wishes, float(ours.stop_seconds))
     cores = wishes.cores or ours.threads or usable()
     return Spec(
         name=name,
@@ -188,34 +190,39 @@ def _spec(name: str, command: Sequence[str], steps: "Sequence[Step]", wishes: Wi
     )
 
 
-def _on_slurm(
+def _on_cluster(
     name: str, command: Sequence[str], steps: "Sequence[Step]", wishes: Wishes, stop_seconds: float
 ) -> "Spec":
     from dataclasses import replace
 
-    from tuning.jobs import job, slurm_settings
+    from tuning.jobs import job, ray_package, ray_settings, ray_verbs, slurm_settings
     from tuning.jobs.slurm_script import placed
     from tuning.jobs.spec import Spec
 
+    folder = Path.cwd()
+    ours = slurm_settings.load() if wishes.on == "slurm" else ray_settings.load()
     if wishes.priority:
-        raise UsageError("--priority is of this machine's queue; on Slurm set qos, or options, in [slurm]")
-    ours = slurm_settings.load()
+        raise UsageError(f"--priority is of this machine's queue; {wishes.on} goes by its own")
     memory_gb = ours.memory_gb if wishes.memory_gb is None else wishes.memory_gb
     ours = replace(ours, cores=wishes.cores or ours.cores, memory_gb=memory_gb)
     jobs = job.folder()
-    return Spec(
+    spec = Spec(
         name=name,
         command=tuple(command),
-        folder=str(Path.cwd()),
-        steps=tuple(placed(step, ours) for step in steps),
+        folder=str(folder),
+        steps=tuple(steps),
         after=tuple(job.find(jobs, one).id for one in wishes.after),
         memory=round(ours.memory_gb * 1e9),
         cores=ours.cores,
         nice=0,
         threads=ours.cores,
         stop_seconds=stop_seconds,
-        slurm=ours,
     )
+    if isinstance(ours, slurm_settings.SlurmSettings):
+        return replace(spec, steps=tuple(placed(step, ours) for step in steps), slurm=ours)
+    if ours.upload:
+        steps = [ray_package.inside(step, folder) for step in steps]
+    return replace(spec, steps=tuple(ray_verbs.placed(step, ours, sys.executable) for step in steps), ray=ours)
 
 
 def _submit(spec: "Spec", wishes: Wishes, as_json: bool) -> None:

@@ -110,7 +110,7 @@ def evaluate(
     your own: FILE.py or FILE.jsonl.
 
     Samples are kept as they come, in DIR or in Hone's state folder; the same command takes what is there. With --detach
-    it is a job that outlives this terminal; see `hone jobs`. With --on slurm it is one of Slurm.
+    it is a job that outlives this terminal; see `hone jobs`. With --on slurm it is one of Slurm, with --on ray of Ray.
     """
     from dataclasses import replace
 

@@ -81,7 +81,7 @@ def gate(
     """Decide whether CANDIDATE may replace M.
 
     Exit code 0: better or equal, within the budgets; 1: a regression; 2: inconclusive; 3: no decision could be made.
-    With --detach, or --on slurm, it is a job whose last step ends so; see `hone jobs`.
+    With --detach, --on slurm or --on ray it is a job whose last step ends so; see `hone jobs`.
     """
     import traceback
 

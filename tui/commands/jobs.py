@@ -1,4 +1,4 @@
-"""`hone jobs`: what runs, waits and ended, on this machine and on Slurm."""
+"""`hone jobs`: what runs, waits and ended, on this machine, on Slurm and on Ray."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -68,13 +68,15 @@ def why_pending(job: Identifier, as_json: AsJson = False) -> None:
     """Tell why a job waits, in words, and what can be done."""
     from tui import tables
     from tui.jobs.described import harmless
-    from tuning.jobs import slurm_state, state
+    from tuning.jobs import ray_state, slurm_state, state
 
     found = _find(job)
     status = state.settled(found)
     told: dict[str, Any] = {"job": found.id, "state": status.state, "why": status.why}
     if status.is_active and status.spec.slurm is not None:
         told |= slurm_state.pending(found)
+    if status.is_active and status.spec.ray is not None:
+        told |= ray_state.pending(found, status.spec.ray)
     if as_json:
         tables.print_json(told)
     elif "meaning" in told:

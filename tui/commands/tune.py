@@ -222,8 +222,9 @@ def tune(
     Whole files are held out for validation and tests. Ctrl-C ends the training early and saves what was learnt; a
     second one discards it. A run that was killed goes on from its last checkpoint with --resume.
 
-    With --detach it is a job that outlives this terminal; see `hone jobs`. With --on slurm it is one of Slurm. With
-    --every nothing is tuned now: it prints what makes cron or systemd submit such a job again and again.
+    With --detach it is a job that outlives this terminal; see `hone jobs`. With --on slurm it is one of Slurm, with
+    --on ray of Ray. With --every nothing is tuned now: it prints what makes cron or systemd submit such a job again and
+    again.
     """
     scheduled.check(every, when, install)
     wishes = detached.Wishes(detach, on, then or [], after or [], priority, memory_gb, cores)

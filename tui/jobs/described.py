@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from tui.inert import inert
-from tuning.jobs import files, metrics, slurm, spec
+from tuning.jobs import files, metrics, ray_api, slurm, spec
 from tuning.jobs.command import shown
 from tuning.jobs.job import Job
 from tuning.jobs.metrics import Point
@@ -67,6 +67,7 @@ def summary(status: Status) -> dict[str, Any]:
         "memory": status.pulse.memory if status.pulse and status.is_active else 0,
         "peak_memory": status.peak,
         "slurm_job": slurm.number(status.job) if status.spec.slurm else None,
+        "ray_job": ray_api.submission(status.job) if status.spec.ray else None,
     }
 
 
@@ -128,6 +129,7 @@ def in_words(status: Status) -> dict[str, Any]:
         "job": job.id,
         "name": status.spec.name,
         "slurm_job": status.spec.slurm and slurm.number(job),
+        "ray_job": status.spec.ray and ray_api.submission(job),
         "command": "hone " + shown(status.spec.command),
         "state": status.state + (f": {status.why}" if status.why and ended is None else ""),
         "steps": steps,

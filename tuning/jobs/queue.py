@@ -90,7 +90,7 @@ def others(jobs: Path, mine: Job) -> tuple[list[Claim], list[Claim]]:
             seen = look(job)
         except BadSpec:
             continue
-        if seen.spec.slurm is not None:
+        if not seen.spec.is_local:
             continue
         claim = Claim(job.id, seen.spec)
         if seen.state in ("running", "orphaned") or (seen.state == "stopping" and seen.step):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from assistant.errors import HoneError
+from tuning.jobs.ray_settings import RaySettings
 from tuning.jobs.slurm_settings import SlurmSettings
 
 FILE_NAME = "spec.json"
@@ -57,7 +58,14 @@ class Spec:
     environment: dict[str, str] = field(default_factory=dict)
     """Set for the steps besides what the submitting process has; never secrets, which are not stored."""
     slurm: SlurmSettings | None = None
-    """What it asks Slurm for, which then runs it; None: it runs on the machine that it was submitted on."""
+    """What it asks Slurm for, which then runs it."""
+    ray: RaySettings | None = None
+    """What it asks Ray for, likewise."""
+
+    @property
+    def is_local(self) -> bool:
+        """It runs on the machine that it was submitted on."""
+        return self.slurm is None and self.ray is None
 
 
 class BadSpec(HoneError):
@@ -95,8 +103,8 @@ def from_json(content: Any) -> Spec:
         raise BadSpec("not an object")
     if content.get("schema_version") != SCHEMA:
         raise BadSpec(f"schema_version is {content.get('schema_version')!r}; this Hone reads {SCHEMA}")
-    # Jobs from before Slurm could be asked have no such key.
-    given = {"slurm": None, **content}
+    # Jobs from before Slurm, or Ray, could be asked have no such key.
+    given = {"slurm": None, "ray": None, **content}
     spec = _built(Spec, {key: value for key, value in given.items() if key != "schema_version"}, "")
     assert isinstance(spec, Spec)
     check(spec)

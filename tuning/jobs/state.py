@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from assistant.errors import HoneError
 from tuning import position
-from tuning.jobs import files, record, slurm_state
+from tuning.jobs import files, ray_state, record, slurm_state
 from tuning.jobs.identity import Identity
 from tuning.jobs.job import Job, changing, unmark
 from tuning.jobs.record import Checkpointed, Record
@@ -74,10 +74,13 @@ def look(job: Job) -> Status:
         return Status(job, spec, ended.ending, ended.reason, None, ended, ended.step)
     pulse = read_pulse(job)
     step = pulse.step if pulse else ""
-    if spec.slurm is not None:
-        stands = slurm_state.standing(job, job.identity("supervisor"), pulse)
-        return Status(job, spec, stands.state, stands.why, pulse, None, step)
     supervisor, trainer = job.identity("supervisor"), job.identity("step")
+    if spec.slurm is not None:
+        stands = slurm_state.standing(job, supervisor, pulse)
+        return Status(job, spec, stands.state, stands.why, pulse, None, step)
+    if spec.ray is not None:
+        stands = ray_state.standing(job, spec.ray, supervisor, pulse)
+        return Status(job, spec, stands.state, stands.why, pulse, None, step)
     if supervisor is not None and supervisor.is_elsewhere():
         silent = time.time() - pulse.at if pulse else 0.0
         words = f"on {supervisor.host}" + (f", silent for {silent:.0f} s" if silent > SILENT_SECONDS else "")

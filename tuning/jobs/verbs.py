@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from assistant.errors import HoneError, UsageError
 from tuning.jobs import job as jobs_of
-from tuning.jobs import memory, slurm, slurm_verbs, state
+from tuning.jobs import memory, ray_api, ray_verbs, slurm, slurm_verbs, state
 from tuning.jobs.identity import Identity
 from tuning.jobs.job import Job, changing
 from tuning.jobs.spec import Spec
@@ -26,12 +26,15 @@ def submit(spec: Spec) -> Job:
 
     Raises:
         HoneError: it needs more memory than there is, comes after no known job, makes what another job is making, or
-            the disk or Slurm refuses.
+            the disk, Slurm or Ray refuses.
     """
-    if spec.slurm is None and spec.memory > memory.total():
+    if spec.is_local and spec.memory > memory.total():
         raise UsageError(
             f"the job needs {spec.memory / 1e9:.1f} GB of memory and this machine has {memory.total() / 1e9:.1f}"
         )
+    if spec.ray is not None and spec.after:
+        raise UsageError("Ray knows no order of jobs; put what belongs together into one job by --then")
+    package = ray_verbs.send(spec) if spec.ray is not None else ""
     jobs = jobs_of.folder()
     with changing(jobs):
         runs = {step.run for step in spec.steps} - {""}
@@ -40,12 +43,11 @@ def submit(spec: Spec) -> Job:
                 raise UsageError(f"job {other.job.id} is tuning {spec.name} already; choose another name or stop it")
         after = slurm_verbs.before(jobs, spec)
         job = jobs_of.create(jobs, spec)
-        if spec.slurm is None:
-            _launch(job)
-            return job
         try:
-            slurm_verbs.launch(job, spec, after)
+            _hand_over(job, spec, after, package)
         except HoneError:
+            if spec.is_local:
+                raise
             jobs_of.unmark(job)
             shutil.rmtree(job.folder, ignore_errors=True)
             raise
@@ -57,13 +59,16 @@ def stop(job: Job) -> Status:
 
     Raises:
         UsageError: it has ended.
-        HoneError: it is on another machine, or Slurm refuses.
+        HoneError: it is on another machine, or Slurm or Ray refuses.
     """
     seen = state.settled(job)
     if not seen.is_active:
         raise UsageError(f"job {job.id} has ended already ({seen.state})")
     if seen.spec.slurm is not None:
         slurm_verbs.stop(job)
+        return seen
+    if seen.spec.ray is not None:
+        ray_verbs.stop(job, seen.spec.ray)
         return seen
     if seen.state == "elsewhere":
         raise HoneError(f"job {job.id} runs {seen.why}; stop it there")
@@ -91,11 +96,13 @@ def resume(job: Job) -> None:
 
     Raises:
         UsageError: it is active or done.
-        HoneError: the disk or Slurm refuses.
+        HoneError: the disk, Slurm or Ray refuses.
     """
     seen = state.settled(job)
     if seen.state == "orphaned":
         _end_orphan(job)
+    ends = not seen.is_active and seen.state != "done"
+    package = ray_verbs.send(seen.spec, job) if seen.spec.ray is not None and ends else ""
     jobs = job.folder.parent
     with changing(jobs):
         seen = state.look(job)
@@ -103,6 +110,8 @@ def resume(job: Job) -> None:
             raise UsageError(f"job {job.id} is {seen.state} already")
         if seen.state == "done":
             raise UsageError(f"job {job.id} is done; submit it anew to do it again")
+        if seen.spec.ray is not None and not package:
+            raise UsageError(f"job {job.id} has only just ended; resume it again")
         try:
             if seen.ended is None:
                 state.certify(seen)
@@ -111,14 +120,12 @@ def resume(job: Job) -> None:
             jobs_of.mark_active(job)
             job.exit.rename(before / f"{state.attempt(job)}.json")
             slurm.forget_number(job)
+            ray_api.forget_submission(job)
             jobs_of.make_room(job)
             job.note("resumed")
         except OSError as error:
             raise HoneError(f"cannot resume job {job.id}: {error.strerror or error}") from error
-        if seen.spec.slurm is None:
-            _launch(job)
-        else:
-            slurm_verbs.launch(job, seen.spec, slurm_verbs.before(jobs, seen.spec))
+        _hand_over(job, seen.spec, slurm_verbs.before(jobs, seen.spec), package)
 
 
 def remove(job: Job) -> None:
@@ -147,6 +154,16 @@ def _is_active(job: Job) -> bool:
     except HoneError:
         # A damaged one has no supervisor that could read it.
         return False
+
+
+def _hand_over(job: Job, spec: Spec, after: tuple[int, ...], package: str) -> None:
+    """To whom it shall be run by; what is given is as `slurm_verbs.before` and `ray_verbs.send` say."""
+    if spec.slurm is not None:
+        slurm_verbs.launch(job, spec, after)
+    elif spec.ray is not None:
+        ray_verbs.launch(job, spec, package)
+    else:
+        _launch(job)
 
 
 def _launch(job: Job) -> None:
