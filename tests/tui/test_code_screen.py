@@ -19,7 +19,7 @@ from tests.tui.fake_client import FakeClient, loaded_client
 from tests.tui.fake_ghost import FakeGhost
 from tui.app import HoneApp
 from tui.ask import Prompt, Question
-from tui.code import recovery
+from tui.code import preferences, recovery
 from tui.code.editor import Editor
 from tui.code.find import FindBar
 from tui.code.pane import FilePane
@@ -286,7 +286,48 @@ async def test_a_language_is_switched_off_and_stays_so(make_app: MakeApp, shop: 
         assert ghost.asked == []
         await pilot.press("ctrl+@")
         await until(pilot, lambda: editor(pilot).ghost)
-    assert CodeScreen()._quiet == {"python"}
+    assert preferences.read().quiet_languages == {"python"}
+
+
+async def test_long_lines_go_on_in_the_next_row_when_asked_and_stay_so(make_app: MakeApp, shop: Path):
+    words = "alpha beta gamma " * 24
+    (shop / "long.txt").write_text(f"first\n{words}\nlast\n")
+    ghost = FakeGhost(written={f"{words}": "delta " * 14 + "\nnew"})
+    async with code(make_app, "long.txt", ghost, size=(80, 48)) as pilot:
+        assert view(pilot)[2] == "last"
+        await pilot.press("alt+z")
+        await until(pilot, lambda: view(pilot)[2] != "last")
+        rows = view(pilot)[1 : view(pilot).index("last")]
+        assert len(rows) > 4
+        assert all(row.startswith(("alpha", "beta", "gamma")) for row in rows)
+        assert "".join(f"{row} " for row in rows) == words
+        assert "wrapped" in status(pilot)
+
+        await pilot.press("down", "down", "down")
+        assert editor(pilot).cursor_location == (1, len(f"{rows[0]} {rows[1]} "))
+        await pilot.press("x")
+        assert view(pilot)[3].startswith("x")
+        await pilot.press("ctrl+z")
+        await pilot.click(Editor, offset=(editor(pilot).gutter_width, 2))
+        assert editor(pilot).cursor_location == (1, len(f"{rows[0]} "))
+
+        editor(pilot).move_cursor((1, len(words)))
+        await pilot.press("ctrl+@")
+        await until(pilot, lambda: editor(pilot).ghost)
+        shown = view(pilot)
+        last = shown.index("last")
+        assert shown[last - 1] == "new"
+        assert "".join(f"{row} " for row in shown[1 : last - 1]) == words + "delta " * 14
+        await pilot.press("tab")
+        assert view(pilot)[: last + 1] == shown[: last + 1]
+        await pilot.press("ctrl+z")
+
+        await pilot.press("alt+z", "ctrl+home")
+        await until(pilot, lambda: view(pilot)[2] == "last")
+        await pilot.press("alt+z")
+    assert preferences.read().soft_wrap
+    async with code(make_app, "long.txt", size=(80, 48)) as pilot:
+        assert view(pilot)[1 : 1 + len(rows)] == rows
 
 
 async def test_a_file_that_changes_on_disk_is_read_again_or_asked_about(make_app: MakeApp, shop: Path):

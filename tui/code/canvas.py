@@ -1,11 +1,13 @@
 """How the editor looks: lines in the colours of their syntax, ghost text between them, drawn in view only."""
 
+import itertools
 import re
 from collections.abc import Iterable
 from typing import ClassVar
 
 from rich.style import Style
 from textual import events
+from textual._cells import cell_width_to_column_index
 from textual.document._document import Location
 from textual.document._document_navigator import DocumentNavigator
 from textual.geometry import Offset, Region, Size
@@ -15,9 +17,11 @@ from textual.timer import Timer
 from textual.widgets import TextArea
 
 from tui.code import drawing
-from tui.code.document import SourceDocument, UnwrappedDocument
+from tui.code.document import SourceDocument
 from tui.code.ghost import GhostText
 from tui.code.grammars import Grammar, grammar, grammar_name
+from tui.code.layout import SourceLayout, breaks
+from tui.inert import inert_in_place
 
 MOST_COLOURED = 3_000_000
 """Characters; parsing more takes too long."""
@@ -36,16 +40,17 @@ class Canvas(TextArea):
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {*(f"syntax--{name}" for name in drawing.CLASSES), "editor--match"}
 
-    def __init__(self, text: str, path: str) -> None:
+    def __init__(self, text: str, path: str, soft_wrap: bool = False) -> None:
         name = grammar_name(path)
         self.grammar: Grammar | None = grammar(name) if name and len(text) <= MOST_COLOURED else None
         self.uncoloured = bool(name) and len(text) > MOST_COLOURED
         self._pattern: re.Pattern[str] | None = None
         self._ghost: GhostText | None = None
+        self._ghost_laid: tuple[GhostText, int, list[tuple[int, int, int]]] | None = None
         self._parse_timer: Timer | None = None
         self._palette: dict[str, Style] = {}
         self._spans: dict[int, list[tuple[int, int, str]]] = {}
-        super().__init__(text, show_line_numbers=True, soft_wrap=False, tab_behavior="focus", compact=True)
+        super().__init__(text, show_line_numbers=True, soft_wrap=soft_wrap, tab_behavior="focus", compact=True)
         self.cursor_blink = False
 
     @property
@@ -53,11 +58,22 @@ class Canvas(TextArea):
         assert isinstance(self.document, SourceDocument)
         return self.document
 
+    @property
+    def rows(self) -> SourceLayout:
+        assert isinstance(self.wrapped_document, SourceLayout)
+        return self.wrapped_document
+
+    def wrap_lines(self, wrapped: bool) -> None:
+        """Whether lines go on in the next row of the view, or beyond its edge."""
+        self.scroll_to(x=0, animate=False)
+        self.soft_wrap = wrapped
+
     def center_cursor(self) -> None:
         """Scrolls so that the cursor's row is in the middle, and sideways only as far as it must."""
         self.scroll_to(x=0, animate=False)
         self.scroll_cursor_visible()
-        self.scroll_to(y=max(0, self.cursor_location[0] - self.size.height // 2), animate=False)
+        row = self.rows.location_to_offset(self.cursor_location).y
+        self.scroll_to(y=max(0, row - self.size.height // 2), animate=False)
 
     def mark(self, pattern: re.Pattern[str] | None) -> None:
         """Marks all matches, or none."""
@@ -68,7 +84,7 @@ class Canvas(TextArea):
 
     def _set_document(self, text: str, language: str | None) -> None:
         self.document = SourceDocument(text, self.grammar, self.indent_width)
-        self.wrapped_document = UnwrappedDocument(self.document, tab_width=self.indent_width)
+        self.wrapped_document = SourceLayout(self.document, self.indent_width)
         self.navigator = DocumentNavigator(self.wrapped_document)
         self._build_highlight_map()
         self.move_cursor((0, 0))
@@ -107,6 +123,10 @@ class Canvas(TextArea):
         return None
 
     def _refresh_size(self) -> None:
+        if self.soft_wrap:
+            self.virtual_size = Size(0, self.rows.height + _BEYOND_END)
+            self._refresh_scrollbars()
+            return
         width, height = self.document.get_size(self.indent_width)
         width += self.gutter_width + 1
         if width > self.size.width:
@@ -120,7 +140,9 @@ class Canvas(TextArea):
         if not self._palette:
             self._palette = self._styles_of_theme()
         top = self.scroll_offset.y
-        wanted = range(max(0, top - _BEYOND_END), min(top + self.size.height, self.document.line_count))
+        first, _ = self.rows.line_at(max(0, top - _BEYOND_END))
+        last, _ = self.rows.line_at(top + self.size.height)
+        wanted = range(first, min(last + 1, self.document.line_count))
         if any(row not in self._spans for row in wanted):
             self._spans = self.source.spans(wanted.start, wanted.stop)
         return ScrollView.render_lines(self, crop)
@@ -148,35 +170,62 @@ class Canvas(TextArea):
         text = drawing.strip(pieces, left - offset, width - gutter_width, self.indent_width, under)
         return Strip.join([gutter, text])
 
-    def _row_at(self, offset: int) -> tuple[int, int]:
-        """The document's row at a row of the view, and which line of ghost text it is (0: none or the first)."""
+    def _row_at(self, y: int) -> tuple[int, int]:
+        """The document's line at a row of the view, and which of the line's rows it is."""
+        at = self._without_ghost(y)
+        if at is not None:
+            return self.rows.line_at(at)
+        assert self._ghost is not None
+        return self._ghost.row, y - self.rows.top(self._ghost.row)
+
+    def _without_ghost(self, y: int) -> int | None:
+        """Where a row of the view would be without ghost text; None for the rows of the line that has it."""
         ghost = self._ghost
-        if ghost is None or offset <= ghost.row:
-            return offset, 0
-        more = ghost.text.count("\n")
-        below = offset - ghost.row
-        return (ghost.row, below) if below <= more else (offset - more, 0)
+        if ghost is None or y < self.rows.top(ghost.row):
+            return y
+        below = y - self.rows.top(ghost.row) - len(self._ghost_rows(ghost))
+        return None if below < 0 else self.rows.top(ghost.row + 1) + below
+
+    def _ghost_rows(self, ghost: GhostText) -> list[tuple[int, int, int]]:
+        """The rows of the line with ghost text: which of the drawn lines, and its columns at their begin and end."""
+        width = self.rows.width
+        if self._ghost_laid is None or self._ghost_laid[0] is not ghost or self._ghost_laid[1] != width:
+            found: list[tuple[int, int, int]] = []
+            for number, text in enumerate(ghost.drawn_in(self.source.get_line(ghost.row))):
+                edges = [0, *(breaks(text, width, self.indent_width) if width else ()), len(text)]
+                found += [(number, start, end) for start, end in itertools.pairwise(edges)]
+            self._ghost_laid = ghost, width, found
+        return self._ghost_laid[2]
 
     def _pieces(self, row: int, part: int, base: Style, left: int, width: int) -> tuple[list[drawing.Piece], int]:
         """A row of the view, and how many of its cells were left out at the left."""
         line = self.source.get_line(row)
         ghost = self._ghost
-        if ghost is None or ghost.row != row:
-            if len(line) > _LONG_LINE and line.isascii() and "\t" not in line:
-                return self._styled(row, left, left + width, base), left
-            return self._styled(row, 0, len(line), base), 0
-        lines = ghost.lines
-        found = self._cut(self._styled(row, 0, len(line), base), 0, ghost.column) if part == 0 else []
+        if ghost is not None and ghost.row == row:
+            return self._ghost_pieces(ghost, line, part, base), 0
+        if self.rows.width:
+            start, end = self.rows.section(row, part)
+            # The blank behind a row is the cursor's only where the line ends.
+            return self._cut(self._styled(row, start, end, base), 0, end - start + (end == len(line))), 0
+        if len(line) > _LONG_LINE and line.isascii() and "\t" not in line:
+            return self._styled(row, left, left + width, base), left
+        return self._styled(row, 0, len(line), base), 0
+
+    def _ghost_pieces(self, ghost: GhostText, line: str, part: int, base: Style) -> list[drawing.Piece]:
+        rows = self._ghost_rows(ghost)
+        number, start, end = rows[part]
+        found = self._cut(self._styled(ghost.row, 0, len(line), base), 0, ghost.column) if number == 0 else []
         style = base + self._palette["suggestion"]
-        written = drawing.pieces(lines[part], style, (), ())
-        written = self._cut(written, 0, len(lines[part]))
-        if part == 0 and self.has_focus and written:
+        written = drawing.pieces(ghost.lines[number], style, (), ())
+        written = self._cut(written, 0, len(ghost.lines[number]))
+        if number == 0 and self.has_focus and written:
             first, rest = written[0][0][:1], written[0][0][1:]
             written = [(first, style + self._palette["cursor"]), (rest, style), *written[1:]]
         found += written
-        if part == len(lines) - 1:
-            found += self._cut(self._styled(row, 0, len(line), base, cursor=False), ghost.column, len(line) + 1)
-        return found, 0
+        if number == len(ghost.lines) - 1:
+            found += self._cut(self._styled(ghost.row, 0, len(line), base, cursor=False), ghost.column, len(line) + 1)
+        goes_on = part + 1 < len(rows) and rows[part + 1][0] == number
+        return self._cut(found, start, end if goes_on else end + 1)
 
     @staticmethod
     def _cut(pieces: list[drawing.Piece], start: int, end: int) -> list[drawing.Piece]:
@@ -200,7 +249,12 @@ class Canvas(TextArea):
                 under.append((max(0, first - start), last - start, style))
         over: list[drawing.Styled] = []
         if self._pattern is not None:
-            over += [(*match.span(), palette["match"]) for match in self._pattern.finditer(line) if match[0]]
+            places = [match.span() for match in self._pattern.finditer(self.source.get_line(row)) if match[0]]
+            over += [
+                (max(0, first - start), last - start, palette["match"])
+                for first, last in places
+                if last > start and first < end
+            ]
         over += [
             (max(0, first - start), last - start, style)
             for first, last, style in self._marks(row, cursor)
@@ -240,8 +294,13 @@ class Canvas(TextArea):
 
     def get_target_document_location(self, event: events.MouseEvent) -> Location:
         x = event.x - self.gutter_width + self.scroll_offset.x - self.gutter.left
-        row, part = self._row_at(event.y + self.scroll_offset.y - self.gutter.top)
+        y = event.y + self.scroll_offset.y - self.gutter.top
+        at = self._without_ghost(y)
+        if at is not None:
+            return self.rows.offset_to_location(Offset(x, at))
         ghost = self._ghost
-        if ghost is not None and part:
-            return ghost.row, ghost.column
-        return self.wrapped_document.offset_to_location(Offset(x, row))
+        assert ghost is not None
+        number, start, end = self._ghost_rows(ghost)[y - self.rows.top(ghost.row)]
+        text = inert_in_place(ghost.drawn_in(self.source.get_line(ghost.row))[number][start:end])
+        index = start + cell_width_to_column_index(text, x, self.indent_width)
+        return ghost.row, ghost.column_at(number, index)

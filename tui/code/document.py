@@ -7,16 +7,16 @@ the whole text after every edit.
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from textual._cells import cell_len, cell_width_to_column_index
+from textual._cells import cell_len
 from textual.document._document import Document, EditResult, Location, Newline
-from textual.document._wrapped_document import WrappedDocument
 from textual.expand_tabs import expand_tabs_inline
-from textual.geometry import Offset, Size
+from textual.geometry import Size
 
 from tui.code.grammars import Grammar
+from tui.inert import inert_in_place
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -63,10 +63,14 @@ class SourceDocument(Document):
             self._tree = self._parser.parse(text.encode())
 
     def get_size(self, tab_width: int) -> Size:
+        return Size(max(self.widths(tab_width)), len(self._lines))
+
+    def widths(self, tab_width: int) -> Sequence[int]:
+        """Cells of each line."""
         if tab_width != self._tab_width:
             self._tab_width = tab_width
             self._widths = [self._width(line) for line in self._lines]
-        return Size(max(self._widths), len(self._lines))
+        return self._widths
 
     def replace_range(self, start: Location, end: Location, text: str) -> EditResult:
         top_left, bottom_right = (min(location, self.end) for location in sorted((start, end)))
@@ -144,9 +148,7 @@ class SourceDocument(Document):
             yield name, node
 
     def _width(self, line: str) -> int:
-        if _plain(line):
-            return len(line)
-        return cell_len(expand_tabs_inline(line, self._tab_width))
+        return len(line) if plain(line) else cell_len(expand_tabs_inline(inert_in_place(line), self._tab_width))
 
     def _column(self, row: int, byte: int) -> int:
         line = self._lines[row]
@@ -189,53 +191,6 @@ class SourceDocument(Document):
         return piece.encode()[column:]
 
 
-def _plain(line: str) -> bool:
+def plain(line: str) -> bool:
     """Every character takes one cell."""
     return line.isascii() and "\t" not in line
-
-
-class UnwrappedDocument(WrappedDocument):
-    """One row for each line: there is nothing to keep up when the document changes."""
-
-    def wrap(self, width: int, tab_width: int | None = None) -> None:
-        self._tab_width = tab_width or self._tab_width
-
-    def wrap_range(self, start: Location, old_end: Location, new_end: Location) -> None:
-        pass
-
-    @property
-    def wrapped(self) -> bool:
-        return False
-
-    @property
-    def height(self) -> int:
-        return self.document.line_count
-
-    def get_offsets(self, line_index: int) -> list[int]:
-        if not 0 <= line_index < self.document.line_count:
-            raise ValueError(f"there is no line {line_index}")
-        return []
-
-    def get_sections(self, line_index: int) -> list[str]:
-        return [self.document.get_line(line_index)]
-
-    def get_tab_widths(self, line_index: int) -> list[int]:
-        return []
-
-    def location_to_offset(self, location: Location) -> Offset:
-        row, column = location
-        row = min(max(row, 0), self.document.line_count - 1)
-        before = self.document.get_line(row)[:column]
-        if _plain(before):
-            return Offset(len(before), row)
-        return Offset(cell_len(expand_tabs_inline(before, self._tab_width)), row)
-
-    def offset_to_location(self, offset: Offset) -> Location:
-        row = min(max(offset.y, 0), self.document.line_count - 1)
-        return row, self.get_target_document_column(row, max(offset.x, 0), 0)
-
-    def get_target_document_column(self, line_index: int, x_offset: int, y_offset: int) -> int:
-        line = self.document.get_line(line_index)
-        if _plain(line):
-            return min(x_offset, len(line))
-        return cell_width_to_column_index(line, x_offset, self._tab_width)

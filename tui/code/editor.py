@@ -42,6 +42,14 @@ SCREEN_KEYS = (
         show=False,
     ),
     Binding(
+        "alt+z",
+        "screen.wrap",
+        "Soft wrap",
+        tooltip="Long lines go on in the next row, or beyond the edge",
+        id="code.wrap",
+        show=False,
+    ),
+    Binding(
         "f9", "screen.external", "$EDITOR", tooltip="Open the file in your own editor", id="code.external", show=False
     ),
 )
@@ -116,10 +124,10 @@ class Editor(Canvas):
         shown: "Shown"
         text: str
 
-    def __init__(self, text: str, path: str) -> None:
+    def __init__(self, text: str, path: str, soft_wrap: bool = False) -> None:
         self._own_edit = False
         self._verbatim = False
-        super().__init__(text, path)
+        super().__init__(text, path, soft_wrap)
         self.history = EditHistory(_UNDO_STEPS, checkpoint_timer=2.0, checkpoint_max_characters=100)
         unit = indent.unit_of(self.source.lines)
         self.unit = unit
@@ -137,8 +145,9 @@ class Editor(Canvas):
         row, column = self.cursor_location
         text = shown.text.replace("\r\n", "\n").replace("\r", "\n")
         self._ghost = GhostText(shown, text, row, column)
-        rows = min(len(self._ghost.lines), self.size.height - 1)
-        hidden = row + rows - (self.scroll_offset.y + self.size.height)
+        first = self.rows.location_to_offset((row, column)).y
+        behind = self.rows.top(row) + len(self._ghost_rows(self._ghost))
+        hidden = min(behind, first + self.size.height - 1) - (self.scroll_offset.y + self.size.height)
         if hidden > 0:
             self.scroll_to(y=self.scroll_offset.y + hidden, animate=False)
         self.refresh()

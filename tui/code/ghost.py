@@ -27,6 +27,21 @@ class GhostText:
     def lines(self) -> list[str]:
         return self.text.split("\n")
 
+    def drawn_in(self, line: str) -> list[str]:
+        """The lines that are drawn for the one in the document."""
+        first, *more = self.lines
+        drawn = [line[: self.column] + first, *more]
+        drawn[-1] += line[self.column :]
+        return drawn
+
+    def column_at(self, line: int, index: int) -> int:
+        """The document's column at a character of one of the lines `drawn_in` it."""
+        start = self.column if line == 0 else 0
+        if index <= start:
+            return index if line == 0 else self.column
+        behind = index - start - len(self.lines[line])
+        return self.column + (max(0, behind) if line == len(self.lines) - 1 else 0)
+
     def part(self, how: How) -> str:
         """What accepting the whole, the next line or the next word would insert."""
         found = _PARTS[how].match(self.text)

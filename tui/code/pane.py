@@ -13,12 +13,12 @@ from tui.inert import inert
 
 
 class FilePane(TabPane):
-    def __init__(self, opened: Source, path: str, identifier: str) -> None:
+    def __init__(self, opened: Source, path: str, identifier: str, soft_wrap: bool) -> None:
         super().__init__(Content(inert(path.rpartition("/")[2])), id=identifier)
         self.opened = opened
         self.path = path
         """As shown and as the model is told: below the root, `/` separated, or absolute outside it."""
-        self.editor = Editor(opened.text, path)
+        self.editor = Editor(opened.text, path, soft_wrap)
         self.modified = False
         self.conflict = ""
         """How the file differs on disk from what was read, while there are unsaved changes; else empty."""

@@ -1,6 +1,7 @@
-"""What the user set in the editor and finds again: languages without suggestions."""
+"""What the user set in the editor and finds again."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 from assistant import atomic, paths
@@ -9,19 +10,32 @@ from assistant.errors import HoneError
 SCHEMA_VERSION = 1
 
 
-def quiet_languages() -> frozenset[str]:
+@dataclass(frozen=True)
+class Preferences:
+    quiet_languages: frozenset[str] = frozenset()
     """Languages in which nothing is suggested unasked."""
+    soft_wrap: bool = False
+    """Lines that are longer than the view is wide go on in its next row."""
+
+
+def read() -> Preferences:
     try:
         content = json.loads(_file().read_text("utf-8"))
-        return frozenset(str(name) for name in content["quiet_languages"])
+        quiet = frozenset(str(name) for name in content["quiet_languages"])
+        return Preferences(quiet, content.get("soft_wrap") is True)
     except (OSError, ValueError, KeyError, TypeError):
-        return frozenset()
+        return Preferences()
 
 
-def keep_quiet_languages(names: frozenset[str]) -> None:
+def keep(preferences: Preferences) -> None:
     """Raises HoneError when the disk refuses."""
+    content = {
+        "schema_version": SCHEMA_VERSION,
+        "quiet_languages": sorted(preferences.quiet_languages),
+        "soft_wrap": preferences.soft_wrap,
+    }
     try:
-        atomic.write_json(_file(), {"schema_version": SCHEMA_VERSION, "quiet_languages": sorted(names)}, mode=0o600)
+        atomic.write_json(_file(), content, mode=0o600)
     except OSError as error:
         raise HoneError(f"cannot write {_file()}: {error.strerror}") from error
 

@@ -3,6 +3,7 @@
 import os
 import shlex
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
 
@@ -23,6 +24,7 @@ from tui.code.editor import SCREEN_KEYS, Editor
 from tui.code.new_file import name_for
 from tui.code.open_file import FileProvider
 from tui.code.pane import FilePane
+from tui.code.preferences import Preferences
 from tui.code.suggestions import Arrived, Suggestions
 from tui.code.tabs import FileTabs
 from tui.code.tree import FileTree
@@ -51,11 +53,11 @@ class CodeScreen(Screen[None]):
         self.root = Path.cwd()
         self.files = files.Files(self.root)
         self._in_repository = False
-        self._file_tabs = FileTabs(self.root)
+        self._preferences = preferences.read()
+        self._file_tabs = FileTabs(self.root, self._preferences.soft_wrap)
         self._suggestions = Suggestions(self, self._ghost_now, self._tell_ghost)
         self._ghost: Ghost | None = None
         self._ghost_for: tuple[Client, str] | None = None
-        self._quiet = preferences.quiet_languages()
         self._ghost_line: tuple[str, bool] = ("", False)
 
     def compose(self) -> ComposeResult:
@@ -250,7 +252,7 @@ class CodeScreen(Screen[None]):
     @on(Editor.Typed)
     def _typed(self, event: Editor.Typed) -> None:
         path = self._path_of(event.editor)
-        if event.edited and _language(path) not in self._quiet:
+        if event.edited and _language(path) not in self._preferences.quiet_languages:
             self._suggestions.typed(event.editor, path, event.text)
         else:
             self._suggestions.stop()
@@ -281,11 +283,20 @@ class CodeScreen(Screen[None]):
         pane = self._file_tabs.pane
         if pane is None:
             return
-        language = _language(pane.path)
-        self._quiet ^= {language}
         self._suggestions.stop()
+        quiet = self._preferences.quiet_languages ^ {_language(pane.path)}
+        self._prefer(replace(self._preferences, quiet_languages=quiet))
+
+    def action_wrap(self) -> None:
+        """Lines longer than the view is wide: on in the next row, or beyond its edge."""
+        wrapped = not self._preferences.soft_wrap
+        self._file_tabs.wrap(wrapped)
+        self._prefer(replace(self._preferences, soft_wrap=wrapped))
+
+    def _prefer(self, wanted: Preferences) -> None:
+        self._preferences = wanted
         try:
-            preferences.keep_quiet_languages(self._quiet)
+            preferences.keep(wanted)
         except HoneError as error:
             self.notify(str(error), severity="error", markup=False)
         self._show_status()
@@ -322,6 +333,7 @@ class CodeScreen(Screen[None]):
         if editor.uncoloured:
             fields.append((3, Content("too long for colours").stylize("$text-warning")))
         fields.append((6, Content("tabs" if editor.indent_type == "tabs" else f"{editor.indent_width} spaces")))
+        fields.append((6, Content("wrapped" if editor.soft_wrap else "")))
         ends = {"\n": "", "\r\n": "CRLF", "\r": "CR"}[editor.source.newline]
         encoding = "" if pane.opened.encoding == "utf-8" and not pane.opened.mark else pane.opened.encoding
         fields.append((5, Content(" ".join(filter(None, [encoding, ends])))))
@@ -338,7 +350,7 @@ class CodeScreen(Screen[None]):
             return Content(f"✎ {line}").stylize("$text-primary")
         if line == "…":
             return Content("✎ …").stylize("$text-primary")
-        if _language(pane.path) in self._quiet:
+        if _language(pane.path) in self._preferences.quiet_languages:
             return Content(f"✎ off for {_language(pane.path)}").stylize("$text-muted")
         idle = "ready" if self._ghost_now() else "no model yet"
         return Content(f"✎ {line or idle}").stylize("$text-muted")

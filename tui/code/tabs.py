@@ -37,9 +37,10 @@ class FileTabs(Vertical):
     class Written(Message):
         """Files on disk are not what they were."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, soft_wrap: bool) -> None:
         super().__init__(id="files")
         self.root = root
+        self.soft_wrap = soft_wrap
         self._recovery = Recovery()
         self._timer: Timer | None = None
         self._opened = 0
@@ -74,7 +75,7 @@ class FileTabs(Vertical):
                 self._say(str(error))
                 return None
             shown = path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
-            pane = FilePane(opened, shown, f"file-{self._opened}")
+            pane = FilePane(opened, shown, f"file-{self._opened}", self.soft_wrap)
             self._opened += 1
             self._panes.append(pane)
             await self._tabs.add_pane(pane)
@@ -93,6 +94,12 @@ class FileTabs(Vertical):
             pane = panes[(panes.index(self.pane) + step) % len(panes)]
             self._tabs.active = pane.id or ""
             pane.editor.focus()
+
+    def wrap(self, soft_wrap: bool) -> None:
+        """Wraps the lines of all files, and of those opened later, or stops wrapping them."""
+        self.soft_wrap = soft_wrap
+        for pane in self.panes:
+            pane.editor.wrap_lines(soft_wrap)
 
     def find(self, with_replace: bool) -> None:
         if self.pane is not None:
