@@ -84,6 +84,15 @@ def record(report: Report, folder: Path, command: Sequence[str] = ()) -> None:
         raise HoneError(f"cannot list the report among the runs: {error.strerror}") from error
 
 
+def forget(folder: Path) -> None:
+    """Takes the report in `folder` off the list; its files stay.
+
+    Raises:
+        OSError: the state folder cannot be written.
+    """
+    (_listing() / f"{_name(folder.absolute())}.json").unlink(missing_ok=True)
+
+
 def all_runs() -> list[Run]:
     """The runs whose report is still there, the newest first.
 

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from assistant.errors import HoneError
-from evals.report import runs
+from assistant.models.registry import AdapterVersion, Registry
+from evals.report import removal, runs
+from evals.report.runs import Run
 from evals.report.write import write
 from tests.evals.report_fixtures import greedy, pair, report, task
 
@@ -93,3 +95,74 @@ def test_what_is_kept_of_a_run_is_for_the_user_alone(tmp_path: Path, home: Path)
     (file,) = (home / "evals" / "runs").iterdir()
     assert file.stat().st_mode & 0o777 == 0o600
     assert json.loads(file.read_text())["command"] == ["eval", "repo", "--repo", "secret"]
+
+
+def _kept(home: Path, name: str, inside: str = "", day: int = 1) -> Run:
+    folder = home / "evals" / "reports" / name / inside
+    made = report(pair(9, 1, 1, 0), created=f"2026-01-0{day}T00:00:00+00:00")
+    write(made, folder)
+    runs.record(made, folder)
+    return next(run for run in runs.all_runs() if run.folder == folder)
+
+
+def _promoted(home: Path, name: str, digest: str, evidence: Path) -> None:
+    registry = Registry()
+    version = AdapterVersion(name, digest * 32, "smollm2-135m", "b" * 64, home / "adapters" / name, "2026-01-01", {})
+    registry.register(version)
+    registry.promote(version.id, evidence={"file": str(evidence), "sha256": "", "report": {}})
+
+
+def test_a_kept_report_is_deleted_with_its_folder_and_nothing_else(home: Path) -> None:
+    first, second = _kept(home, "one"), _kept(home, "two", day=2)
+    assert removal.use_of(first).bytes > 100
+    removal.remove(first)
+    assert runs.all_runs() == [second]
+    assert [each.name for each in (home / "evals" / "reports").iterdir()] == ["two"]
+    task_of_gate = _kept(home, "gate", "humaneval")
+    removal.remove(task_of_gate)
+    assert [each.name for each in (home / "evals" / "reports").iterdir()] == ["two"]
+
+
+def test_a_report_in_a_users_folder_is_only_taken_off_the_list(home: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    made = report(pair(9, 1, 1, 0))
+    write(made, mine)
+    (home / "evals" / "reports").mkdir(parents=True)
+    (home / "evals" / "reports" / "link").symlink_to(mine)
+    for folder in (mine, home / "evals" / "reports" / "link", home / "evals" / "reports" / ".." / ".." / ".." / "mine"):
+        runs.record(made, folder)
+        run = next(run for run in runs.all_runs() if run.folder == folder)
+        assert not removal.use_of(run).kept_here
+        removal.remove(run)
+        assert run not in runs.all_runs()
+        assert (mine / "report.json").is_file()
+
+
+def test_a_report_that_a_model_is_live_on_stays(home: Path) -> None:
+    measured, gate, other = (
+        _kept(home, "gate", "humaneval"),
+        _kept(home, "gate", "gate", 2),
+        _kept(home, "other", "", 3),
+    )
+    _promoted(home, "shop", "1a", gate.folder / "decision.json")
+    for run in (measured, gate):
+        with pytest.raises(HoneError, match=r"shop@1a1a1a1a1a1a is live as champion"):
+            removal.remove(run)
+        assert run.file.is_file()
+    assert removal.use_of(other).rests == ()
+    # Once another one is live the report is history, which is told and may go.
+    _promoted(home, "till", "2b", other.folder / "decision.json")
+    assert [(rests.version, rests.live) for rests in removal.use_of(gate).rests] == [("shop@1a1a1a1a1a1a", False)]
+    removal.remove(gate)
+    removal.remove(measured)
+    assert runs.all_runs() == [other]
+    Registry().rollback()
+    removal.remove(other)
+
+
+def test_reports_inside_of_a_folder_are_told(home: Path) -> None:
+    outer = _kept(home, "eval")
+    _kept(home, "eval", "gate", 2)
+    assert removal.use_of(outer).within == 1
+    removal.remove(outer)
+    assert runs.all_runs() == []

@@ -13,11 +13,13 @@ from textual.pilot import Pilot
 from textual.widgets import Footer, Input, OptionList, Static
 
 import tui
+from assistant.models.registry import AdapterVersion, Registry
 from tests.evals.report_fixtures import greedy, hostile_report, report, task
 from tests.tui.eval_reports import BASE, TUNED, gated, humaneval, keep, whole
 from tests.tui.test_jobs_screen import write as write_job
 from tests.tuning.jobs_here import end_all, spec
 from tui.app import THEME
+from tui.ask import Question
 from tui.evals.chips import Chips
 from tui.evals.form import EvalForm
 from tui.evals.sample_list import SampleList
@@ -298,6 +300,42 @@ async def test_a_report_is_opened_by_its_path(tmp_path: Path):
         await screen.visit("none.json")
         await settled(pilot, lambda: any("none.json" in message for message in told(pilot)))
         assert "16 of 164 items" in text(pilot, "#report-text")
+
+
+async def test_a_report_is_deleted_after_a_question(tmp_path: Path, home: Path):
+    kept = home / "evals" / "reports"
+    keep(whole(humaneval(8), day=3), kept / "three")
+    keep(whole(humaneval(16), day=2), kept / "two")
+    keep(whole(humaneval(24), day=1), tmp_path / "mine")
+    version = AdapterVersion("shop", "1a" * 32, BASE, "b" * 64, home / "adapters", "2026-01-01T00:00:00+00:00")
+    Registry().register(version)
+    Registry().promote(version.id, evidence={"file": str(kept / "two" / "decision.json")})
+    app = Shown()
+
+    async def asked(words: str, *answer: str) -> None:
+        await pilot.press("d")
+        await settled(pilot, lambda: isinstance(app.screen, Question))
+        assert words in str(app.screen.query(Static).first().content)
+        await pilot.press(*answer)
+        await settled(pilot, lambda: isinstance(app.screen, EvalsScreen))
+
+    async with app.run_test(size=(120, 40)) as pilot:
+        await read(pilot)
+        await asked("Delete the report on humaneval of 2026-01-03 03:04?", "escape")
+        assert len(lines(pilot)) == 3
+        await asked("kB.", "d")
+        await settled(pilot, lambda: len(lines(pilot)) == 2)
+        assert not (kept / "three").exists()
+        # The one below is shown then; the champion is live on it.
+        await settled(pilot, lambda: "16 of 164 items" in text(pilot, "#report-text"))
+        await pilot.press("d")
+        await settled(pilot, lambda: any("is live as champion on this report" in message for message in told(pilot)))
+        await pilot.press("down")
+        await settled(pilot, lambda: "24 of 164 items" in text(pilot, "#report-text"))
+        await asked("Its files stay in", "d")
+        await settled(pilot, lambda: len(lines(pilot)) == 1)
+        assert (tmp_path / "mine" / "report.json").is_file()
+        await settled(pilot, lambda: "16 of 164 items" in text(pilot, "#report-text"))
 
 
 async def test_a_damaged_report_is_one_line_and_the_others_stay(tmp_path: Path):

@@ -49,6 +49,9 @@ class Gatherer:
         """Lists a report that was opened by its path, as long as the app runs."""
         self._opened[run.folder] = run
 
+    def forget(self, run: Run) -> None:
+        self._opened.pop(run.folder, None)
+
 
 def report_of(argument: str) -> Path:
     """The file that a user means: a report, or the folder that holds one."""

@@ -3,6 +3,7 @@
 A list of runs is read without their reports; a report is read without its samples; all of it in threads.
 """
 
+import asyncio
 import threading
 from pathlib import Path
 from typing import ClassVar
@@ -18,15 +19,17 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from assistant.errors import HoneError
-from evals.report import runs
+from evals.report import removal, runs
 from evals.report.runs import Run
 from evals.report.skim import ReportFile, StoppedError
+from tui.ask import Question
 from tui.evals import opener, rows
 from tui.evals.document import document
 from tui.evals.form import EvalForm, fields_of
 from tui.evals.gathered import Gatherer, Listed, report_of
 from tui.evals.samples import SamplesScreen
 from tui.inert import inert
+from tui.jobs.described import size
 from tui.keybar import KeyBar
 from tui.places import Visit
 
@@ -62,6 +65,7 @@ class EvalsScreen(Screen[None]):
         Binding("a", "again", "Run again", tooltip="Start this one with changes", id="evals.again"),
         Binding("s", "samples", "Samples", tooltip="Prompts, answers and verdicts", id="evals.samples"),
         Binding("o", "open", "HTML", tooltip="Open the HTML report", id="evals.open"),
+        Binding("d", "delete", "Delete", tooltip="Delete this report", id="evals.delete"),
         Binding("l", "report", "Report", tooltip="Scroll the report", show=False, id="evals.report"),
     ]
 
@@ -280,6 +284,32 @@ class EvalsScreen(Screen[None]):
         except HoneError as error:
             self.app.call_from_thread(self._refuse, str(error))
 
+    @work
+    async def action_delete(self) -> None:
+        run = self._run()
+        if run is None:
+            self._refuse("choose a run first; a job is removed on the Jobs screen")
+            return
+        try:
+            use = await asyncio.to_thread(removal.use_of, run)
+            if use.refusal:
+                self._refuse(use.refusal)
+            elif await self.app.push_screen_wait(Question(_before_deletion(run, use), ["Delete"])):
+                await asyncio.to_thread(removal.remove, run)
+                self._deleted(run)
+        except HoneError as error:
+            self._refuse(str(error))
+
+    def _deleted(self, run: Run) -> None:
+        self._gatherer.forget(run)
+        listed = [str(each.folder) for each in self._listed.runs] if self._listed is not None else []
+        if self._wanted == str(run.folder) and self._wanted in listed:
+            here = listed.index(self._wanted)
+            self._wanted = next(iter([*listed[here + 1 :], *reversed(listed[:here])]), None)
+            self._file = None
+            self._show_report()
+        self._look()
+
     def _started(self, identifier: str | None) -> None:
         if identifier:
             self._wanted = f"job:{identifier}"
@@ -288,3 +318,14 @@ class EvalsScreen(Screen[None]):
 
     def _refuse(self, line: str) -> None:
         self.notify(inert(line), severity="error", markup=False)
+
+
+def _before_deletion(run: Run, use: removal.Use) -> str:
+    name = f"{', '.join(run.summary.tasks)} of {run.summary.created[:16].replace('T', ' ')}"
+    if not use.kept_here:
+        return f"Take {inert(name)} off this list? Its files stay in {inert(str(run.folder))}."
+    lines = [f"Delete the report on {inert(name)}? That frees {size(use.bytes) or 'nothing'}."]
+    if use.within:
+        lines.append(f"· {use.within} other{'s' if use.within > 1 else ''} of this list in its folder too")
+    lines += [f"· {inert(rests.version)} was promoted on it as {inert(rests.alias)}" for rests in use.rests]
+    return "\n".join(lines)
