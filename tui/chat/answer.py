@@ -6,15 +6,8 @@ from textual.widgets import Markdown, Static
 
 from assistant.skills.blocks import Code, Prose, Splitter, split
 from tui.chat.code import CodeBlock
+from tui.chat.endings import ENDINGS
 from tui.inert import inert
-
-_ENDINGS = {
-    "cancelled": "■ stopped; what came is kept",
-    "length": "■ cut at the answer's token limit",
-    "interrupted": "■ Hone ended in the middle of this answer; what came is kept",
-    "repetition": "■ stopped: the model began to repeat itself",
-    "error": "■ broken off; what came is kept",
-}
 
 
 def parser() -> MarkdownIt:
@@ -53,7 +46,8 @@ class Answer(Vertical):
         """Shows the rest of the text and how it ended; `note` is a line of figures."""
         self._splitter.finish()
         await self._draw()
-        line = " · ".join(part for part in (_ENDINGS.get(finish or "", ""), note) if part)
+        ending = ENDINGS.get(finish or "")
+        line = " · ".join(part for part in (f"■ {ending}" if ending else "", note) if part)
         if line:
             await self.mount(Static(line, markup=False, classes="ending"))
 

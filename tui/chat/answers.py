@@ -1,20 +1,22 @@
 """The part of the chat screen for what is done with answers and their code: copy, apply, rate, edit and ask again."""
 
-from typing import Literal
-
 from textual import on, work
 
+from assistant import sessions
 from assistant.errors import HoneError
 from assistant.sessions import Message, Session
 from assistant.skills import edits, questions
 from assistant.skills.blocks import Code, code_of, split
 from assistant.skills.edits import Written
+from assistant.skills.material import Material
 from assistant.skills.mentions import Place
 from tui.chat import clipboard
 from tui.chat.answer import Answer
 from tui.chat.applying import ApplyScreen
 from tui.chat.conversation import Conversation
 from tui.chat.conversing import ConversingScreen
+from tui.chat.proposed import last_code
+from tui.chat.rating import Rating, rate
 from tui.chat.services import Services
 from tui.places import Send
 
@@ -56,7 +58,7 @@ class AnswersScreen(ConversingScreen):
                 blocks = [one for one in split(message.text) if isinstance(one, Code) and one.text.strip()]
                 if not (code or blocks):
                     raise HoneError("this answer has no code")
-                self._apply((code or blocks[-1]).text, "", asked)
+                self._apply((code or blocks[-1]).text, "", questions.target_of(asked) if asked else None)
             case "editor" if message.role == "assistant":
                 self._send_to_editor(message, code)
             case "edit":
@@ -68,7 +70,9 @@ class AnswersScreen(ConversingScreen):
                 self.set_focus(self._prompt)
                 self.notify("Enter asks the edited question in a copy of the conversation; Esc keeps this one")
             case "up" | "down" if message.role == "assistant":
-                self._rate(event.action, at or 0, message, asked)
+                if at is None:
+                    raise HoneError("this answer is no part of the conversation")
+                self._rate(event.action, self._session.conversation, at)
             case "retry":
                 await self._retry(message if message.role == "user" else asked)
                 self.set_focus(self._prompt)
@@ -85,18 +89,9 @@ class AnswersScreen(ConversingScreen):
         self.post_message(Send("code", chosen.text, chosen.language))
 
     @work(thread=True, group="feedback")
-    def _rate(self, kind: Literal["up", "down"], at: int, answer: Message, asked: Message | None) -> None:
+    def _rate(self, kind: Rating, conversation: sessions.Conversation, at: int) -> None:
         try:
-            self._services.feedback().record(
-                kind,
-                id=f"{self._session.id}:{at}",
-                model=answer.model or "unknown",
-                adapter=answer.model if answer.model and "@" in answer.model else None,
-                source="chat",
-                prompt=asked.content if asked else None,
-                completion=answer.text,
-            )
-            told, severity = f"Kept as {'good' if kind == 'up' else 'bad'}; `hone feedback` shows it", "information"
+            told, severity = rate(self._services.feedback(), kind, conversation, at), "information"
         except HoneError as error:
             told, severity = str(error), "error"
         self.app.call_from_thread(self.notify, told, severity=severity, markup=False)
@@ -120,17 +115,11 @@ class AnswersScreen(ConversingScreen):
         self.app.call_from_thread(self.notify, clipboard.told(outcome, text), severity=severity, markup=False)
 
     def _apply_last(self, path: str) -> None:
-        messages = self._session.conversation.messages
-        answers = [index for index, one in enumerate(messages) if one.role == "assistant"]
-        blocks = code_of(messages[answers[-1]].text) if answers else []
-        if not blocks:
-            raise HoneError("the last answer has no code" if answers else "there is no answer yet")
-        asked = next((one for one in reversed(messages[: answers[-1]]) if one.role == "user"), None)
-        self._apply(max(blocks, key=len), path, asked)
+        code = last_code(self._session.conversation.messages)
+        self._apply(code.text, path, code.shown)
 
     @work(exclusive=True, group="apply")
-    async def _apply(self, code: str, path: str, asked: Message | None) -> None:
-        shown = questions.target_of(asked) if asked is not None else None
+    async def _apply(self, code: str, path: str, shown: Material | None) -> None:
         place = Place.here()
         written = await self.app.push_screen_wait(
             ApplyScreen(code, path or (shown.path if shown else ""), place, shown)

@@ -1,6 +1,5 @@
 """Code from an answer on its way into a file: the changes as hunks, each taken or left."""
 
-from pathlib import Path
 from typing import ClassVar
 
 from textual import on
@@ -12,15 +11,17 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from assistant.errors import HoneError
-from assistant.skills import confine, edits
+from assistant.skills import edits
 from assistant.skills.edits import Hunk, Written
 from assistant.skills.material import Material
-from assistant.skills.mentions import Place, shown_path
+from assistant.skills.mentions import Place
+from tui.chat.proposed import Proposed, proposed, rows
 from tui.inert import inert
 from tui.keybar import KeyBar
 
 _SHOWN_LINES = 400
 """Of one hunk; more is counted."""
+_STYLES = {" ": "$text-muted", "-": "$text-error", "+": "$text-success"}
 
 
 class HunkView(Static):
@@ -65,9 +66,7 @@ class ApplyScreen(ModalScreen[Written | None]):
         self._written_path = path
         self._place = place
         self._shown = shown
-        self._file: Path | None = None
-        self._before: str | None = None
-        self._hunks: list[Hunk] = []
+        self._change: Proposed | None = None
         self._at = 0
 
     def compose(self) -> ComposeResult:
@@ -95,28 +94,16 @@ class ApplyScreen(ModalScreen[Written | None]):
         """Reads the file and shows what would change."""
         view = self.query_one("#apply-hunks", VerticalScroll)
         await view.remove_children()
-        self._hunks, self._file, self._at = [], None, 0
+        self._change, self._at = None, 0
         try:
-            if not self._written_path:
-                raise HoneError("name the file that the code goes into")
-            path = confine.inside(self._written_path, self._place.root, self._place.root)
-            if (why := confine.secret_by_name(path)) is not None:
-                raise HoneError(f"{self._written_path} is not written: {why}")
-            name = shown_path(path, self._place)
-            self._before = edits.read(path)
-            after = edits.placed(self._code, name, self._before or "", self._shown)
+            change = proposed(self._code, self._written_path, self._place, self._shown)
         except HoneError as error:
             self._say(str(error), failed=True)
             self.query_one(Input).focus()
             return
-        self._file, self._hunks = path, edits.hunks(self._before or "", after)
-        if not self._hunks:
-            self._say(f"{name} holds this code already", failed=True)
-            self.query_one(Input).focus()
-            return
-        count = len(self._hunks)
-        self._say(f"{'new file' if self._before is None else f'{count} change' + 's' * (count > 1)} in {name}")
-        await view.mount(*(HunkView(number, hunk, self._before or "") for number, hunk in enumerate(self._hunks)))
+        self._change = change
+        self._say(change.title)
+        await view.mount(*(HunkView(number, hunk, change.before or "") for number, hunk in enumerate(change.hunks)))
         # The keys are the screen's: a focused view would take the arrows to scroll.
         self.set_focus(None)
         self._go(0)
@@ -153,14 +140,15 @@ class ApplyScreen(ModalScreen[Written | None]):
 
     def action_write(self) -> None:
         taken = [view.number for view in self._views if view.accepted]
-        if self._file is None:
+        change = self._change
+        if change is None:
             return
         if not taken:
             self.dismiss(None)
             return
         try:
-            after = edits.chosen(self._before or "", self._hunks, taken)
-            self.dismiss(edits.write(self._file, self._before, after))
+            after = edits.chosen(change.before or "", change.hunks, taken)
+            self.dismiss(edits.write(change.path, change.before, after))
         except HoneError as error:
             self._say(str(error), failed=True)
 
@@ -169,14 +157,8 @@ class ApplyScreen(ModalScreen[Written | None]):
 
 
 def _drawn(hunk: Hunk, before: str) -> Content:
-    lines = before.splitlines()
-    end = hunk.start + len(hunk.old)
-    above = [(" ", line, "$text-muted") for line in lines[max(0, hunk.start - edits.CONTEXT) : hunk.start]]
-    old = [("-", line, "$text-error") for line in hunk.old]
-    new = [("+", line, "$text-success") for line in hunk.new]
-    below = [(" ", line, "$text-muted") for line in lines[end : end + edits.CONTEXT]]
-    rows = [*above, *old, *new, *below]
-    parts = [Content.styled(f"{sign} {inert(line).rstrip()}", style) for sign, line, style in rows[:_SHOWN_LINES]]
-    if len(rows) > _SHOWN_LINES:
-        parts.append(Content.styled(f"… {len(rows) - _SHOWN_LINES} more lines", "$text-warning"))
+    drawn = rows(hunk, before)
+    parts = [Content.styled(f"{sign} {inert(line).rstrip()}", _STYLES[sign]) for sign, line in drawn[:_SHOWN_LINES]]
+    if len(drawn) > _SHOWN_LINES:
+        parts.append(Content.styled(f"… {len(drawn) - _SHOWN_LINES} more lines", "$text-warning"))
     return Content("\n").join(parts)

@@ -67,10 +67,13 @@ class Invocation:
     argument: str
 
 
-def parse(line: str) -> Invocation | str | None:
+def parse(line: str, known: Sequence[str] = NAMES) -> Invocation | str | None:
     """A command with its argument, one line on what is wrong with it, or None when the line is no command.
 
     A line that begins with `/` and a word with another slash or a dot in it is a path, not a command.
+
+    Args:
+        known: the commands that there are, by name.
     """
     if not line.startswith("/"):
         return None
@@ -80,10 +83,10 @@ def parse(line: str) -> Invocation | str | None:
     if "/" in word or "." in word or "\n" in line.strip():
         return None
     name = word.strip().lower()
-    if name in NAMES:
+    if name in known:
         return Invocation(name, argument.strip())
-    starts = [known for known in NAMES if name and known.startswith(name)]
-    near = starts or get_close_matches(name, NAMES, n=1, cutoff=0.5)
+    starts = [one for one in known if name and one.startswith(name)]
+    near = starts or get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"did you mean /{near[0]}?" if near else "/help lists the commands"
     return f"there is no command /{name}; {hint}"
 

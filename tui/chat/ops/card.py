@@ -10,18 +10,15 @@ from textual.message import Message as Posted
 from textual.timer import Timer
 from textual.widgets import Button, Static
 
-from assistant.errors import HoneError
 from tui.chat.conversation import LIVE
-from tui.chat.ops.outcome import Next, Outcome, laid_out, read
+from tui.chat.ops import looking
+from tui.chat.ops.looking import Looked
+from tui.chat.ops.outcome import Next, Outcome, headline, laid_out
 from tui.inert import inert
 from tui.jobs import rows
-from tui.jobs.described import progress, progress_words
-from tuning.jobs import job as jobs_of
-from tuning.jobs import record, state
+from tui.jobs.described import progress_words
 from tuning.jobs.command import shown
-from tuning.jobs.job import Job
 from tuning.jobs.metrics import Point
-from tuning.jobs.spec import BadSpec
 from tuning.jobs.state import Status
 
 _SECONDS = 1.0
@@ -30,11 +27,7 @@ _PADDING = 4
 
 @dataclass
 class _Seen(Posted):
-    status: Status | None
-    """None: the job's folder is gone."""
-    point: Point | None
-    said: str
-    outcome: Outcome | None
+    looked: Looked
 
 
 class JobCard(Vertical):
@@ -69,30 +62,16 @@ class JobCard(Vertical):
 
     @work(thread=True, group="job")
     def _read(self) -> None:
-        try:
-            job = Job(jobs_of.folder() / self.identifier)
-            status = state.settled(job)
-            said = (record.last_lines(job.log, 1) or [""])[0]
-            outcome = None if status.is_active else read(status)
-        except BadSpec:
-            self.post_message(_Seen(None, None, "", None))
-        except HoneError as error:
-            # The state folder may be back the next time.
-            self.post_message(_Seen(None, None, str(error), None))
-        except Exception as error:
-            # What a report of another version holds must not end the app.
-            line = f"the job cannot be read: unexpected {type(error).__name__}: {error}"
-            self.post_message(_Seen(None, None, line, None))
-        else:
-            self.post_message(_Seen(status, progress(status), said, outcome))
+        self.post_message(_Seen(looking.look(self.identifier)))
 
     @on(_Seen)
     def _seen(self, event: _Seen) -> None:
         event.stop()
         self._reading = False
-        status = event.status
-        if status is None and event.said:
-            self._where.update(inert(event.said))
+        looked = event.looked
+        status = looked.status
+        if status is None and looked.said:
+            self._where.update(inert(looked.said))
             return
         if status is None:
             self._where.update("this job was removed")
@@ -100,9 +79,9 @@ class JobCard(Vertical):
             name = Content(inert(status.spec.name)).stylize("bold")
             identifier = Content(f"job {self.identifier}").stylize("$foreground 60%")
             self._steps.update(Content("  ").join([name, rows.steps(status), identifier]))
-            self._where.update(_where(status, event.point, event.said))
-        if status is None or event.outcome is not None:
-            self._end(event.outcome)
+            self._where.update(_where(status, looked.point, looked.said))
+        if status is None or looked.outcome is not None:
+            self._end(looked.outcome)
 
     def _end(self, outcome: Outcome | None) -> None:
         if self._timer is not None and self.has_class(LIVE):
@@ -128,7 +107,7 @@ class ResultCard(Vertical):
 
     def compose(self) -> ComposeResult:
         outcome = self._outcome
-        yield Static(_headline(outcome), markup=False, classes="head")
+        yield Static(headline(outcome), markup=False, classes="head")
         if outcome.why:
             yield Static(inert(outcome.why), markup=False)
         if outcome.fields:
@@ -157,15 +136,6 @@ def told(outcome: Outcome) -> str:
     """How to go on by keys."""
     first = outcome.next[0]
     return f"Next: {inert(first.line.strip())} {first.does}. Tab puts it into the box"
-
-
-def _headline(outcome: Outcome) -> str:
-    name = inert(outcome.name)
-    if outcome.passed is not None:
-        return f"✓ {name} passed the gate" if outcome.passed else f"✕ {name} did not pass the gate"
-    if outcome.verdict:
-        return f"? {name}: the gate could not decide"
-    return f"✓ {name} is done" if outcome.state == "done" else f"✕ {name} {outcome.state}"
 
 
 def _short(step: Next) -> str:

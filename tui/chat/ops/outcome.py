@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tui.inert import inert
 from tuning.jobs.state import State, Status
 
 Rows = Sequence[Sequence[str]]
@@ -78,6 +79,16 @@ def next_steps(state: State, job: str, told: Mapping[str, Mapping[str, Any]]) ->
     if tuned:
         return [Next(f"/eval repo --model {against} --model {candidate}", "measures it"), compare]
     return []
+
+
+def headline(outcome: Outcome) -> str:
+    """How it ended, in a line."""
+    name = inert(outcome.name)
+    if outcome.passed is not None:
+        return f"✓ {name} passed the gate" if outcome.passed else f"✕ {name} did not pass the gate"
+    if outcome.verdict:
+        return f"? {name}: the gate could not decide"
+    return f"✓ {name} is done" if outcome.state == "done" else f"✕ {name} {outcome.state}"
 
 
 def _names(report: Mapping[str, Any]) -> list[str]:
