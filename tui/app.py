@@ -196,7 +196,7 @@ def run(model: str | None, session: str | None) -> None:
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError('the assistant needs a terminal; without one use `hone chat "..."` or see `hone --help`')
     if os.environ.get("TERM", "") in ("", "dumb"):
-        raise UsageError('this terminal cannot show the assistant (TERM is unset or dumb); use `hone chat "..."`')
+        raise UsageError("this terminal cannot show the assistant (TERM is unset or dumb); use `hone --plain`")
     if not Path(os.curdir).exists():
         raise HoneError("the current folder no longer exists; change to another one")
     opened = sessions.open_session(session) if session else sessions.new()

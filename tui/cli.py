@@ -59,9 +59,16 @@ def root(
     context: typer.Context,
     model: str | None = typer.Option(None, "--model", help="Base name, path, adapter NAME[@DIGEST] or alias."),
     session: str | None = typer.Option(None, "--session", help="Resume this conversation."),
+    plain: bool = typer.Option(
+        False, "--plain", help="Chat by lines: for screen readers, pipes, and terminals that the app does not fit."
+    ),
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
 ) -> None:
     """Without a command: open the assistant in this folder."""
+    if context.invoked_subcommand is None and plain:
+        from tui.plain import chat as by_lines
+
+        raise typer.Exit(by_lines.run(model=model, session=session))
     if context.invoked_subcommand is None:
         from tui.app import run
 
