@@ -39,14 +39,24 @@ def help_seconds(command: str) -> float:
 
 def first_frame_seconds() -> float:
     home = tempfile.mkdtemp(prefix="hone-startup-")
+    try:
+        return seconds_until(rb"[\x21-\x7e]", home)
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def seconds_until(wanted: bytes, home: str, *arguments: str) -> float:
+    """From the start of the app with a state folder until text that fits a regular expression is on its screen."""
     environment = {**os.environ, "HONE_HOME": home, "TERM": "xterm-256color", "COLORTERM": "truecolor"}
     main, side = pty.openpty()
     fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     began = time.perf_counter()
-    child = subprocess.Popen([str(HONE)], stdin=side, stdout=side, stderr=side, env=environment, start_new_session=True)
+    child = subprocess.Popen(
+        [str(HONE), *arguments], stdin=side, stdout=side, stderr=side, env=environment, start_new_session=True
+    )
     os.close(side)
     try:
-        return wait_for_text(main, began)
+        return wait_for_text(main, began, wanted)
     finally:
         os.killpg(child.pid, signal.SIGTERM)
         try:
@@ -55,16 +65,15 @@ def first_frame_seconds() -> float:
             os.killpg(child.pid, signal.SIGKILL)
             child.wait()
         os.close(main)
-        shutil.rmtree(home, ignore_errors=True)
 
 
-def wait_for_text(terminal: int, began: float) -> float:
+def wait_for_text(terminal: int, began: float, wanted: bytes) -> float:
     output = b""
     while time.perf_counter() - began < LIMIT_SECONDS:
         if not select.select([terminal], [], [], 0.5)[0]:
             continue
         output += os.read(terminal, 65536)
-        if re.search(rb"[\x21-\x7e]", ESCAPES.sub(b"", output)):
+        if re.search(wanted, ESCAPES.sub(b"", output)):
             return time.perf_counter() - began
     raise SystemExit("the app showed nothing")
 
