@@ -118,37 +118,41 @@ def drawn(app: App[Any]) -> "asyncio.Future[float]":
     return done
 
 
-class Ours(HoneApp):
-    """Runs one measurement when it is ready, then ends."""
-
-    def __init__(self, session: sessions.Session, writer: Writer, measure: "Callable[[Ours], Awaitable[None]]") -> None:
-        super().__init__(session, "smollm2-135m", services(writer))
-        self._measurement = measure
-
-    def on_ready(self) -> None:
-        self.run_worker(self._measured())
-
-    async def _measured(self) -> None:
-        try:
-            await self._measurement(self)
-        finally:
-            self.exit()
-
-    async def answered(self, text: str) -> None:
-        """Asks and waits for the whole answer."""
-        before = len(self.chat._session.conversation.messages)
-        self.chat.query_one(PromptInput).post_message(PromptInput.Submitted(text))
-        while len(self.chat._session.conversation.messages) < before + 2 or self.chat._under_way is not None:
-            await asyncio.sleep(FLUSH_SECONDS)
-        await drawn(self)
+async def answered(app: HoneApp, text: str) -> None:
+    """Asks and waits for the whole answer."""
+    before = len(app.chat._session.conversation.messages)
+    app.chat.query_one(PromptInput).post_message(PromptInput.Submitted(text))
+    while len(app.chat._session.conversation.messages) < before + 2 or app.chat._under_way is not None:
+        await asyncio.sleep(FLUSH_SECONDS)
+    await drawn(app)
 
 
-def run_ours(session: sessions.Session, writer: Writer, measure: Callable[[Ours], Awaitable[None]], dull: bool) -> None:
-    app = Ours(session, writer, measure)
+async def loaded(app: HoneApp) -> None:
+    await drawn(app)
+    while app.chat._status.state != "ready":
+        await asyncio.sleep(FLUSH_SECONDS)
+
+
+def run_ours(
+    session: sessions.Session, writer: Writer, measure: Callable[[HoneApp], Awaitable[None]], headless: bool
+) -> None:
+    """Hone's app, with one measurement when it is ready."""
+    app = HoneApp(session, "smollm2-135m", services(writer))
+
+    async def drive(pilot: object) -> None:
+        await measure(app)
+        app.exit()
+
     try:
-        app.run(headless=dull, size=SIZE if dull else None)
+        run(app, headless, drive)
     finally:
         app.close()
+
+
+def run(app: App[Any], headless: bool, drive: Callable[[Any], Awaitable[None]] | None = None) -> None:
+    app.run(headless=headless, size=SIZE if headless else None, auto_pilot=drive)  # type: ignore[arg-type]
+    if app.return_code:
+        raise SystemExit("the app broke off")
 
 
 def stream_ours(options: argparse.Namespace) -> Figures:
@@ -167,9 +171,10 @@ def stream_ours(options: argparse.Namespace) -> Figures:
 
     Answer.write = write  # type: ignore[method-assign]
 
-    async def measure(app: Ours) -> None:
+    async def measure(app: HoneApp) -> None:
+        await loaded(app)
         cpu, began = time.process_time(), time.perf_counter()
-        await app.answered("write it")
+        await answered(app, "write it")
         figures.cpu_seconds, figures.wall_seconds = time.process_time() - cpu, time.perf_counter() - began
         for flush in figures.flushes:
             flush.cpu_seconds -= cpu
@@ -224,7 +229,7 @@ class Stock(App[None]):
 
 def stream_stock(options: argparse.Namespace) -> Figures:
     app = Stock(f"Here it is:\n\n```python\n{source(options.lines)}```\n", options.rate)
-    app.run(headless=options.headless, size=SIZE if options.headless else None)
+    run(app, options.headless)
     return app.figures
 
 
@@ -239,17 +244,15 @@ def long_session(options: argparse.Namespace) -> Figures:
     process = psutil.Process()
     figures = Figures()
 
-    async def measure(app: Ours) -> None:
-        await drawn(app)
-        while app.chat._status.state != "ready":
-            await asyncio.sleep(FLUSH_SECONDS)
+    async def measure(app: HoneApp) -> None:
+        await loaded(app)
         await asyncio.sleep(1.0)
         memory, cpu, began = process.memory_info().rss, time.process_time(), time.perf_counter()
         await asyncio.sleep(options.seconds)
         idle = (time.process_time() - cpu) / (time.perf_counter() - began)
         focus = [await _focus(app, event) for _ in range(5) for event in (events.AppBlur(), events.AppFocus())]
         for number in range(options.more):
-            await app.answered(f"more {number}: {_TURN}")
+            await answered(app, f"more {number}: {_TURN}")
         figures.values = {
             "turns": options.turns,
             "idle_cpu": idle,
@@ -311,7 +314,7 @@ def keys(options: argparse.Namespace, editor: Callable[[str], TextArea], css: Se
 
     root = Path(tui.__file__).parent
     app = Typed(editor(source(options.lines)), [root / name for name in css], options.lines // 2)
-    app.run(headless=options.headless, size=SIZE if options.headless else None)
+    run(app, options.headless)
     if not app.figures.values.get("typed"):
         raise SystemExit("the keys did not reach the editor")
     return app.figures
