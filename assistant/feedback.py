@@ -21,7 +21,8 @@ from assistant.errors import HoneError, UsageError
 Kind = Literal["shown", "accepted", "partly", "rejected", "edited", "up", "down"]
 """`shown` was visible long enough to be read; `partly`: a line or a word of it was accepted; `edited`: looked at again
 some time after it was accepted, see `Event.survival`; `up` and `down` are thumbs."""
-Source = Literal["complete", "chat"]
+Source = Literal["complete", "chat", "review"]
+"""Of `review` there is what was dismissed: the question on a line that the model had found wrong."""
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 SOURCES: tuple[Source, ...] = get_args(Source)
@@ -108,6 +109,18 @@ class Feedback:
     def of(self, repository: Path | None) -> "Feedback":
         """The same file, for events in another repository."""
         return Feedback(self.file, repository)
+
+    @property
+    def repository(self) -> Path | None:
+        return self._repository
+
+    def keeps_texts(self) -> bool:
+        """Whether the user opted in to keeping the texts of what happens here.
+
+        Raises:
+            HoneError: what was opted in to cannot be read.
+        """
+        return feedback_consent.read(self.file.parent).allows(self._repository)
 
     def record(
         self,

@@ -12,9 +12,13 @@ from typing import Literal
 from assistant.errors import HoneError
 from assistant.feedback import Event, Source
 from assistant.feedback_summary import Story, stories
+from assistant.review_prompt import FINE
 from tuning.plan import FeedbackOptions
 
 Method = Literal["none", "dpo", "kto"]
+Task = Literal["code", "review"]
+_SOURCES: dict[Task, frozenset[Source]] = {"code": frozenset({"complete", "chat"}), "review": frozenset({"review"})}
+LEARNT: dict[Task, str] = {"code": "completions that were kept", "review": "findings that were dismissed"}
 
 MOST_OF_ONE_LABEL = 3
 """Times as many rows of one label as of the other; what is more says little new, and KTO's weights would grow."""
@@ -45,7 +49,8 @@ class Selection:
     """What a run learns from."""
 
     completions: tuple[Row, ...]
-    """To continue as the user did: what was taken and kept, and what it was edited into."""
+    """To continue as the user did: what was taken and kept, and what it was edited into; of a reviewer that the lines
+    of dismissed findings are fine."""
     pairs: tuple[Row, ...]
     """With `rejected`."""
     labelled: tuple[Row, ...]
@@ -53,6 +58,7 @@ class Selection:
     """What pairs and labels are learnt by."""
     left_out: dict[str, int]
     """Reasons with the number of suggestions or rows."""
+    task: Task = "code"
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -67,7 +73,7 @@ class Selection:
 
     def describe(self) -> str:
         """One line."""
-        learnt = [f"{len(self.completions)} completions that were kept"] if self.completions else []
+        learnt = [f"{len(self.completions)} {LEARNT[self.task]}"] if self.completions else []
         if self.method == "dpo":
             learnt.append(f"{len(self.pairs)} pairs of edits (DPO)")
         elif self.method == "kto":
@@ -77,9 +83,12 @@ class Selection:
         return f"feedback: {' and '.join(learnt)}" + (f"; left out: {why}" if why else "")
 
 
-def select(events: Iterable[Event], options: FeedbackOptions, policy: Collection[str]) -> Selection:
+def select(
+    events: Iterable[Event], options: FeedbackOptions, policy: Collection[str], task: Task = "code"
+) -> Selection:
     """
     Args:
+        task: what is tuned; a reviewer learns from dismissed findings alone, and nothing else does.
         policy: names of the model that training goes on from, NAME@DIGEST or a base. Preferences between texts of
             other models say little about it, so only its own count; what a user kept is good whoever wrote it.
 
@@ -87,9 +96,10 @@ def select(events: Iterable[Event], options: FeedbackOptions, policy: Collection
         HoneError: too little to learn from, or too little for the method that was asked for.
     """
     left_out: Counter[str] = Counter()
-    told = _told(events, left_out)
+    told = _told((event for event in events if event.source in _SOURCES[task]), left_out)
     capped = _capped(told, options, left_out)
-    own = [story for story in capped if _on_policy(story, policy, left_out)]
+    # Verdicts have no preferences.
+    own = [story for story in capped if _on_policy(story, policy, left_out)] if task == "code" else []
     disputed = _disputed(row for story in capped for row in (*_completions(story), *_labels(story)))
     left_out["judged both ways"] += len(disputed)
     completions = _unique((row for story in capped for row in _completions(story)), disputed, left_out)
@@ -97,10 +107,10 @@ def select(events: Iterable[Event], options: FeedbackOptions, policy: Collection
     labelled = _unique((row for story in own for row in _labels(story)), disputed, left_out)
     labelled = _balanced(labelled, left_out)
     if len(completions) < options.least:
-        left_out[f"completions, fewer than {options.least}"] += len(completions)
+        left_out[f"{LEARNT[task].split()[0]}, fewer than {options.least}"] += len(completions)
         completions = []
     method = _method(pairs, labelled, options, left_out)
-    found = Selection(tuple(completions), tuple(pairs), tuple(labelled), method, _sorted(left_out))
+    found = Selection(tuple(completions), tuple(pairs), tuple(labelled), method, _sorted(left_out), task)
     if not completions and method == "none":
         raise HoneError(_too_little(found, told, options))
     return found
@@ -156,6 +166,8 @@ def _on_policy(story: Story, policy: Collection[str], left_out: Counter[str]) ->
 
 
 def _completions(story: Story) -> list[Row]:
+    if story.first.source == "review":
+        return [_row(story, FINE, True)] if story.verdict == "rejected" else []
     if story.first.source != "complete" or story.verdict not in ("accepted", "partly") or story.thumb == "down":
         return []
     if story.correction is not None:

@@ -18,7 +18,7 @@ from assistant.feedback import COPIES
 from tuning import cache
 from tuning.corpus.document import Turn
 from tuning.data import Data
-from tuning.examples import dialogue, encode
+from tuning.examples import dialogue, encode, verdicts
 from tuning.examples.pack import Row as Packed
 from tuning.examples.pack import pack
 from tuning.examples.plain import Example
@@ -26,6 +26,7 @@ from tuning.feedback_data import Method, Row, Selection
 from tuning.plan import Plan
 
 KIND = "kept completion"
+DISMISSED = "dismissed finding"
 REPLAYED = "replayed row"
 """What the manifest counts."""
 _SCHEMA = 1
@@ -120,6 +121,8 @@ class Encoder:
         """
         if row.source == "chat" and not row.rendered:
             return self._conversation(row.prompt, text)
+        if row.source == "review":
+            return self._verdict(row.prompt, text)
         infilled = self._fim is not None and self._fim.prefix in row.prompt and self._fim.suffix in row.prompt
         special = infilled or row.source == "chat"
         answer = tuple(encode.continuation(self._tokenizer, text))
@@ -132,6 +135,14 @@ class Encoder:
         if not prompt or not answer:
             return None
         return Encoded((*self._opening, *prompt), answer, len(text.encode("utf-8", "surrogatepass")))
+
+    def _verdict(self, question: str, verdict: str) -> Encoded | None:
+        """Behind a verdict the text goes on, so no end is learnt; none of it can be left out."""
+        asked = verdicts.before(question, self._tokenizer)
+        answer = tuple(encode.continuation(self._tokenizer, verdict))
+        if len(asked) + len(answer) > self._longest:
+            return None
+        return Encoded(tuple(asked), answer, len(verdict.encode("utf-8")))
 
     def _prompt(self, prompt: str, special: bool, room: int) -> tuple[int, ...]:
         """Tokens of the prompt, or of as many of its last lines as there is room for; none when not even one fits."""
@@ -212,6 +223,7 @@ def mixed(data: Data, written: Written, tokenizer: Any, plan: Plan) -> Data:
     ]
     if not measured_by:
         raise HoneError(f"no text of the feedback fits a row of {plan.row_length} tokens; raise --row-length")
+    kind = DISMISSED if plan.examples.task == "review" else KIND
     rows, validation = pack(train, plan.row_length), pack(held_out, plan.row_length)
     chosen = _replayed(data, sum(len(example.tokens) for example in measured_by), plan)
     watched = list(range(min(len(data.validation), max(1, len(validation)))))
@@ -220,7 +232,7 @@ def mixed(data: Data, written: Written, tokenizer: Any, plan: Plan) -> Data:
         data,
         rows=_Mixed(data.rows, chosen, rows),
         validation=_Mixed(data.validation, watched, validation),
-        counts={REPLAYED: len(chosen), **({KIND: len(train)} if train else {})},
+        counts={REPLAYED: len(chosen), **({kind: len(train)} if train else {})},
         train_tokens=sum(len(example.tokens) for example in tokens),
         supervised_tokens=sum(last - first for example in tokens for first, last in example.supervised),
         digest=digest,

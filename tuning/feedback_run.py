@@ -11,12 +11,14 @@ from assistant.errors import HoneError, UsageError
 from assistant.feedback import Event, Feedback
 from assistant.models import store
 from assistant.models.registry import AdapterVersion, Registry
-from tuning import feedback_data, feedback_rows
+from tuning import feedback_data, feedback_rows, reviewer
 from tuning.formats.adapter import read_configuration
 from tuning.manifest import FILE_NAME
 from tuning.plan import LoraOptions, Plan
 
 CHAMPION = "champion"
+REVIEWER = "reviewer"
+"""The alias that a review looks for; without it, it takes the newest reviewer."""
 FRESH = "base"
 """What `feedback.start` is for an adapter that begins with nothing learnt."""
 _FROM_THE_START = ("lora.rank", "lora.alpha", "lora.target_modules", "lora.use_dora", "lora.use_rslora", "lora.init")
@@ -40,16 +42,18 @@ def prepare(plan: Plan, base: str | None, default_base: str, given: Collection[s
         UsageError: the start is on another base, or settings are given that it decides.
         HoneError: too little feedback, no corpus to replay, or the start's files cannot be read.
     """
-    if plan.sweep or plan.examples.task != "code":
-        what = "a sweep" if plan.sweep else f"--task {plan.examples.task}"
+    task = plan.examples.task
+    if plan.sweep or task == "chat":
+        what = "a sweep" if plan.sweep else f"--task {task}"
         raise UsageError(f"{what} and --from-feedback do not go together; leave one of them out")
-    start = _start(plan.feedback.start, _name_of(base) if base else None)
+    named = _name_of(base) if base else None
+    start = _reviewer(plan.feedback.start, named) if task == "review" else _start(plan.feedback.start, named)
     base = base or (start.base_name if start else default_base)
     if start is not None:
         plan = _continued(plan, start, given)
     policy = {start.id} if start else {base, _name_of(base)}
     events = Feedback().read().events
-    selection = feedback_data.select(events, plan.feedback, policy)
+    selection = feedback_data.select(events, plan.feedback, policy, task)
     if selection.method != "none":
         from tuning.preference import check_possible
 
@@ -95,6 +99,25 @@ def _start(asked: str | None, base: str | None) -> AdapterVersion | None:
         raise UsageError(f"feedback.start: no adapter is called {asked}; see `hone models`, or say {FRESH}")
     if base is not None and found.base_name != base:
         raise UsageError(f"feedback.start: {found.id} is an adapter of {found.base_name}, not of {base}")
+    return found
+
+
+def _reviewer(asked: str | None, base: str | None) -> AdapterVersion:
+    """What is dismissed is learnt by a reviewer that there is: of dismissed findings alone none can be made."""
+    registry = Registry()
+    found = None
+    if asked not in (None, FRESH):
+        found = _start(asked, base)
+    elif asked is None:
+        known = [version for version in registry.versions() if base in (None, version.base_name)]
+        live = registry.aliases().get(REVIEWER)
+        made = [version for version in known if (version.folder / reviewer.FILE).is_file()]
+        found = live if live in known else made[-1] if made else None
+    if found is None or not (found.folder / reviewer.FILE).is_file():
+        raise UsageError(
+            f"{'there is no reviewer' if found is None else f'{found.id} is no reviewer'} to go on from: "
+            "`hone tune --task review` makes one, and feedback.start names one of several"
+        )
     return found
 
 

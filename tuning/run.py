@@ -321,6 +321,7 @@ def _preferred(ground: Ground, model: Any, data: Data, plan: Plan, dtype: "torch
         ground.watcher.note(preferred.describe())
     return {
         "start": None if plan.feedback.start == FRESH else plan.feedback.start,
+        "task": plan.examples.task,
         "completions": len(written.completions),
         "preferences": asdict(preferred) if preferred else None,
         "left_out": written.left_out,

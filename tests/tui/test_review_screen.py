@@ -13,8 +13,11 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
+from assistant import feedback_consent
+from assistant.feedback import Feedback
+from assistant.feedback_consent import Consent
 from assistant.skills.review import run
-from assistant.skills.review.findings import Edit, Finding, Fix, Review
+from assistant.skills.review.findings import MODEL, MODEL_RULE, Edit, Evidence, Finding, Fix, Review
 from assistant.skills.review.request import CancelledError, Progress, Request
 from tests.tui.conftest import MakeApp
 from tests.tui.fake_client import loaded_client
@@ -182,6 +185,25 @@ async def test_a_dismissed_finding_is_in_the_baseline_with_its_reason(make_app: 
         await done(pilot)
         assert len(listed(pilot)) == 2
         assert "1 in the baseline" in text(pilot, "#status")
+
+
+async def test_a_dismissed_finding_of_the_model_is_kept_as_feedback(make_app: MakeApp, shop: Path):
+    def reviewer(request: Request, progress: Progress, cancelled: Callable[[], bool]) -> Review:
+        made = analyzers(request, progress, cancelled)
+        said = Evidence(MODEL, MODEL_RULE, "this line is probably wrong", 0.8, None, {"model": "rev@1a2b3c4d5e6f"})
+        return replace(made, findings=(replace(made.findings[0], evidence=(said,)), *made.findings[1:]))
+
+    feedback_consent.write(Consent().with_repository(shop))
+    async with review(make_app, reviewer) as pilot:
+        await pilot.press("d")
+        await typed(pilot, "defined by the plugin")
+        await until(pilot, lambda: Feedback().read().events)
+        await pilot.press("n", "d")
+        await typed(pilot, "that is ruff's")
+        await until(pilot, lambda: "dismissed" in text(pilot, "#said"))
+    (event,) = Feedback().read().events
+    assert (event.kind, event.source, event.model, event.path) == ("rejected", "review", "rev@1a2b3c4d5e6f", "cart.py")
+    assert (event.prompt or "").endswith("+2 return sum(itens) =>")
 
 
 async def test_what_is_staged_a_branch_and_a_commit_are_reviewed(make_app: MakeApp, shop: Path):

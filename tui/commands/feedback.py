@@ -47,6 +47,7 @@ def _show(as_json: bool) -> None:
     kept = Feedback()
     log = kept.read()
     found = groups(log.events)
+    dismissed = len({event.id for event in log.events if event.source == "review"})
     full = kept.size() > MAX_BYTES
     consent = feedback_consent.read()
     if as_json:
@@ -60,6 +61,7 @@ def _show(as_json: bool) -> None:
                 **_consent_fields(consent),
                 "with_texts": sum(event.completion is not None for event in log.events),
                 "thumbs": {kind: sum(event.kind == kind for event in log.events) for kind in ("up", "down")},
+                "dismissed_findings": dismissed,
                 "groups": [{**asdict(group), "acceptance": round(group.acceptance, 4)} for group in found],
             }
         )
@@ -88,6 +90,8 @@ def _show(as_json: bool) -> None:
     thumbs = {kind: sum(event.kind == kind for event in log.events) for kind in ("up", "down")}
     if any(thumbs.values()):
         typer.echo(f"thumbs: {thumbs['up']} up, {thumbs['down']} down")
+    if dismissed:
+        typer.echo(f"review: {dismissed} finding{'s' if dismissed > 1 else ''} of the model dismissed")
     typer.echo(_described(consent))
     if log.damaged:
         typer.echo(f"{log.damaged} lines of {kept.file} cannot be read and were left out", err=True)

@@ -44,7 +44,9 @@ def tune(
     from_feedback: Annotated[
         bool,
         typer.Option(
-            "--from-feedback", help="Learn from what became of suggestions, going on from the champion; replays CORPUS."
+            "--from-feedback",
+            help="Learn from what became of suggestions, going on from the champion; with --task review from dismissed "
+            "findings, going on from the reviewer. Replays CORPUS.",
         ),
     ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the unfinished run of this name.")] = False,

@@ -155,7 +155,9 @@ def report(result: "Result", as_json: bool) -> None:
 
 
 def _learnt(feedback: "Mapping[str, Any]") -> str:
-    parts = [f"{feedback['completions']} completions that were kept"]
+    from tuning.feedback_data import LEARNT
+
+    parts = [f"{feedback['completions']} {LEARNT[feedback['task']]}"]
     preferences = feedback["preferences"]
     if preferences:
         parts.append(

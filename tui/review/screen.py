@@ -1,32 +1,23 @@
-"""The Review screen: a change, what was found in it beside its diff, and what to do about each finding."""
+"""The Review screen: begins reviews, and does what is asked about findings. What it shows is in `shown`."""
 
 import threading
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import on, work
-from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical, VerticalScroll
-from textual.content import Content
 from textual.message import Message
-from textual.screen import Screen
-from textual.widgets import OptionList, Static
+from textual.widgets import OptionList
 
 from assistant.errors import HoneError
 from tui.ask import Prompt
-from tui.fields import Field, fitted
 from tui.inert import inert
-from tui.keybar import KeyBar
 from tui.places import Visit
 from tui.review import apply
 from tui.review.choose import Hunks
-from tui.review.detail import detail
-from tui.review.diff import DiffView
 from tui.review.listing import FindingList
-from tui.review.summary import summary
+from tui.review.shown import ReviewShown
 
 if TYPE_CHECKING:
     from assistant.skills.review.changes import Changes, FileChange
@@ -36,16 +27,7 @@ if TYPE_CHECKING:
 
 BASELINE = "hone-baseline.json"
 """In the repository's root; `hone review --baseline hone-baseline.json` takes the same."""
-_WIDE = 120
-"""Columns from which on old and new stand side by side."""
-_NAMES: "dict[Source, str]" = {
-    "working tree": "working tree",
-    "staged": "staged",
-    "base": "since",
-    "commit": "commit",
-}
 _UNCOMMITTED = "Review all that differs from the last commit"
-_HINT = "Enter reviews the working tree; s what is staged, b since a branch or revision, c one commit."
 
 
 @dataclass
@@ -64,9 +46,9 @@ class Done(Message):
     line: str = ""
 
 
-class ReviewScreen(Screen[None]):
-    CSS_PATH = "review.tcss"
-    AUTO_FOCUS = ""
+class ReviewScreen(ReviewShown):
+    """A change, what was found in it beside its diff, and what to do about each finding."""
+
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "begin", "Review", tooltip=_UNCOMMITTED),
         Binding("w", "run('working tree')", "Working tree", tooltip=_UNCOMMITTED, id="review.tree", show=False),
@@ -83,46 +65,6 @@ class ReviewScreen(Screen[None]):
         Binding("x", "export", "SARIF", tooltip="Write the findings as SARIF", id="review.export"),
         Binding("escape", "cancel", "Cancel", tooltip="Stop the review under way", id="review.cancel", show=False),
     ]
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (_WIDE, "-wide")]
-        self._root = Path.cwd()
-        self._source: Source = "working tree"
-        self._revision: str | None = None
-        self._stop: threading.Event | None = None
-        self._changes: dict[str, FileChange] = {}
-        self._review: Review | None = None
-        self._findings: list[Finding] = []
-        self._states: dict[str, str] = {}
-        """What became of findings, by their ids."""
-        self._applied: list[tuple[str, apply.Applied, list[Finding]]] = []
-        """The finding whose fix was written, what taking it back needs, and the findings before."""
-        self._progress = ""
-        self._line = ""
-
-    def compose(self) -> ComposeResult:
-        with Static(id="title"):
-            yield Static("", id="where")
-        with Horizontal(id="review"):
-            with Vertical(id="list"):
-                yield FindingList()
-            with Vertical(id="beside"):
-                yield DiffView()
-                with VerticalScroll(id="detail", can_focus=False):
-                    yield Static("", id="said")
-        yield Static(_HINT, id="nothing", markup=False)
-        yield Static("", id="status")
-        yield KeyBar()
-
-    def on_mount(self) -> None:
-        from assistant.skills import repository
-
-        try:
-            self._root = repository.root_of(self._root) or self._root
-        except HoneError as error:
-            self._line = str(error)
-        self._show()
 
     async def visit(self, argument: str) -> None:
         """`staged`, `since REV` (or any REV), `commit REV`."""
@@ -220,22 +162,7 @@ class ReviewScreen(Screen[None]):
         self._show()
         self.refresh_bindings()
 
-    # Files and findings
-
-    def _fill(self, afresh: bool = False) -> None:
-        self.query_one(FindingList).fill(self._changes.values(), self._findings, self._states, afresh)
-
-    @property
-    def _chosen(self) -> "tuple[FileChange | None, Finding | None]":
-        kind, name = self.query_one(FindingList).chosen
-        if kind == "finding":
-            finding = next((one for one in self._findings if one.id == name), None)
-            return (self._changes.get(finding.path) if finding else None), finding
-        return self._changes.get(name), None
-
-    @on(OptionList.OptionHighlighted, "#findings")
-    def _turned(self) -> None:
-        self._show_chosen()
+    # What to do about a finding
 
     @on(OptionList.OptionSelected, "#findings")
     def _selected(self) -> None:
@@ -243,8 +170,6 @@ class ReviewScreen(Screen[None]):
 
     def action_step(self, step: int) -> None:
         self.query_one(FindingList).step(step)
-
-    # What to do about a finding
 
     @work
     async def action_apply(self) -> None:
@@ -305,8 +230,8 @@ class ReviewScreen(Screen[None]):
     async def action_accept(self) -> None:
         from assistant.skills.review import baseline
 
-        _, finding = self._chosen
-        if finding is None:
+        change, finding = self._chosen
+        if change is None or finding is None:
             self.notify("Choose a finding first")
             return
         reason = await self.app.push_screen_wait(Prompt("Why is this no problem?"))
@@ -320,6 +245,17 @@ class ReviewScreen(Screen[None]):
         self._states[finding.id] = "dismissed"
         self._fill()
         self._show_chosen()
+        self._remember(change, finding)
+
+    @work(thread=True, group="feedback")
+    def _remember(self, change: "FileChange", finding: "Finding") -> None:
+        """The reviewer can learn that the line is fine; see `hone feedback`."""
+        from assistant.skills.review import dismissed
+
+        try:
+            dismissed.record(cast("HoneApp", self.app).services.feedback(), change, finding)
+        except HoneError as error:
+            self.app.call_from_thread(self.notify, str(error), severity="error", markup=False)
 
     def action_open(self) -> None:
         change, finding = self._chosen
@@ -343,57 +279,3 @@ class ReviewScreen(Screen[None]):
                 self.notify(f"cannot write {name}: {error.strerror}", severity="error", markup=False)
             else:
                 self.notify(f"Written to {inert(name)}", markup=False)
-
-    # What is shown
-
-    def on_resize(self) -> None:
-        self._show()
-
-    def _show(self) -> None:
-        if not self.is_attached:
-            return
-        heading = Content.from_markup(
-            "[b]Review[/b]  [dim]$folder[/dim]  $what", folder=self._root.name, what=self._what()
-        )
-        self.query_one("#where", Static).update(heading)
-        empty = not self._changes
-        self.query_one("#review").display = not empty
-        nothing = self.query_one("#nothing", Static)
-        nothing.display = empty
-        text = _HINT
-        if self._line:
-            text = f"{inert(self._line)}\n\n{_HINT}"
-        elif self._review is not None:
-            text = f"Nothing to review in {self._what()}.\n\n{_HINT}"
-        nothing.update(f"Reviewing {inert(self._what())}…" if self._stop is not None else text)
-        self._show_chosen()
-        self._show_status()
-
-    def _show_chosen(self) -> None:
-        change, finding = self._chosen
-        view = self.query_one(DiffView)
-        view.show(change, self._findings, split=self.size.width >= _WIDE)
-        view.go_to(self._findings.index(finding) if finding is not None else -1)
-        said = self.query_one("#said", Static)
-        if finding is not None:
-            said.update(detail(finding, change, self._states.get(finding.id, "")))
-        else:
-            said.update(Content("Nothing was found here." if change else "").stylize("$text-muted"))
-
-    def _what(self) -> str:
-        name = _NAMES.get(self._source, self._source)
-        return f"{name} {self._revision}" if self._revision else name
-
-    def _show_status(self) -> None:
-        status = self.query_one("#status", Static)
-        status.update(fitted(self._fields(), max(1, self.size.width - 4)))
-
-    def _fields(self) -> list[Field]:
-        if self._stop is not None:
-            return [(0, Content(f"▶ {inert(self._progress)}").stylize("$text-primary")), (1, Content("Esc cancels"))]
-        review = self._review
-        if self._line:
-            return [(0, Content(f"■ {inert(self._line)}").stylize("$text-warning"))]
-        if review is None:
-            return [(0, Content("Enter reviews").stylize("$text-muted"))]
-        return summary(review, self._findings, self._states)
