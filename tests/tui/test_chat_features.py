@@ -14,6 +14,7 @@ from assistant.skills.repository import root_of
 from tests.tui.conftest import MakeApp, fixed_session
 from tests.tui.fake_client import Script, loaded_client
 from tests.tui.test_app import idle, notices, prompt_of, shown, type_and_send, until
+from tui.app import HoneApp
 from tui.chat.answer import Answer
 from tui.chat.applying import ApplyScreen, HunkView
 from tui.chat.comparing import Comparison
@@ -320,6 +321,10 @@ async def test_why_tells_what_the_model_was_unsure_of(make_app: MakeApp, shop: P
     assert told[-1] == "  line 1, 14 %: sure «unsure»"
 
 
+def toasts(app: HoneApp) -> list[str]:
+    return [notification.message for notification in app._notifications]
+
+
 async def test_thumbs_are_kept_as_feedback(make_app: MakeApp, hone_home: Path):
     here = root_of(Path.cwd())
     consent = Consent(elsewhere=True)
@@ -333,7 +338,21 @@ async def test_thumbs_are_kept_as_feedback(make_app: MakeApp, hone_home: Path):
         await until(pilot, lambda: Feedback().read().events)
         await pilot.press("minus")
         await until(pilot, lambda: len(Feedback().read().events) == 2)
+        await until(pilot, lambda: "Kept as bad; `hone feedback` shows it" in toasts(app))
     first, second = Feedback().read().events
     assert (first.kind, second.kind) == ("up", "down")
     assert (first.id, first.source, first.model) == ("1qgt0000:1", "chat", "smollm2-135m")
     assert (first.prompt, first.completion, first.rendered) == ("first", "one", False)
+
+
+async def test_a_thumb_says_when_nothing_can_be_learnt_from_it(make_app: MakeApp, hone_home: Path):
+    app = make_app(loaded_client(Script(["one", "two"])))
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: idle(app))
+        await type_and_send(pilot, "first")
+        await until(pilot, lambda: "one" in shown(app) and idle(app))
+        await pilot.press("ctrl+up", "plus")
+        told = "Kept as good, without its texts: to be learnt from they must be kept, which `hone feedback on"
+        await until(pilot, lambda: any(each.startswith(told) for each in toasts(app)))
+        (event,) = Feedback().read().events
+        assert (event.prompt, event.completion, event.withheld) == (None, None, True)

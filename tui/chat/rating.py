@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Literal
 from assistant.sessions import Conversation
 
 if TYPE_CHECKING:
-    from assistant.feedback import Feedback
+    from assistant.feedback import Event, Feedback
 
 Rating = Literal["up", "down"]
 
@@ -18,7 +18,7 @@ def rate(feedback: "Feedback", kind: Rating, conversation: Conversation, at: int
     """
     answer = conversation.messages[at]
     asked = next((one for one in reversed(conversation.messages[:at]) if one.role == "user"), None)
-    feedback.record(
+    event = feedback.record(
         kind,
         id=f"{conversation.id}:{at}",
         model=answer.model or "unknown",
@@ -27,4 +27,14 @@ def rate(feedback: "Feedback", kind: Rating, conversation: Conversation, at: int
         prompt=asked.content if asked else None,
         completion=answer.text,
     )
-    return f"Kept as {'good' if kind == 'up' else 'bad'}; `hone feedback` shows it"
+    return f"Kept as {'good' if kind == 'up' else 'bad'}{_texts(feedback, event)}"
+
+
+def _texts(feedback: "Feedback", event: "Event") -> str:
+    """What became of the texts."""
+    if not event.withheld:
+        return "; `hone feedback` shows it"
+    if feedback.keeps_texts():
+        return ", without its texts: they are too long, or a secret in them could not be taken out"
+    elsewhere = "" if feedback.repository is not None else " --elsewhere"
+    return f", without its texts: to be learnt from they must be kept, which `hone feedback on{elsewhere}` allows"
