@@ -9,21 +9,18 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from assistant import paths
 from assistant.errors import HoneError, UnknownModel, UsageError
 from assistant.models.catalogue import CATALOGUE
-
-EventKind = Literal["registered", "removed", "promoted", "rolled back", "marked"]
+from assistant.models.events import AdapterVersion, Event, EventKind, State, events, state_of
 
 _SCHEMA_VERSION = 1
 _BUSY_SECONDS = 30
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_DIGEST_PREFIX = re.compile(r"[0-9a-f]{6,64}")
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS events (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -41,59 +38,6 @@ BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
 CREATE TRIGGER IF NOT EXISTS no_delete BEFORE DELETE ON events
 BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
 """
-
-
-@dataclass(frozen=True)
-class AdapterVersion:
-    """One immutable tuned adapter."""
-
-    name: str
-    digest: str
-    """sha256 (hex) over adapter and base."""
-    base_name: str
-    base_digest: str
-    folder: Path
-    created: str
-    """UTC, ISO 8601."""
-    figures: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def id(self) -> str:
-        return f"{self.name}@{self.digest[:12]}"
-
-
-@dataclass(frozen=True)
-class Event:
-    """One line of the log."""
-
-    number: int
-    time: str
-    """UTC, ISO 8601."""
-    kind: EventKind
-    alias: str | None
-    name: str
-    digest: str
-    replaced: str | None
-    """NAME@DIGEST that the alias pointed to before."""
-    actor: str | None
-    data: dict[str, Any]
-    """The version as registered, a promotion's evidence, or why it was marked."""
-
-    @property
-    def target(self) -> str:
-        return f"{self.name}@{self.digest[:12]}"
-
-
-_Key = tuple[str, str]
-
-
-@dataclass
-class _State:
-    """What the events add up to."""
-
-    versions: dict[_Key, AdapterVersion] = field(default_factory=dict)
-    promotions: dict[str, list[_Key]] = field(default_factory=dict)
-    """By alias, the targets in order of promotion, the live one last."""
 
 
 class Registry:
@@ -116,13 +60,13 @@ class Registry:
             if version.name in CATALOGUE or version.name in state.promotions:
                 owner = "a base model" if version.name in CATALOGUE else "an alias"
                 raise UsageError(f"{version.name} is the name of {owner}; choose another name for the adapter")
-            if (version.name, version.digest) not in state.versions:
+            if (version.name, version.digest) not in state.registered:
                 self._append(connection, "registered", version, data=self._as_json(version))
 
     def versions(self, name: str | None = None) -> list[AdapterVersion]:
         """All versions (of one adapter), newest last."""
         with self._reading() as state:
-            return [version for version in state.versions.values() if name in (None, version.name)]
+            return state.versions(name)
 
     def find(self, spec: str) -> AdapterVersion | None:
         """The version that an alias, NAME (its newest) or NAME@DIGEST (at least 6 hex digits) means, None when unknown.
@@ -132,7 +76,7 @@ class Registry:
             HoneError: it fits several versions.
         """
         with self._reading() as state:
-            return _find(state, spec)
+            return state.find(spec)
 
     def promote(
         self, spec: str, alias: str = "champion", actor: str | None = None, evidence: dict[str, Any] | None = None
@@ -145,10 +89,10 @@ class Registry:
         """
         check_name(alias, "an alias")
         with self._writing() as (connection, state):
-            if alias in CATALOGUE or any(alias == name for name, _ in state.versions):
+            if alias in CATALOGUE or any(alias == name for name, _ in state.registered):
                 raise UsageError(f"{alias} is the name of a model; choose another alias")
-            version = _required(state, spec)
-            live = _live(state, alias)
+            version = state.required(spec)
+            live = state.live(alias)
             return self._append(
                 connection,
                 "promoted",
@@ -166,10 +110,10 @@ class Registry:
             HoneError: the alias does not exist or there is nothing before its target.
         """
         with self._writing() as (connection, state):
-            live = _live(state, alias)
+            live = state.live(alias)
             if live is None:
                 raise UnknownModel(f"no alias is called {alias}; `hone models promote NAME --as {alias}` makes it")
-            target = _before(state, alias)
+            target = state.before(alias)
             if target is None:
                 raise HoneError(f"{alias} has pointed to nothing before {live.id}; there is nothing to roll back to")
             return self._append(connection, "rolled back", target, alias=alias, replaced=live.id, actor=actor)
@@ -177,17 +121,29 @@ class Registry:
     def before(self, alias: str) -> AdapterVersion | None:
         """What a rollback would point `alias` to; None when there is nothing."""
         with self._reading() as state:
-            return _before(state, alias)
+            return state.before(alias)
 
     def history(self, alias: str | None = None) -> list[Event]:
         """The events (of one alias), oldest first."""
         with self._connection() as connection:
-            return [event for event in _events(connection) if alias is None or event.alias == alias]
+            return events(connection) if alias is None else events(connection, "alias = ?", (alias,))
+
+    def live_at(self, time: datetime) -> dict[str, Event]:
+        """The event that made each alias point to what it pointed to at that time.
+
+        Args:
+            time: with its zone.
+        """
+        until = time.astimezone(UTC).isoformat(timespec="milliseconds")
+        with self._connection() as connection:
+            found = events(connection, "alias IS NOT NULL AND time <= ?", (until,))
+        last = {event.alias: event for event in found if event.alias}
+        return dict(sorted(last.items()))
 
     def aliases(self) -> dict[str, AdapterVersion]:
         """What each alias points to now."""
         with self._reading() as state:
-            return {alias: live for alias in sorted(state.promotions) if (live := _live(state, alias))}
+            return {alias: live for alias in sorted(state.promotions) if (live := state.live(alias))}
 
     def remove(self, spec: str, actor: str | None = None) -> AdapterVersion:
         """Takes a version out of the registry; its files and its events stay.
@@ -197,8 +153,8 @@ class Registry:
             HoneError: an alias points to it.
         """
         with self._writing() as (connection, state):
-            version = _required(state, spec)
-            held = [alias for alias in state.promotions if _live(state, alias) == version]
+            version = state.required(spec)
+            held = [alias for alias in state.promotions if state.live(alias) == version]
             if held:
                 raise HoneError(f"{version.id} is live as {held[0]}; roll back or promote another version first")
             self._append(connection, "removed", version, actor=actor)
@@ -214,13 +170,13 @@ class Registry:
             UnknownModel: no such version.
         """
         with self._writing() as (connection, state):
-            return self._append(connection, "marked", _required(state, spec), actor=actor, data=data)
+            return self._append(connection, "marked", state.required(spec), actor=actor, data=data)
 
     def marks(self) -> dict[str, list[Event]]:
         """What was noted, by NAME@DIGEST, oldest first."""
         found: dict[str, list[Event]] = {}
-        for event in self.history():
-            if event.kind == "marked":
+        with self._connection() as connection:
+            for event in events(connection, "kind = 'marked'"):
                 found.setdefault(event.target, []).append(event)
         return found
 
@@ -257,16 +213,16 @@ class Registry:
         }
 
     @contextmanager
-    def _reading(self) -> Iterator[_State]:
+    def _reading(self) -> Iterator[State]:
         with self._connection() as connection:
-            yield _state(_events(connection), self.file.parent)
+            yield state_of(connection, self.file.parent)
 
     @contextmanager
-    def _writing(self) -> Iterator[tuple[sqlite3.Connection, _State]]:
+    def _writing(self) -> Iterator[tuple[sqlite3.Connection, State]]:
         with self._connection() as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
-                yield connection, _state(_events(connection), self.file.parent)
+                yield connection, state_of(connection, self.file.parent)
             except BaseException:
                 connection.execute("ROLLBACK")
                 raise
@@ -312,69 +268,3 @@ def check_name(name: str, what: str) -> None:
             f"{name!r} cannot be {what}: use up to 64 letters, digits, dots, dashes and underscores, "
             "a letter or digit first"
         )
-
-
-def _events(connection: sqlite3.Connection) -> list[Event]:
-    columns = "number, time, kind, alias, name, digest, replaced, actor, data"
-    rows = connection.execute(f"SELECT {columns} FROM events ORDER BY number")
-    return [Event(**{**dict(zip(columns.split(", "), row, strict=True)), "data": json.loads(row[-1])}) for row in rows]
-
-
-def _state(events: list[Event], home: Path) -> _State:
-    state = _State()
-    for event in events:
-        key = (event.name, event.digest)
-        if event.kind == "registered":
-            data = {**event.data, "folder": home / event.data["folder"]}
-            state.versions[key] = AdapterVersion(event.name, event.digest, **data)
-        elif event.kind == "removed":
-            state.versions.pop(key, None)
-        elif event.alias:
-            stack = state.promotions.setdefault(event.alias, [])
-            if event.kind == "promoted":
-                if stack[-1:] != [key]:
-                    stack.append(key)
-            else:
-                while stack and stack[-1] != key:
-                    stack.pop()
-    return state
-
-
-def _find(state: _State, spec: str) -> AdapterVersion | None:
-    if spec in state.promotions:
-        return _live(state, spec)
-    name, at, prefix = spec.partition("@")
-    versions = [version for version in state.versions.values() if version.name == name]
-    if not at:
-        return versions[-1] if versions else None
-    if not versions:
-        return None
-    if not _DIGEST_PREFIX.fullmatch(prefix.lower()):
-        raise UsageError(f"{spec}: after the @ comes a digest of at least 6 hexadecimal digits")
-    fitting = [version for version in versions if version.digest.startswith(prefix.lower())]
-    if len(fitting) > 1:
-        raise HoneError(f"{spec} fits {len(fitting)} versions ({', '.join(v.id for v in fitting)}); give more digits")
-    return fitting[0] if fitting else None
-
-
-def _required(state: _State, spec: str) -> AdapterVersion:
-    version = _find(state, spec)
-    if version is None:
-        known = ", ".join(version.id for version in state.versions.values()) or "none yet; `hone tune` makes one"
-        raise UnknownModel(f"no adapter version is called {spec}; there are: {known}")
-    return version
-
-
-def _live(state: _State, alias: str) -> AdapterVersion | None:
-    stack = state.promotions.get(alias)
-    return state.versions.get(stack[-1]) if stack else None
-
-
-def _before(state: _State, alias: str) -> AdapterVersion | None:
-    stack = state.promotions.get(alias, [])
-    earlier = [key for key in stack[:-1] if key in state.versions and key != stack[-1]]
-    return state.versions[earlier[-1]] if earlier else None
-
-
-def _key(version: AdapterVersion) -> _Key:
-    return version.name, version.digest

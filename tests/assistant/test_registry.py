@@ -241,3 +241,22 @@ def test_figures_must_be_plain_json(registry: Registry) -> None:
     assert registry.versions()[0].figures == {"loss": 1.5}
     row = sqlite3.connect(registry.file).execute("SELECT data FROM events").fetchone()
     assert json.loads(row[0])["figures"] == {"loss": 1.5}
+
+
+def test_what_was_live_at_a_time_is_what_the_events_before_it_say(registry: Registry) -> None:
+    from datetime import datetime, timedelta, timezone
+
+    old, new = version("mine", 1), version("mine", 2)
+    for each in (old, new):
+        registry.register(each)
+    made = [registry.promote(old.id, "live"), registry.promote(new.id, "live"), registry.promote(new.id, "other")]
+    made.append(registry.rollback("live", actor="ada"))
+    times = [datetime.fromisoformat(event.time) for event in made]
+    assert registry.live_at(times[0] - timedelta(seconds=1)) == {}
+    late = registry.live_at(times[-1].astimezone(timezone(timedelta(hours=5))))
+    assert {alias: event.target for alias, event in late.items()} == {"live": old.id, "other": new.id}
+    assert late["live"].actor == "ada"
+    for time in times:
+        # Events of one millisecond count as one time.
+        last = max(at for at, each in enumerate(times) if each <= time and made[at].alias == "live")
+        assert registry.live_at(time)["live"].target == made[last].target

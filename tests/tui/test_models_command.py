@@ -87,6 +87,11 @@ def test_promotes_rolls_back_and_tells_the_history(versions: list[AdapterVersion
     events = report("models", "history", "champion")["events"]
     assert [event["kind"] for event in events] == ["promoted", "promoted", "rolled back"]
     assert "rolled back" in hone("models", "history").stdout
+    (live,) = report("models", "live")["live"]
+    assert (live["alias"], live["target"], live["kind"]) == ("champion", old.id, "rolled back")
+    assert report("models", "live", "--at", "2020-01-01")["live"] == []
+    assert old.id in hone("models", "live", "--at", "2999-01-01T00:00").stdout
+    assert "write a time as" in refused("models", "live", "--at", "yesterday", status=2)
 
 
 def test_an_adapter_that_cannot_be_served_cannot_go_live(versions: list[AdapterVersion]) -> None:

@@ -136,6 +136,42 @@ def history(
         tables.print_table(("time (UTC)", "event", "alias", "version", "replaced", "by"), rows)
 
 
+@app.command()
+def live(
+    at: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Then, such as 2026-11-22 or 2026-11-22T14:30; default: now.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """What each alias points to, or pointed to at a time: since when, and who decided it."""
+    from datetime import UTC, datetime
+
+    from assistant.errors import UsageError
+    from assistant.models.registry import Registry
+    from tui import tables
+    from tui.models.described import event_details
+
+    try:
+        # Without a zone it is the time on this machine's clock.
+        when = datetime.now(UTC) if at is None else datetime.fromisoformat(at).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise UsageError(
+            f"--at {at}: write a time as 2026-11-22, 2026-11-22T14:30 or 2026-11-22T14:30+01:00"
+        ) from error
+    found = Registry().live_at(when)
+    shown = when.isoformat(timespec="seconds")
+    if as_json:
+        tables.print_json({"at": shown, "live": [event_details(event) for event in found.values()]})
+    elif not found:
+        typer.echo(f"nothing was promoted by {shown[:19].replace('T', ' ')} UTC")
+    else:
+        rows = [
+            (alias, event.target, event.time[:19].replace("T", " "), event.kind, event.actor)
+            for alias, event in found.items()
+        ]
+        tables.print_table(("alias", "version", "since (UTC)", "by", "who"), rows)
+
+
 @app.command("rm")
 def remove(
     model: Annotated[str, typer.Argument(metavar="M", help="NAME@DIGEST of an adapter, or a fetched base model.")],
