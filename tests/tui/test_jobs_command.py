@@ -206,3 +206,19 @@ def test_old_jobs_are_left_out_of_the_list(hone: Hone):
     listed = json.loads(hone("jobs", "--json")[1])
     assert [one["name"] for one in listed["jobs"]] == ["job 2", "job 1", "job 0"]
     assert "could be" in hone("jobs", "show", jobs[0].id[:1])[2]
+
+
+def test_of_many_jobs_that_ended_the_newest_are_shown_and_those_that_run(hone: Hone, first: Job):
+    from tests.tuning.jobs_here import spec
+    from tuning.jobs.record import Record, now
+
+    jobs = jobs_of.folder()
+    for number in range(20):
+        job = jobs_of.create(jobs, spec(shell("a", "true"), name=f"job {number}"))
+        state.write_record(job, Record("done", "all steps ended well", "", now(), "a", 0))
+    listed = json.loads(hone("jobs", "--json")[1])
+    assert [one["name"] for one in listed["jobs"]] == ["first", *(f"job {number}" for number in range(19, 4, -1))]
+    assert listed["left_out"] == 5
+    assert "and 5 that ended earlier (--all)" in hone("jobs")[1]
+    everything = json.loads(hone("jobs", "--all", "--json")[1])
+    assert (len(everything["jobs"]), everything["left_out"]) == (21, 0)

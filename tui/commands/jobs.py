@@ -128,18 +128,22 @@ def _list(every: bool, as_json: bool) -> None:
     from tui.jobs.described import HEADER, row, summary
     from tuning.jobs import job, state
 
-    found = list(reversed(state.statuses(job.all_jobs(job.folder()))))
-    ended = [one for one in found if not one.is_active]
-    left_out = 0 if every else max(0, len(ended) - _SHOWN_ENDED)
-    shown = [one for one in found if one.is_active] + (ended if every else ended[:_SHOWN_ENDED])
+    jobs = job.folder()
+    marked = job.active(jobs)
+    active = {one.id for one in marked}
+    # Of thousands that have ended only those that are shown are read.
+    ended = [one for one in job.all_jobs(jobs) if one.id not in active]
+    left_out = [] if every else ended[:-_SHOWN_ENDED]
+    seen = state.statuses(sorted([*marked, *ended[len(left_out) :]], key=lambda one: one.id, reverse=True))
+    shown = [one for one in seen if one.is_active] + [one for one in seen if not one.is_active]
     if as_json:
-        tables.print_json({"jobs": [summary(one) for one in shown], "left_out": left_out})
+        tables.print_json({"jobs": [summary(one) for one in shown], "left_out": len(left_out)})
     elif not shown:
         typer.echo("there is no job yet; start one by `hone tune ... --detach`")
     else:
         tables.print_table(HEADER, [row(one) for one in shown])
         if left_out:
-            typer.echo(f"and {left_out} that ended earlier (--all)")
+            typer.echo(f"and {len(left_out)} that ended earlier (--all)")
 
 
 def _find(identifier: str) -> "Job":
