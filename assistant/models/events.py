@@ -129,7 +129,10 @@ def events(connection: sqlite3.Connection, where: str = "", values: tuple[str, .
     """
     columns = "number, time, kind, alias, name, digest, replaced, actor, data"
     rows = connection.execute(f"SELECT {columns} FROM events{where and f' WHERE {where}'} ORDER BY number", values)
-    return [Event(*row[:-1], json.loads(row[-1])) for row in rows]
+    return [
+        Event(number, time, kind, alias, name, digest, replaced, actor, json.loads(data))
+        for number, time, kind, alias, name, digest, replaced, actor, data in rows
+    ]
 
 
 def state_of(connection: sqlite3.Connection, home: Path) -> State:
