@@ -109,12 +109,8 @@ def _head(file: Path, members: Mapping[str, container.Member]) -> _Head:
         if content["kind"] != KIND or content["schema_version"] != SCHEMA:
             raise ValueError(f"it is of kind {content['kind']!r}, schema {content['schema_version']!r}")
         base = content["base"]
-        head = _Head(
-            *(content[key] for key in ("name", "digest", "created")),
-            base["name"],
-            base["digest"],
-            *(content[key] for key in ("figures", "evidence", "marks", "files")),
-        )
+        own = {key: content[key] for key in ("name", "digest", "created", "figures", "evidence", "marks", "files")}
+        head = _Head(base_name=base["name"], base_digest=base["digest"], **own)
         texts = (head.name, head.digest, head.created, head.base_name, head.base_digest)
         if not all(isinstance(text, str) and text.isprintable() for text in texts):
             raise ValueError("a name or digest is no text")
