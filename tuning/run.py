@@ -178,7 +178,7 @@ def _tune(
         raise HoneError("stopped before the first step was done; nothing was saved")
     scale, tried = _scaled(ready, data, plan, outcome.validation_after) if start is None else (1.0, {})
     in_one_piece = whole(model, lambda: adapted_model(ground, plan, dtype))
-    if in_one_piece is None:
+    if in_one_piece is None or not is_first():
         return None
     if start is not None:
         in_one_piece = lora.as_plain(in_one_piece, start, base_model(ground, plan, dtype))
