@@ -111,7 +111,7 @@ def import_(
     if not imported.is_new:
         typer.echo(f"{version.id} is here already; nothing was changed")
         return
-    typer.echo(f"{version.id} of base {version.base_name}, with {imported.evidence} pieces of evidence")
+    typer.echo(f"{version.id} of base {version.base_name}; pieces of evidence: {imported.evidence}")
     for mark in imported.marks:
         typer.echo(f"marked where it comes from: {mark}")
     if others:
@@ -205,7 +205,7 @@ def _archive(adapter: str, to: list[str], out: Path | None, as_json: bool) -> No
         return
     typer.echo(f"{written.path}  ({written.bytes / 1e6:,.1f} MB)  {', '.join(written.files)}")
     typer.echo(f"    sha256 {written.sha256}")
-    typer.echo(f"    {written.version.id}, with {written.evidence} pieces of evidence; `hone models import` takes it")
+    typer.echo(f"    {written.version.id}; pieces of evidence: {written.evidence}; `hone models import` takes it")
 
 
 def _numbers(weights: str) -> tuple[float, ...]:
