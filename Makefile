@@ -51,9 +51,15 @@ check: $(VENV)/.dev
 tests: $(VENV)/.dev
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow' -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 20
 
-# Minutes of training and evaluation on the embedded model.
-test-slow: $(VENV)/.dev
+# Minutes of training and evaluation on the embedded model, and jobs on a Ray of this machine.
+test-slow: $(VENV)/.dev .hone/ray/.installed
 	@$(BIN)/python -m pytest -m slow
+
+# Ray wants other versions of some packages than Hone.
+.hone/ray/.installed: | $(VENV)/.python
+	@$(BIN)/python -m venv .hone/ray
+	@.hone/ray/bin/python -m pip install --quiet --disable-pip-version-check 'ray[default]==2.60.0' || { echo "$(OFFLINE)"; exit 1; }
+	@touch $@
 
 $(VENV)/.benchmark: $(VENV)/.installed
 	@$(PIP) -e '.[benchmark]' || { echo "$(OFFLINE)"; exit 1; }
