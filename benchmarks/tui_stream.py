@@ -62,7 +62,7 @@ class Runner:
         server = ["tmux", "-S", str(self._folder / "tmux.sock"), "-f", os.devnull]
         words = [f"{name}={value}" for name, value in environment.items()]
         log = self._folder / f"{self._count}.log"
-        line = f"env {shlex.join(words)} {shlex.join(command)} 2>{shlex.quote(str(log))}"
+        line = f"env -u COLUMNS -u LINES {shlex.join(words)} {shlex.join(command)} 2>{shlex.quote(str(log))}"
         subprocess.run([*server, "new-session", "-d", "-x", "120", "-y", "36", line], check=True)
         try:
             end = time.monotonic() + LIMIT_SECONDS
