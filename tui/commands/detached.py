@@ -100,7 +100,8 @@ def tune(context: typer.Context, wishes: Wishes, name: str, base: str, sources: 
     words = given_words(context, (*_OPTIONS, "as_json"))
     minutes = context.params["checkpoint_minutes"]
     resume = ["--name", name, "--resume"] + ([] if minutes is None else ["--checkpoint-minutes", f"{minutes:g}"])
-    steps = pipeline.steps(words, resume, name, base, sources, wishes.then)
+    program: Any = context.find_root().command
+    steps = pipeline.steps(program.commands, words, resume, name, base, sources, wishes.then)
     command = ("tune", *given_words(context, ("as_json",)))
     _submit(_spec(name, command, steps, wishes), wishes, as_json)
 

@@ -5,7 +5,7 @@ promoted. Reports are kept in the job's folder, where the gate finds them.
 """
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,14 +18,23 @@ if TYPE_CHECKING:
 ORDER = ("eval", "gate", "promote")
 CANDIDATE = "{tune.adapter}"
 _REPORTS = "{job}/reports"
+Commands = Mapping[str, click.Command]
+"""By their names."""
 
 
 def steps(
-    words: Sequence[str], resume: Sequence[str], name: str, base: str, sources: Sequence[str], then: Sequence[str]
+    commands: Commands,
+    words: Sequence[str],
+    resume: Sequence[str],
+    name: str,
+    base: str,
+    sources: Sequence[str],
+    then: Sequence[str],
 ) -> "tuple[Step, ...]":
     """The steps of a job that tunes.
 
     Args:
+        commands: of the command line, which check the options of their steps.
         words: of the tuning command.
         resume: of the command that goes on with it.
         then: such as `eval`, or `eval humaneval --limit 20`.
@@ -48,31 +57,33 @@ def steps(
     against = _reference(base) if "gate" in names or "eval" in names else ""
     for follower, *options in followers:
         if follower == "eval":
-            argv = _evaluation(options, against, sources)
+            argv = _evaluation(commands, options, against, sources)
         elif follower == "gate":
-            argv = _gate(options, against, sources, measured="eval" in names)
+            argv = _gate(commands, options, against, sources, measured="eval" in names)
         else:
-            _parsed("promote", ["x", *options], ("adapter", "evidence", "as_json"))
+            _parsed(commands, "promote", ["x", *options], ("adapter", "evidence", "as_json"))
             decision = f"{_REPORTS}/gate/decision.json"
             argv = ["models", "promote", CANDIDATE, "--evidence", decision, *options]
         made.append(Step(follower, (*HONE, *argv, "--json")))
     return tuple(made)
 
 
-def _evaluation(options: Sequence[str], against: str, sources: Sequence[str]) -> list[str]:
+def _evaluation(commands: Commands, options: Sequence[str], against: str, sources: Sequence[str]) -> list[str]:
     given = list(options)
     # Options without a task: of the task that is the reason to tune.
     if not given or given[0].startswith("-"):
         given = ["repo", *given]
-    parsed = _parsed("eval", given, ("models", "out", "as_json", "url", "key"))
+    parsed = _parsed(commands, "eval", given, ("models", "out", "as_json", "url", "key"))
     if {"repo", "repo-exec"} & set(parsed["tasks"]) and parsed["repository"] is None:
         given += ["--repo", _repository(sources)]
     return ["eval", *given, "--model", against, "--model", CANDIDATE, "--out", f"{_REPORTS}/eval"]
 
 
-def _gate(options: Sequence[str], against: str, sources: Sequence[str], measured: bool) -> list[str]:
+def _gate(
+    commands: Commands, options: Sequence[str], against: str, sources: Sequence[str], measured: bool
+) -> list[str]:
     given = list(options)
-    parsed = _parsed("gate", ["x", "--against", "x", *given], ("candidate", "reports", "as_json"))
+    parsed = _parsed(commands, "gate", ["x", "--against", "x", *given], ("candidate", "reports", "as_json"))
     if "--against" not in given:
         given += ["--against", against]
     if not measured and not parsed["tasks"]:
@@ -92,7 +103,7 @@ def _split(text: str) -> list[str]:
     return words
 
 
-def _parsed(command: str, words: Sequence[str], taken: Sequence[str]) -> dict[str, Any]:
+def _parsed(commands: Commands, command: str, words: Sequence[str], taken: Sequence[str]) -> dict[str, Any]:
     """The parameters of a command line, checked by the command itself.
 
     Args:
@@ -101,12 +112,8 @@ def _parsed(command: str, words: Sequence[str], taken: Sequence[str]) -> dict[st
     Raises:
         UsageError: it does not take them, or one is set by the job.
     """
-    import typer
-
-    from tui import cli
-
-    commands = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
-    parser = commands["models"].commands[command] if command == "promote" else commands[command]
+    parser: Any = commands["models"] if command == "promote" else commands[command]
+    parser = parser.commands[command] if command == "promote" else parser
     try:
         context = parser.make_context(command, list(words), resilient_parsing=False)
     except click.UsageError as error:

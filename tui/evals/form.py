@@ -41,17 +41,15 @@ class Fields:
 def fields_of(command: Sequence[str]) -> Fields:
     """The fields of an earlier run's command line; of a gate's, what it compared."""
     import click
-    import typer
 
-    from tui import cli
     from tui.commands.detached import given_words
+    from tui.commands.program import parser
 
     name, *words = command
     if name != "eval":
         return Fields()
-    parser = typer.main.get_command(cli.app).commands["eval"]  # type: ignore[attr-defined]
     try:
-        context = parser.make_context("eval", list(words))
+        context = parser("eval").make_context("eval", list(words))
     except click.UsageError:
         # Of a version of Hone with other options: all of it can be edited.
         return Fields(tasks="", options=shlex.join(words))

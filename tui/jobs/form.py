@@ -48,17 +48,15 @@ class Fields:
 def fields_of(command: Sequence[str]) -> Fields:
     """The fields of an earlier job's command line."""
     import click
-    import typer
 
-    from tui import cli
     from tui.commands.detached import given_words
+    from tui.commands.program import parser
 
     name, *words = command
     if name != "tune":
         return Fields(options=shlex.join(word for word in words if word != "--detach"), then=(), command=name)
-    parser = typer.main.get_command(cli.app).commands["tune"]  # type: ignore[attr-defined]
     try:
-        context = parser.make_context("tune", list(words))
+        context = parser("tune").make_context("tune", list(words))
     except click.UsageError:
         # Of a version of Hone with other options: all of it can be edited.
         return Fields(corpus="", options=shlex.join(words), then=())

@@ -198,13 +198,11 @@ def _parsed(name: str, words: Sequence[str]) -> dict[str, Any]:
         UsageError: it does not take them.
     """
     import click
-    import typer
 
-    from tui import cli
+    from tui.commands.program import parser
 
-    parser: Any = typer.main.get_command(cli.app)
-    parser = parser.commands["models"].commands[name] if name == "promote" else parser.commands[name]
+    command = parser("models", name) if name == "promote" else parser(name)
     try:
-        return dict(parser.make_context(name, list(words)).params)
+        return dict(command.make_context(name, list(words)).params)
     except click.UsageError as error:
         raise UsageError(f"/{'train' if name == 'tune' else name}: {error.format_message()}") from error
