@@ -22,6 +22,7 @@ from tuning.jobs import job as jobs_of
 from tuning.jobs import spec as spec_of
 from tuning.jobs.command import HONE, shown
 from tuning.jobs.job import Job
+from tuning.jobs.pulse import Pulse
 from tuning.jobs.slurm_script import placed, script
 from tuning.jobs.slurm_settings import SlurmSettings
 from tuning.jobs.spec import Step
@@ -262,7 +263,7 @@ def test_a_job_that_slurm_has_forgotten_is_looked_up_in_its_accounts(answers: Ca
 def test_a_supervisor_on_a_node_speaks_for_its_job_while_it_is_heard(answers: Callable[..., None], job: Job):
     own = identity.own()
     job.put_identity("supervisor", replace(own, host="n1.cluster.example"))
-    pulse = state.Pulse("running", "", "tune", time.time(), 1.0, 0, 0)
+    pulse = Pulse("running", "", "tune", time.time(), 1.0, 0, 0)
     files.fill(job.pulse, vars(pulse), final=False)
     assert (state.look(job).state, state.look(job).step) == ("running", "tune")
     files.fill(job.pulse, vars(replace(pulse, at=time.time() - 100)), final=False)

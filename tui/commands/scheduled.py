@@ -101,7 +101,8 @@ def schedule(
     words = detached.given_words(context, ("every", "install", "detach", "as_json"))
     if sources:
         # For its checks: cron tells nobody what was wrong.
-        pipeline.steps(words, (), name, base, sources, wishes.then)
+        program: Any = context.find_root().command
+        pipeline.steps(program.commands, words, (), name, base, sources, wishes.then)
     wanted = Schedule(
         name,
         cast(Interval, every),

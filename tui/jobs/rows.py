@@ -6,7 +6,8 @@ from tui.columns import Column, fit, joined
 from tui.inert import inert
 from tui.jobs.described import duration
 from tuning.jobs.metrics import Point
-from tuning.jobs.state import State, Status
+from tuning.jobs.pulse import State
+from tuning.jobs.state import Status
 
 SIGNS: dict[State, tuple[str, str]] = {
     "waiting": ("◌", "$text-warning"),

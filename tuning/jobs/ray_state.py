@@ -2,17 +2,15 @@
 
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from assistant.errors import HoneError
 from tuning.jobs import ray_api
 from tuning.jobs.identity import Identity
 from tuning.jobs.job import Job
+from tuning.jobs.pulse import Pulse
 from tuning.jobs.ray_settings import RaySettings, custom
 from tuning.jobs.standing import Standing, asked_to_stop, heard, silence
-
-if TYPE_CHECKING:
-    from tuning.jobs.state import Pulse
 
 _LOG = "ray.log"
 _LOG_CHARACTERS = 20_000
@@ -29,7 +27,7 @@ _ENDS = {
 """By Ray's error types, see JobErrorType."""
 
 
-def standing(job: Job, ours: RaySettings, supervisor: Identity | None, pulse: "Pulse | None") -> Standing:
+def standing(job: Job, ours: RaySettings, supervisor: Identity | None, pulse: Pulse | None) -> Standing:
     """Of a job without a record of its end. A final state means that nobody was there to write one."""
     told = heard(supervisor, pulse)
     if told is not None:
@@ -118,7 +116,7 @@ def _waits(found: ray_api.Seen) -> str:
     return _line(found.message) or "Ray has not started it"
 
 
-def _runs(found: ray_api.Seen, supervisor: Identity | None, pulse: "Pulse | None") -> Standing:
+def _runs(found: ray_api.Seen, supervisor: Identity | None, pulse: Pulse | None) -> Standing:
     where = f"on {found.node}" if found.node else "on a node of Ray"
     if supervisor is None or pulse is None:
         return Standing("waiting", f"it begins {where}")

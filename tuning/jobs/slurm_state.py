@@ -1,18 +1,16 @@
 """Where a job on Slurm stands: its supervisor says so while it runs, Slurm is asked only when that is silent."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tuning.jobs import slurm, slurm_reasons
 from tuning.jobs.identity import Identity
 from tuning.jobs.job import Job
+from tuning.jobs.pulse import Pulse
 from tuning.jobs.slurm_script import name_of
 from tuning.jobs.standing import Standing, asked_to_stop, heard, silence
 
-if TYPE_CHECKING:
-    from tuning.jobs.state import Pulse
 
-
-def standing(job: Job, supervisor: Identity | None, pulse: "Pulse | None") -> Standing:
+def standing(job: Job, supervisor: Identity | None, pulse: Pulse | None) -> Standing:
     """Of a job without a record of its end. A final state means that nobody was there to write one."""
     told = heard(supervisor, pulse)
     if told is not None:
@@ -59,7 +57,7 @@ def _waits(found: slurm.Seen) -> str:
     return f"{slurm_reasons.explained(found.reason).meaning} ({found.reason})"
 
 
-def _runs(found: slurm.Seen, supervisor: Identity | None, pulse: "Pulse | None") -> Standing:
+def _runs(found: slurm.Seen, supervisor: Identity | None, pulse: Pulse | None) -> Standing:
     if found.state == "SUSPENDED":
         return Standing("elsewhere", f"Slurm has suspended it on {found.nodes}")
     if found.state in ("COMPLETING", "STOPPED", "SIGNALING", "STAGE_OUT"):

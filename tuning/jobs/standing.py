@@ -2,14 +2,11 @@
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from tuning.jobs import files
 from tuning.jobs.identity import Identity
 from tuning.jobs.job import Job
-
-if TYPE_CHECKING:
-    from tuning.jobs.state import Pulse, State
+from tuning.jobs.pulse import Pulse, State
 
 _SILENT_SECONDS = 15.0
 """A supervisor gives a sign every two seconds; disks that several machines share may show it later."""
@@ -17,11 +14,11 @@ _SILENT_SECONDS = 15.0
 
 @dataclass(frozen=True)
 class Standing:
-    state: "State"
+    state: State
     why: str
 
 
-def heard(supervisor: Identity | None, pulse: "Pulse | None") -> Standing | None:
+def heard(supervisor: Identity | None, pulse: Pulse | None) -> Standing | None:
     """As the job's supervisor says; None when it is silent."""
     if supervisor is None or pulse is None or not supervisor.alive():
         return None
@@ -30,7 +27,7 @@ def heard(supervisor: Identity | None, pulse: "Pulse | None") -> Standing | None
     return Standing(pulse.phase, pulse.why)
 
 
-def silence(pulse: "Pulse") -> float:
+def silence(pulse: Pulse) -> float:
     """Seconds since the last sign; clocks of two machines may differ either way."""
     return abs(time.time() - pulse.at)
 

@@ -4,40 +4,19 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
 
 from assistant.errors import HoneError
 from tuning import position
 from tuning.jobs import files, ray_state, record, slurm_state
 from tuning.jobs.identity import Identity
 from tuning.jobs.job import Job, changing, unmark
+from tuning.jobs.pulse import Pulse, State, read_pulse
 from tuning.jobs.record import Checkpointed, Record
 from tuning.jobs.spec import BadSpec, Spec
-
-Phase = Literal["waiting", "running", "stopping"]
-State = Literal["waiting", "running", "stopping", "orphaned", "elsewhere", "done", "failed", "stopped", "died"]
-"""Orphaned: its supervisor is gone, its step is still there. Elsewhere: on another machine that shares this folder."""
 
 ACTIVE: tuple[State, ...] = ("waiting", "running", "stopping", "orphaned", "elsewhere")
 SILENT_SECONDS = 60.0
 """A job of another machine that gave no sign for so long may have ended unseen."""
-
-
-@dataclass(frozen=True)
-class Pulse:
-    """What a supervisor says of itself every second or two."""
-
-    phase: Phase
-    why: str
-    """What a waiting job waits for."""
-    step: str
-    at: float
-    """Seconds since 1970."""
-    began: float
-    """When the attempt's first step began; 0 before."""
-    memory: int
-    peak: int
-    """Bytes held by the step now and at most."""
 
 
 @dataclass(frozen=True)
@@ -123,15 +102,6 @@ def checkpoint_of(job: Job, spec: Spec, step: str) -> Checkpointed | None:
     except HoneError:
         return None
     return None if found is None else Checkpointed(found.step, found.share)
-
-
-def read_pulse(job: Job) -> Pulse | None:
-    content: dict[str, Any] | None = files.read_filled(job.pulse)
-    try:
-        pulse = content and Pulse(**content)
-    except TypeError:
-        return None
-    return pulse if isinstance(pulse, Pulse) and pulse.phase in get_args(Phase) else None
 
 
 def steps_done(job: Job) -> set[str]:

@@ -22,9 +22,9 @@ from assistant.errors import HoneError
 from tuning.jobs import files, identity, memory, queue, record, state
 from tuning.jobs.command import shown
 from tuning.jobs.job import Job, changing, filled_step
+from tuning.jobs.pulse import Pulse
 from tuning.jobs.record import Ending, Record
 from tuning.jobs.spec import Spec, Step
-from tuning.jobs.state import Pulse
 
 _TICK_SECONDS = 0.25
 _PULSE_SECONDS = 2.0

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from tuning.jobs import identity, state
+from tuning.jobs import identity
 from tuning.jobs.identity import Identity
 from tuning.jobs.job import Job, changing
+from tuning.jobs.pulse import read_pulse
 from tuning.jobs.record import Record
 from tuning.jobs.supervisor import Supervisor
 
@@ -81,7 +82,7 @@ def _wait_for(before: Identity | None, job: Job) -> None:
     """Until the supervisor of the start before cannot be at work any more."""
     end = time.monotonic() + _OTHER_SECONDS
     while before is not None and time.monotonic() < end:
-        pulse = state.read_pulse(job)
+        pulse = read_pulse(job)
         if not before.alive() or (before.is_elsewhere() and (pulse is None or time.time() - pulse.at > _OTHER_SECONDS)):
             return
         time.sleep(0.1)

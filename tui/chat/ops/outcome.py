@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tui.inert import inert
-from tuning.jobs.state import State, Status
+from tuning.jobs.pulse import State
+from tuning.jobs.state import Status
 
 Rows = Sequence[Sequence[str]]
 
