@@ -2,6 +2,7 @@
 each of them."""
 
 import json
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -121,3 +122,52 @@ def test_adapters_of_three_teams_average_to_one_that_serves_them_all(
     manifest = json.loads((joined.folder / "manifest.json").read_text("utf-8"))
     assert len(manifest["corpus"]["files"]) == 24
     assert {source["path"] for source in manifest["corpus"]["sources"]} == {"elsewhere:code"}
+
+
+@pytest.mark.slow
+@pytest.mark.model
+@pytest.mark.timeout(3000)
+def test_the_embedded_model_learns_three_private_corpora_by_averaging(
+    tmp_path: Path, embedded_store: Path, make_repository: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tuning.ground import Watcher
+    from tuning.plan import CorpusOptions, LoraOptions, Plan
+    from tuning.run import tune
+
+    roots = {team: make_repository(files(team, 60), name=team) for team in TEAMS}
+    archives = []
+    for team, root in roots.items():
+        monkeypatch.setenv("HONE_HOME", str(home_with_models(tmp_path / f"home-{team}", embedded_store)))
+        plan = Plan(
+            steps=10,
+            row_length=256,
+            checks=1,
+            lora=LoraOptions(rank=8),
+            corpus=CorpusOptions(sources=(str(root),)),
+        )
+        tuned = tune(team, "smollm2-135m", plan, Watcher(note=print, progress=lambda _: None))
+        assert tuned is not None
+        archives.append(write(team, tmp_path / f"{team}.tar").path)
+    monkeypatch.setenv("HONE_HOME", str(home_with_models(tmp_path / "home-shared", embedded_store)))
+    taken = [read(archive).version for archive in archives]
+    joined = merge([version.id for version in taken], AVERAGE, "everyone").version
+    before, after = _bits(None, taken, roots), _bits(joined.folder, taken, roots)
+    assert all(after[team] < before[team] for team in TEAMS), (before, after)
+
+
+def _bits(adapter: Path | None, teams: Sequence[AdapterVersion], roots: dict[str, Path]) -> dict[str, float]:
+    """Bits per byte of what each team's run held out, read from the manifest that came with its archive."""
+    from evals import bits
+    from evals.tasks.heldout import held_out, read_record
+
+    base = store.find("smollm2-135m")
+    assert base is not None
+    scorer, tokenizer, end = bits.load(store.tuning_form(base), adapter)
+    found = {}
+    for version in teams:
+        root = roots[version.name]
+        record = read_record(version.id, version.folder / "manifest.json", root)
+        texts = bits.sample(held_out(root, [record]).files, 6000, seed=0)
+        scored = [one for text in texts if (one := bits.file_bits(text, scorer, tokenizer, end)) is not None]
+        found[version.name] = sum(one.bits for one in scored) / sum(one.bytes for one in scored)
+    return found
