@@ -28,13 +28,13 @@ from tuning.archive.write import EVIDENCE, HEAD, PARTS, write
 from tuning.manifest import identified
 
 SETTINGS = "adapter_config.json"
-SECRET_PLACE = "/home/ada/secret-plans"
+SECRET_PLACE = "/srv/ada/secret-plans"
 CORPUS = {
     "sources": [
         {
             "kind": "git",
-            "path": "/home/ada/secret/shop/src",
-            "root": "/home/ada/secret/shop",
+            "path": "/srv/ada/secret/shop/src",
+            "root": "/srv/ada/secret/shop",
             "commit": "1" * 40,
             "remote": None,
             "dirty": False,
@@ -68,8 +68,8 @@ def homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path
         (version.folder / "manifest.json").write_text(json.dumps(told))
         (version.folder / "metrics.jsonl").write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "loss": 1.5}\n')
         (version.folder / "notes.txt").write_text("not part of an adapter")
-        report = {"outcome": "pass", "explanation": f"read {SECRET_PLACE}/x.py", "file": "/home/ada/r.json"}
-        Registry().promote("shop", "live", actor="ada", evidence={"file": "/home/ada/r.json", "report": report})
+        report = {"outcome": "pass", "explanation": f"read {SECRET_PLACE}/x.py", "file": "/srv/ada/r.json"}
+        Registry().promote("shop", "live", actor="ada", evidence={"file": "/srv/ada/r.json", "report": report})
         Registry().mark("shop", {"reason": "3 rows it learnt from were forgotten", "rows": ["1"]})
         yield mine, theirs
 
@@ -150,7 +150,7 @@ def test_no_path_of_a_machine_and_no_other_file_is_given_away(archive: Path) -> 
     assert set(parts) == {HEAD, *PARTS}
     assert next(iter(parts)) == HEAD
     for name, data in parts.items():
-        for place in (b"/home/ada", str(archive.parents[1]).encode(), b"secret-plans"):
+        for place in (b"/srv/ada", str(archive.parents[1]).encode(), b"secret-plans"):
             assert place not in data, name
     with tarfile.open(archive, "r:") as tar:
         assert {(info.uid, info.gid, info.mtime, info.uname) for info in tar.getmembers()} == {(0, 0, 0, "")}
@@ -343,8 +343,8 @@ def test_a_damaged_archive_is_refused_or_read_as_it_stands(
 def test_absolute_paths_lose_their_folders_and_nothing_else_changes() -> None:
     kept = {"a": ["src/b.py", "hf:org/name", "https://example.org/a/b", "1 / 2 / 3", 1.5, None], "c": "/x"}
     assert shareable(kept) == kept
-    assert shareable("see /home/ada/secret/x.py, '/home/ada/y.py'") == "see x.py, 'y.py'"
-    once = shareable_manifest({"schema_version": 1, "corpus": CORPUS, "configuration": {"f": "/home/ada/z.toml"}})
+    assert shareable("see /srv/ada/secret/x.py, '/srv/ada/y.py'") == "see x.py, 'y.py'"
+    once = shareable_manifest({"schema_version": 1, "corpus": CORPUS, "configuration": {"f": "/srv/ada/z.toml"}})
     assert once["configuration"] == {"f": "z.toml"}
     assert shareable_manifest(once) == once
 
