@@ -11,6 +11,7 @@ from tests.conftest import git
 from tests.tuning.code import module, modules
 from tests.tuning.tiny import make_tokenizer
 from tuning import data as pipeline
+from tuning.corpus import ordered
 from tuning.corpus.assemble import Surprise, assemble
 from tuning.corpus.document import Document
 from tuning.examples.mutate import OPERATORS
@@ -184,8 +185,26 @@ def test_instructions_for_a_base_without_chat_template_are_one_line(hone_home, m
         pipeline.prepare([make_repository(documented)], make_tokenizer(), plan)
 
 
+def test_any_number_of_processes_leaves_the_same_files(hone_home, make_repository, tmp_path, monkeypatch):
+    monkeypatch.setattr(ordered, "BATCH_BYTES", 5000)
+    # Put together here, so that no scanner takes this file for a leak.
+    leaked = 'token = "ghp_' + '1234567890abcdefghijklmnopqrstuvwxyz"\n'
+    texts = modules(40) | {"src/leak.py": leaked * 3, "src/min.min.js": "x" * 3000, "src/empty.py": ""}
+    options = CorpusOptions()
+    sources = pipeline.resolve_sources([make_repository(texts)], options)
+    folders = [tmp_path / "one", tmp_path / "two"]
+    one, two = (
+        assemble(sources, options, folder, processes=count) for count, folder in zip((1, 2), folders, strict=True)
+    )
+    assert one.summary == two.summary
+    assert one.summary.redactions == {"GitHub Token": 3}
+    names = sorted(file.name for file in folders[0].iterdir())
+    assert names == sorted(file.name for file in folders[1].iterdir())
+    assert all((folders[0] / name).read_bytes() == (folders[1] / name).read_bytes() for name in names)
+
+
 def test_a_broken_detector_leaves_nothing(hone_home, repository, monkeypatch):
-    from tuning.corpus import assemble as steps
+    from tuning.corpus import redact as steps
 
     def broken(_: Document):
         raise HoneError("the detector of secrets failed")

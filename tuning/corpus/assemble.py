@@ -15,11 +15,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from assistant.errors import HoneError
-from tuning.corpus import decontaminate, neardup
+from tuning.corpus import decontaminate, neardup, ordered
 from tuning.corpus.collect import read
 from tuning.corpus.document import Document, Dropped, Turn
 from tuning.corpus.filters import Filters
-from tuning.corpus.redact import redact_document
+from tuning.corpus.redact import redact_batch
 from tuning.corpus.sources import Source
 from tuning.corpus.split import NO_SIDE, SIDES, Split, split_by_date, split_by_path
 from tuning.plan import CorpusOptions
@@ -110,6 +110,9 @@ def assemble(
 ) -> Corpus:
     """Reads `sources` (resolved) into `folder`, which is empty and the caller's to remove on an error.
 
+    Args:
+        processes: that redact and sign beside the caller; any number leaves the same files.
+
     Raises:
         HoneError: nothing usable, too little to hold files out, a detector that failed, or a full disk.
     """
@@ -140,6 +143,7 @@ class _Assembly:
             related=min(neardup.Settings.related, options.near_duplicates or 1.0),
         )
         self._signatures = neardup.Signatures(folder / SIGNATURES, settings, processes)
+        self._ahead = 2 * processes
         self._texts = (folder / DOCUMENTS).open("w+b")
         self._dropped = (folder / DROPPED).open("w", encoding="utf-8")
         self.offsets, self._committed, self._sizes = array("q"), array("q"), array("q")
@@ -175,11 +179,15 @@ class _Assembly:
 
     def _clean(self, note: Note) -> Iterator[Document]:
         taken = 0
-        for count, item in enumerate(read(self._sources, _filters(self._options)), 1):
+        found = read(self._sources, _filters(self._options))
+        work = redact_batch if self._options.redact else _as_it_is
+        for count, item in enumerate(
+            ordered.mapped(found, work, _text_bytes, self._signatures.workers, self._ahead), 1
+        ):
             if isinstance(item, Dropped):
                 self._drop(item)
             else:
-                document, kinds = redact_document(item) if self._options.redact else (item, [])
+                document, kinds = item
                 self.redactions.update(kinds)
                 taken += document.bytes
                 yield document
@@ -255,6 +263,14 @@ def open_corpus(folder: Path) -> Corpus | None:
         return Corpus(folder, tuple(Source(**one) for one in content["sources"]), Summary(**content["summary"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _as_it_is(items: list[Document | Dropped]) -> list[tuple[Document, list[str]] | Dropped]:
+    return [item if isinstance(item, Dropped) else (item, []) for item in items]
+
+
+def _text_bytes(item: Document | Dropped) -> int:
+    return len(item.text) if isinstance(item, Document) else 0
 
 
 def _filters(options: CorpusOptions) -> Filters:

@@ -9,7 +9,7 @@ import hashlib
 from array import array
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assistant.errors import HoneError
-from tuning.corpus import minhash
+from tuning.corpus import minhash, ordered
 from tuning.corpus.document import Document, Dropped
 
 BATCH_BYTES = 1 << 19
@@ -129,7 +129,7 @@ class Signatures:
         self._added = 0
         self._batch: list[str] = []
         self._batch_bytes = 0
-        self._pool = _pool(processes) if processes > 1 else None
+        self.workers = ordered.pool(processes) if processes > 1 else None
         self._ahead = 2 * processes
         self._pending: deque[Future[_Block]] = deque()
         names = ["texts", "sets", "counts", "shingles", *map(_band, range(self.bands))]
@@ -145,8 +145,8 @@ class Signatures:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._pool:
-            self._pool.shutdown(cancel_futures=True)
+        if self.workers:
+            self.workers.shutdown(cancel_futures=True)
         for file in self._files.values():
             # What a full disk refused is not needed any more.
             with contextlib.suppress(OSError):
@@ -187,10 +187,10 @@ class Signatures:
     def _send(self) -> None:
         batch, self._batch, self._batch_bytes = self._batch, [], 0
         arguments = (batch, self.settings, self.bands, self.rows)
-        if self._pool is None:
+        if self.workers is None:
             self._write(_block(*arguments))
             return
-        self._pending.append(self._pool.submit(_block, *arguments))
+        self._pending.append(self.workers.submit(_block, *arguments))
         if len(self._pending) > self._ahead:
             self._write(self._pending.popleft().result())
 
@@ -364,13 +364,6 @@ def _first_equal(columns: NDArray[np.uint64]) -> Indices:
     # The sort is stable, so the first of each run has the smallest index.
     first[order] = order[np.maximum.accumulate(np.where(new, np.arange(len(order)), 0))] if len(order) else order
     return first
-
-
-def _pool(processes: int) -> ProcessPoolExecutor:
-    import multiprocessing
-
-    # A forked child would inherit the locks of torch's threads.
-    return ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn"))
 
 
 def _band(number: int) -> str:

@@ -3,7 +3,16 @@
 from dataclasses import replace
 
 from assistant.redaction.redact import redact
-from tuning.corpus.document import Document
+from tuning.corpus.document import Document, Dropped
+
+
+def redact_batch(items: list[Document | Dropped]) -> list[tuple[Document, list[str]] | Dropped]:
+    """Each document as `redact_document` gives it; what was left out stays as it is.
+
+    Raises:
+        HoneError: as `redact`.
+    """
+    return [item if isinstance(item, Dropped) else redact_document(item) for item in items]
 
 
 def redact_document(document: Document) -> tuple[Document, list[str]]:
