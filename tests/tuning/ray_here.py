@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sysconfig
 import tempfile
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -121,7 +122,11 @@ class Cluster:
         with suppress(httpx.HTTPError):
             # The dashboard answers before there is anything that could start a job.
             body = {"entrypoint": "true"}
-            return httpx.post(f"{self.address}/api/jobs/", headers=headers, json=body, timeout=20).status_code == 200
+            answer = httpx.post(f"{self.address}/api/jobs/", headers=headers, json=body, timeout=120, verify=False)
+            if answer.status_code == 200:
+                return True
+        # To ask at once again would take the processor from what starts.
+        time.sleep(1)
         return False
 
 
