@@ -22,16 +22,18 @@ _SECONDS = 120
 
 @dataclass
 class Terminal:
-    """A tmux server of its own with one 80x24 window."""
+    """A tmux server of its own with one window."""
 
     socket: Path
+    seconds: float = _SECONDS
+    """Until a test is given up that waits for something to come up."""
 
     def tmux(self, *arguments: str) -> str:
         command = ["tmux", "-S", str(self.socket), "-f", os.devnull, *arguments]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
-    def start(self, command: str) -> None:
-        self.tmux("new-session", "-d", "-x", "80", "-y", "24", command)
+    def start(self, command: str, columns: int = 80, rows: int = 24) -> None:
+        self.tmux("new-session", "-d", "-x", str(columns), "-y", str(rows), command)
 
     def keys(self, *keys: str) -> None:
         self.tmux("send-keys", *keys)
@@ -41,7 +43,7 @@ class Terminal:
 
     def until(self, *texts: str) -> str:
         """Waits until one of the texts is on the screen; the limit only ends a test that would hang."""
-        end = time.monotonic() + _SECONDS
+        end = time.monotonic() + self.seconds
         while True:
             screen = self.screen()
             if any(text in screen for text in texts):
