@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 WORKERS ?= 2
 OFFLINE := make: could not install the packages; is there a network? (pip's message is above)
 
-.PHONY: hone setup test check tests test-slow benchmarks clean
+.PHONY: hone setup test check tests test-slow benchmarks screens clean
 
 hone: setup
 	@$(BIN)/hone models pull smollm2-135m > /dev/null
@@ -77,6 +77,10 @@ benchmarks: $(VENV)/.benchmark
 	@$(BIN)/python -m benchmarks.corpus
 	@$(BIN)/python -m benchmarks.sandbox
 	@$(BIN)/python -m benchmarks.eval_speed
+
+# The pictures in the README, from sample data.
+screens: $(VENV)/.dev
+	@$(BIN)/python -m docs.screens
 
 clean:
 	rm -rf $(VENV) .hone .mypy_cache .ruff_cache .pytest_cache

@@ -81,7 +81,7 @@ def test_train_watch_promote_compare_and_roll_back(
     assert shop is not None
     assert "Traceback" not in above(terminal, shop.id)
 
-    send(terminal, "/promote", "champion -> shop@")
+    send(terminal, "/promote --force", "champion -> shop@")
     live(terminal, "shop")
     terminal.keys("-l", "/compare smollm2-135m champion Say hello.")
     terminal.keys("Enter")
@@ -91,7 +91,7 @@ def test_train_watch_promote_compare_and_roll_back(
     terminal.keys("C-End")
 
     send(terminal, "/models merge shop --weights 0.5 --name softer", "softer@")
-    send(terminal, "/promote softer", "champion -> softer@")
+    send(terminal, "/promote softer --force", "champion -> softer@")
     live(terminal, "softer")
     send(terminal, "/rollback", "(was softer@")
     live(terminal, "shop")

@@ -3,8 +3,9 @@
 import json
 import subprocess
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import psutil
 import pytest
@@ -13,6 +14,9 @@ from assistant import paths
 from assistant.models import store
 from assistant.models.identity import adapter_digest, base_identity
 from assistant.models.registry import AdapterVersion, Registry
+from evals.report import runs
+from evals.report.schema import Decision, to_json
+from tests.evals import report_fixtures
 from tests.small_models import folder_files, write_adapter, write_folder
 
 LISTENER = """
@@ -76,12 +80,12 @@ def test_lists_what_there_is(versions: list[AdapterVersion]) -> None:
 
 def test_promotes_rolls_back_and_tells_the_history(versions: list[AdapterVersion], tmp_path: Path) -> None:
     old, new = versions
-    evidence = tmp_path / "report.json"
-    evidence.write_text('{"bits_per_byte": 0.8}')
-    assert hone("models", "promote", old.id).stdout == f"champion -> {old.id}\n"
-    promoted = report("models", "promote", "mine", "--evidence", str(evidence))
+    assert hone("models", "promote", old.id, "--force").stdout == f"champion -> {old.id}\n"
+    decision = {"outcome": "pass", "candidate": new.id}
+    promoted = report("models", "promote", "mine", "--evidence", str(written(tmp_path / "decision.json", decision)))
     assert (promoted["target"], promoted["replaced"]) == (new.id, old.id)
-    assert promoted["data"]["report"] == {"bits_per_byte": 0.8}
+    assert promoted["data"]["report"] == decision
+    assert "forced" not in promoted["data"]
     assert hone("models", "rollback").stdout == f"champion -> {old.id} (was {new.id})\n"
     assert "nothing to roll back to" in refused("models", "rollback")
     events = report("models", "history", "champion")["events"]
@@ -92,6 +96,54 @@ def test_promotes_rolls_back_and_tells_the_history(versions: list[AdapterVersion
     assert report("models", "live", "--at", "2020-01-01")["live"] == []
     assert old.id in hone("models", "live", "--at", "2999-01-01T00:00").stdout
     assert "write a time as" in refused("models", "live", "--at", "yesterday", status=2)
+
+
+def written(file: Path, content: object) -> Path:
+    file.write_text(json.dumps(content))
+    return file
+
+
+def test_only_what_a_gate_let_pass_goes_live_or_the_registry_says_so(
+    versions: list[AdapterVersion], tmp_path: Path
+) -> None:
+    old, new = versions
+    passed, other, failed, figures = (
+        str(written(tmp_path / f"{number}.json", content))
+        for number, content in enumerate(
+            (
+                {"outcome": "pass", "candidate": new.id},
+                {"outcome": "pass", "candidate": old.id},
+                {"outcome": "regression", "candidate": new.id},
+                {"bits_per_byte": 0.8},
+            )
+        )
+    )
+    assert f"no gate has decided about {new.id}, so it is not promoted" in refused("models", "promote", "mine")
+    assert f"`hone gate {new.id} --against M` decides" in refused("models", "promote", "mine")
+    assert f"is about {old.id} and not about" in refused("models", "promote", "mine", "--evidence", other)
+    assert "did not let" in refused("models", "promote", "mine", "--evidence", failed)
+    assert "is no decision of a gate" in refused("models", "promote", "mine", "--evidence", figures)
+    assert Registry().aliases() == {}
+    forced = report("models", "promote", "mine", "--evidence", failed, "--force")
+    assert forced["data"]["forced"] == f"the gate did not let {new.id} pass: regression"
+    assert "forced" not in report("models", "promote", "mine", "--evidence", passed, "--force")["data"]
+
+
+def test_the_newest_decision_of_a_gate_here_is_the_evidence(versions: list[AdapterVersion], hone_home: Path) -> None:
+    new = versions[1]
+    outcomes: tuple[Literal["regression", "pass"], ...] = ("regression", "pass")
+    for number, outcome in enumerate(outcomes):
+        folder = hone_home / "evals" / "reports" / str(number) / "gate"
+        folder.mkdir(parents=True)
+        found = report_fixtures.report(report_fixtures.task({new.id: report_fixtures.greedy(new.id, [True])}))
+        told = Decision(outcome, new.id, "old", 0.05, (), "Because.")
+        made = replace(found, created=f"2026-01-0{number + 1}T00:00:00+00:00", gate=told)
+        written(folder / "report.json", to_json(made))
+        written(folder / "decision.json", asdict(told))
+        runs.record(made, folder)
+    promoted = report("models", "promote", "mine")
+    assert promoted["data"]["report"]["outcome"] == "pass"
+    assert promoted["data"]["file"] == str(folder / "decision.json")
 
 
 def test_an_adapter_that_cannot_be_served_cannot_go_live(versions: list[AdapterVersion]) -> None:

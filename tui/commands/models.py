@@ -93,14 +93,18 @@ def promote(
     adapter: Annotated[str, typer.Argument(metavar="NAME[@DIGEST]", help="The adapter version to put to use.")],
     alias: Annotated[str, typer.Option("--as", metavar="ALIAS", help="The name it answers to.")] = "champion",
     evidence: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A JSON report to keep with the promotion.")
+        Path | None,
+        typer.Option(metavar="FILE", help="A gate's decision (JSON). Default: the newest about exactly this version."),
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Although no gate let it pass; the registry records that.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Point an alias to an adapter version."""
+    """Point an alias to an adapter version that a gate let pass."""
     from tui.models import verbs
 
-    _print_event(verbs.promote(adapter, alias, verbs.read_evidence(evidence)), as_json)
+    _print_event(verbs.promote(adapter, alias, verbs.read_evidence(evidence), force), as_json)
 
 
 @app.command()

@@ -99,7 +99,8 @@ class ModelsScreen(ModelsShown):
         alias = await self.app.push_screen_wait(Prompt(words, CHAMPION))
         if alias:
             file = decision.file if decision else None
-            self._do(lambda: _told(verbs.promote(version.id, alias, verbs.read_evidence(file))))
+            # What stood in the question is known to whoever answered it.
+            self._do(lambda: _told(verbs.promote(version.id, alias, verbs.read_evidence(file), force=True)))
 
     def _before_promotion(self, version: Version, decision: Decision | None) -> str:
         live = self._gathered.aliases.get(CHAMPION) if self._gathered else None
@@ -108,7 +109,9 @@ class ModelsScreen(ModelsShown):
         if decision is None:
             reference = live.id if live and live != version else version.adapter.base_name
             command = shlex.join(("hone", "gate", version.id, "--against", reference))
-            said.append(f"No gate has decided on it; `{inert(command)}` does.")
+            said.append(f"No gate has decided on it; `{inert(command)}` does. Promoted now, the registry says so.")
+        elif decision.outcome != "pass":
+            said.append(f"The gate did not let it pass, which the registry will say: {inert(decision.explanation)}")
         else:
             said.append(f"Kept as evidence: {inert(decision.explanation)}")
         return "\n".join(said)

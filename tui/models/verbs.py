@@ -25,19 +25,53 @@ class Removed:
     """Bytes."""
 
 
-def promote(spec: str, alias: str, evidence: Mapping[str, Any] | None = None) -> Event:
-    """Points `alias` to an adapter version that could be served.
+def promote(spec: str, alias: str, evidence: Mapping[str, Any] | None = None, force: bool = False) -> Event:
+    """Points `alias` to an adapter version that could be served, and that a gate let pass.
+
+    Args:
+        evidence: as `read_evidence` gives it; without it the newest decision that a gate of this machine made about
+            exactly this version.
+        force: promote it without such a decision; the event says that it was so, and why.
 
     Raises:
-        HoneError: no such version, on a wrong base, its files were changed, or a name that cannot be an alias.
+        HoneError: no such version, on a wrong base, its files were changed, no gate let it pass, or a name that cannot
+            be an alias.
     """
     from assistant.models.resolve import resolve
+    from tui.models import measured
 
     registry = Registry()
-    if registry.find(spec):
+    version = registry.find(spec)
+    kept = dict(evidence or {})
+    if version is not None:
         # Refuses, before it is live, an adapter that could not be served: wrong base or changed files.
         resolve(spec, fetch_missing=False)
-    return registry.promote(spec, alias, actor=_actor(), evidence=dict(evidence or {}))
+        if not kept:
+            newest = next((one for one in measured.decisions() if one.candidate == version.id), None)
+            kept = read_evidence(newest.file if newest else None)
+        lacking = _lacking(version, kept)
+        if lacking and not force:
+            raise HoneError(
+                f"{lacking}, so it is not promoted; `hone gate {version.id} --against M` decides, or --force promotes "
+                "it all the same and the registry says so"
+            )
+        if lacking:
+            kept["forced"] = lacking
+    return registry.promote(spec, alias, actor=_actor(), evidence=kept)
+
+
+def _lacking(version: AdapterVersion, evidence: Mapping[str, Any]) -> str:
+    """Why the evidence does not carry a promotion; empty when it does."""
+    decision = evidence.get("report")
+    if decision is None:
+        return f"no gate has decided about {version.id}"
+    if not isinstance(decision, dict) or not {"outcome", "candidate"} <= decision.keys():
+        return f"{evidence['file']} is no decision of a gate"
+    if decision["candidate"] != version.id:
+        return f"the gate's decision is about {decision['candidate']} and not about {version.id}"
+    if decision["outcome"] != "pass":
+        return f"the gate did not let {version.id} pass: {decision['outcome']}"
+    return ""
 
 
 def rollback(alias: str) -> Event:
