@@ -95,7 +95,14 @@ def code_for_all() -> Iterator[Path]:
     """The sandbox's code where every user can read it."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for part in ("assistant/__init__.py", "assistant/errors.py", "evals/__init__.py", "evals/errors.py"):
+        parts = (
+            "assistant/__init__.py",
+            "assistant/cores.py",
+            "assistant/errors.py",
+            "evals/__init__.py",
+            "evals/errors.py",
+        )
+        for part in parts:
             (folder / part).parent.mkdir(exist_ok=True)
             shutil.copy(ROOT / part, folder / part)
         shutil.copytree(ROOT / "evals/sandbox", folder / "evals/sandbox", ignore=shutil.ignore_patterns("__pycache__"))
