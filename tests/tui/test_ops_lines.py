@@ -49,6 +49,8 @@ def test_evidence_that_is_there_is_used():
 
 def test_what_should_be_known_before_is_said():
     assert "no gate has passed" in lines.completed("promote", ["shop"], KNOWN).note
+    assert "is refused without --force" in lines.completed("promote", ["shop"], KNOWN).note
+    assert "the registry will say so" in lines.completed("promote", ["shop", "--force"], KNOWN).note
     outside = lines.completed("train", ["src"], OUTSIDE)
     assert "--then" not in outside.words
     assert "not measured" in outside.note

@@ -65,6 +65,7 @@ def read() -> Known:
     from assistant.models.catalogue import CATALOGUE
     from assistant.models.registry import Registry
     from assistant.skills.mentions import Place
+    from tui.models import measured
     from tuning.jobs import job as jobs_of
     from tuning.jobs import state
 
@@ -77,6 +78,11 @@ def read() -> Known:
     bases = tuple(dict.fromkeys([*CATALOGUE, *store.cached_names()]))
     newest = list(reversed(state.statuses(jobs_of.all_jobs(jobs_of.folder())[-NEWEST_JOBS:])))
     reports, passed = _evidence(newest)
+    # Gates that were no jobs count too, and the newest decision is the one that a promotion asks for.
+    for decision in reversed(measured.decisions()):
+        passed.pop(decision.candidate, None)
+        if decision.outcome == "pass":
+            passed[decision.candidate] = str(decision.file)
     asked = load_settings().model
     tuned = next((one for one in adapters if aliases.get(asked, asked) in (one.id, one.name)), None)
     place = Place.here()

@@ -171,7 +171,8 @@ def _promote(words: list[str], known: Known) -> Line:
         evidence = known.passed.get(adapter.id)
         line += ["--evidence", evidence] if evidence else []
         if not evidence:
-            notes.append(f"no gate has passed {adapter.id} yet; /gate decides")
+            then = "the registry will say so" if given["force"] else "it is refused without --force; /gate decides"
+            notes.append(f"no gate has passed {adapter.id} yet: {then}")
     return Line(tuple(line), "; ".join(notes))
 
 
