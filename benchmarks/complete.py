@@ -45,6 +45,7 @@ from assistant.engines.base import Request
 from assistant.engines.llamacpp import LlamaCpp
 from assistant.errors import HoneError
 from assistant.models import store
+from assistant.models.serving_form import serving_gguf
 from assistant.skills import repository
 from assistant.skills.complete import model_form
 from assistant.skills.ghost import Ghost
@@ -250,6 +251,7 @@ def main() -> None:
     base = store.fetch(options.model)
     if base.gguf is None:
         parser.error(f"{options.model} has no GGUF")
+    gguf = serving_gguf(base.gguf)
     root = options.repository.resolve()
     threads = options.threads or psutil.cpu_count(logical=False) or 1
     text = (root / options.file).read_text("utf-8")
@@ -265,8 +267,8 @@ def main() -> None:
         ghost.wait(600)
         index_seconds = time.perf_counter() - began
         # One each: they would throw each other's prompt out of the cache.
-        server = Peer(llama_server, base.gguf, threads, folder, "vim.sock")
-        same = Peer(llama_server, base.gguf, threads, folder, "same.sock")
+        server = Peer(llama_server, gguf, threads, folder, "vim.sock")
+        same = Peer(llama_server, gguf, threads, folder, "same.sock")
         ring = ring_of(root, options.file, options.ring, options.seed)
         vim = Vim(server, ring, form.fim is not None)
         keys = keys_of(text, options.line, options.keys)
@@ -277,7 +279,7 @@ def main() -> None:
         until = began + (_TYPING + _COLD) * left
         places = options.cold, options.seed, until
         first = cold(lambda: Ghost(client, options.model, root), vim, root, options.file, *places)
-    counts = evaluated(recorder.asked, base.gguf, threads)
+    counts = evaluated(recorder.asked, gguf, threads)
     by_key = dict(zip((one.key for one in recorder.asked), counts, strict=True))
     found["hone"] = [
         Key(key.seconds, key.shown, key.asked, *by_key.get(number, (0, 0))) for number, key in enumerate(found["hone"])

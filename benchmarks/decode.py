@@ -24,6 +24,7 @@ import psutil
 
 from assistant.client import Client, connect
 from assistant.models import store
+from assistant.models.serving_form import serving_gguf
 from benchmarks import machine
 from benchmarks.peers import Peer
 
@@ -182,7 +183,7 @@ def main() -> None:
     with connect(model=MODEL) as client:
         runners: dict[str, Runner] = {
             "gateway": through_gateway(client),
-            "raw": Peer(raw_xllamacpp, base.gguf, threads),
+            "raw": Peer(raw_xllamacpp, serving_gguf(base.gguf), threads),
         }
         if not options.no_transformers:
             runners["transformers"] = Peer(transformers_generate, store.tuning_form(base), threads)

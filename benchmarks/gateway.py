@@ -40,6 +40,7 @@ from assistant.config import load_settings
 from assistant.engines.base import Request
 from assistant.engines.llamacpp import LlamaCpp
 from assistant.models import store
+from assistant.models.serving_form import serving_gguf
 from benchmarks import machine
 from benchmarks.peers import Peer
 from benchmarks.served import serving
@@ -131,7 +132,7 @@ def overhead(rounds: int, tokens: int) -> dict[str, Any]:
     base = store.fetch(MODEL)
     assert base.gguf is not None
     sides: list[tuple[str, Callable[..., Any], tuple[Any, ...]]] = [
-        ("engine", by_engine, (base.gguf,)),
+        ("engine", by_engine, (serving_gguf(base.gguf),)),
         ("gateway", by_gateway, ()),
     ]
     found: dict[str, list[Cost]] = {"engine": [], "gateway": []}

@@ -47,8 +47,12 @@ def embedded_store() -> Path:
     os.environ["HONE_HOME"] = str(home)
     try:
         from assistant.models import store
+        from assistant.models.serving_form import serving_gguf
 
-        store.tuning_form(store.fetch("smollm2-135m"))
+        base = store.fetch("smollm2-135m")
+        store.tuning_form(base)
+        assert base.gguf is not None
+        serving_gguf(base.gguf)
     finally:
         if before is None:
             del os.environ["HONE_HOME"]

@@ -21,7 +21,7 @@ from tuning.scoring import (
 )
 
 if TYPE_CHECKING:
-    from tuning.formats.merged_gguf import Kind
+    from assistant.models.gguf_write import Kind
 
 __all__ = ["Proof", "picks_and_scores", "prove"]
 
@@ -80,6 +80,7 @@ def prove(
     """Compares in a fresh process.
 
     Args:
+        base_gguf: the base's own; the adapter is proven on the form of it that Hone serves.
         adapter: a folder with the PEFT adapter and `adapter.gguf`; a merged GGUF is tried in it and removed again.
         passages: token ids of held-out text.
         expected: per passage, the log-probability of each token but the first, from the trained model in memory.
@@ -111,6 +112,7 @@ def _measure(request: dict[str, Any], sockets: Path, scratch: Path) -> Proof:
     import torch
     from peft import PeftModel
 
+    from assistant.models.serving_form import serving_gguf
     from tuning.formats.merged_gguf import pairs_by_tensor, write_merged
     from tuning.model import attention, fast
     from tuning.model.load import load_base, load_tokenizer
@@ -136,7 +138,7 @@ def _measure(request: dict[str, Any], sockets: Path, scratch: Path) -> Proof:
     del again, reloaded
 
     (sockets / "lora").mkdir()
-    served = LlamaCpp(base_gguf, adapter / "adapter.gguf", passages, sockets / "lora")
+    served = LlamaCpp(serving_gguf(base_gguf), adapter / "adapter.gguf", passages, sockets / "lora")
     # One adapter setting after the other: a change of scale throws the prompt cache away.
     base_gguf_picks, gguf_picks = served.read(ends, scale=0.0).picks, served.read(ends, scale=1.0).picks
     at = sorted(gguf_picks)

@@ -264,9 +264,11 @@ class Serving:
         context_length = min(self._context_length, base.context_length)
         if base.gguf is not None:
             from assistant.engines.llamacpp import LlamaCpp
+            from assistant.models.serving_form import serving_gguf
 
+            gguf = serving_gguf(base.gguf)
             files = {name: _adapter_gguf(adapter) for name, adapter in adapters.items()}
-            return _Running(LlamaCpp(base.gguf, files, context_length, self._threads, self._slots), frozenset(files))
+            return _Running(LlamaCpp(gguf, files, context_length, self._threads, self._slots), frozenset(files))
         from assistant.engines.torch import Torch
 
         assert base.folder is not None

@@ -118,13 +118,13 @@ def remove(spec: str) -> int:
         _sweep(folder, all_of_it=True)
         if not folder.exists():
             raise UnknownModel(f"{spec} is not among the fetched models; `hone models` lists them")
-        from assistant.models import convert
+        from assistant.models import convert, serving_form
 
         base = _cached(spec)
-        converted = convert.cached_folder(base.gguf) if base and base.gguf else None
+        forms = [form.cached_folder(base.gguf) for form in (convert, serving_form)] if base and base.gguf else []
         freed = 0
-        for doomed in (converted, folder):
-            if doomed and doomed.exists():
+        for doomed in (*forms, folder):
+            if doomed.exists():
                 freed += sum(path.stat().st_size for path in doomed.rglob("*") if path.is_file())
                 # Renamed first: a half-deleted folder must never be taken for the model.
                 renamed = doomed.with_name(f".{doomed.name}.removed.part")

@@ -11,7 +11,7 @@ from filelock import FileLock
 
 from assistant import paths
 from assistant.errors import HoneError
-from assistant.models import convert, store
+from assistant.models import convert, serving_form, store
 from assistant.models.registry import Registry
 from tests.tui.models_here import base, version
 from tests.tui.test_models_command import report
@@ -44,7 +44,7 @@ def test_only_what_nobody_needs_is_found_and_only_on_request_deleted(hone_home: 
     on = base()
     kept = aged(version("mine", 1, on).folder, 30)
     assert on.gguf is not None
-    form = written(convert.cached_folder(on.gguf), 30)
+    forms = [written(form.cached_folder(on.gguf), 30) for form in (convert, serving_form)]
     adapters, models = paths.adapters_dir(), paths.models_dir()
     gone = [
         written(adapters / ".mine.abc.part", 2),
@@ -52,6 +52,7 @@ def test_only_what_nobody_needs_is_found_and_only_on_request_deleted(hone_home: 
         written(models / ".acme--coder.xyz.part", 2),
         written(models / ".org--name.download", 8),
         written(models / "tuning" / ("f" * 24), 8),
+        written(models / "serving" / ("f" * 24), 8),
         written(hone_home / "jobs" / ".0abc.removed", 2),
     ]
     stays = [
@@ -59,16 +60,17 @@ def test_only_what_nobody_needs_is_found_and_only_on_request_deleted(hone_home: 
         written(adapters / "mine" / "ba9876543210", 0.5),
         written(models / ".org--other.download", 6),
         written(models / "tuning" / ("e" * 24), 6),
+        written(models / "serving" / ("e" * 24), 6),
         written(paths.unfinished_dir() / "given-up", 90),
         kept,
-        form,
+        *forms,
     ]
     listed = report("models", "gc")
     assert (listed["deleted"], listed["freed_bytes"]) == (False, 0)
     assert {each["path"] for each in listed["garbage"]} == {str(path) for path in gone}
     assert all(path.exists() for path in gone)
     deleted = report("models", "gc", "--delete")
-    assert deleted["freed_bytes"] == 6000
+    assert deleted["freed_bytes"] == 7000
     assert not any(path.exists() for path in gone)
     assert all(path.exists() for path in stays)
     assert report("models", "gc", "--delete")["garbage"] == []

@@ -17,12 +17,13 @@ from hypothesis import strategies as st
 
 from assistant.errors import HoneError, UsageError
 from assistant.models import store
+from assistant.models.gguf_write import Kind, type_of
 from tests.tuning import tiny_gguf
 from tuning.export import gguf_lora, layout_of, permuted
 from tuning.formats import merged_gguf, write
 from tuning.formats.adapter import merged_weight, read_pairs
 from tuning.formats.hashes import file_hashes
-from tuning.formats.merged_gguf import pairs_by_tensor, stored_types, type_of, write_merged
+from tuning.formats.merged_gguf import pairs_by_tensor, stored_types, write_merged
 from tuning.formats.modelfile import modelfile, recognize
 from tuning.formats.proof import ExportProof, prove_exports
 from tuning.passages import standard_library
@@ -151,7 +152,7 @@ def test_q_and_k_left_in_transformers_order_do_not_pass(
     folder = store.tuning_form(base)
     layout, pairs = pairs_by_tensor(version.folder, folder, permute=False)
     exports = {}
-    kinds: tuple[merged_gguf.Kind, ...] = ("F16", "Q8_0", "Q4_1")
+    kinds: tuple[Kind, ...] = ("F16", "Q8_0", "Q4_1")
     for kind in kinds:
         exports[f"gguf-{kind.lower()}"] = tmp_path / f"{kind}.gguf"
         write_merged(base.gguf, pairs, layout, kind, tmp_path / f"{kind}.gguf", "wrong")

@@ -52,7 +52,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def tuned(repository: Path, session_home: Path) -> dict:
     done = run(
-        "tune", str(repository), "--name", "own", "--steps", "8", "--row-length", "512", "--json", home=session_home
+        "tune", str(repository), "--name", "own", "--steps", "6", "--row-length", "256", "--json", home=session_home
     )
     assert done.returncode == 0, done.stderr
     return {"result": json.loads(done.stdout), "log": done.stderr}
@@ -80,7 +80,7 @@ def test_a_run_ends_in_a_proven_registered_adapter(tuned: dict, session_home: Pa
     assert proof["reload_difference"] < 1e-2
     assert proof["changed"] > 0
     figures = result["figures"]
-    assert figures["steps"] == 8
+    assert figures["steps"] == 6
     assert figures["validation_after"] < figures["validation_before"]
     assert "tok/s" in tuned["log"]
     assert "ETA" in tuned["log"]
@@ -148,7 +148,7 @@ def test_an_export_with_q_and_k_unpermuted_does_not_pass_the_proof(tuned: dict, 
     adapter = tmp_path / "adapter"
     shutil.copytree(tuned["result"]["folder"], adapter)
     weights = load_file(adapter / "adapter_model.safetensors")
-    # Eight steps move attention little; a stronger change of q and k shows a wrong export at once.
+    # Six steps move attention little; a stronger change of q and k shows a wrong export at once.
     for name in weights:
         if name.endswith(("q_proj.lora_B.weight", "k_proj.lora_B.weight")):
             weights[name] *= 4
@@ -201,7 +201,7 @@ def test_restart_discards_a_damaged_run_and_ctrl_c_saves_what_was_learnt(
 
 def test_a_killed_run_goes_on_and_ends_in_the_same_adapter(make_repository, hone_home: Path, tiny_base: str):
     repository = make_repository(modules(30))
-    asked = tiny_run("again", repository, tiny_base, "--steps", "60", "--checkpoint-minutes", "0")
+    asked = tiny_run("again", repository, tiny_base, "--steps", "30", "--checkpoint-minutes", "0")
     process = subprocess.Popen([*HONE, *asked], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ)
     kept = hone_home / "unfinished" / "again"
     while not any(int(step.name.removeprefix("step-")) >= 3 for step in kept.glob("step-*")):
@@ -227,9 +227,9 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_adapter(make_repository, hone
     assert done.returncode == 0, done.stderr
     assert "going on from step" in done.stderr
     result = json.loads(done.stdout)
-    assert result["figures"]["steps"] == 60
+    assert result["figures"]["steps"] == 30
     assert not kept.exists()
-    unbroken = run(*tiny_run("unbroken", repository, tiny_base, "--steps", "60", "--json"), home=hone_home)
+    unbroken = run(*tiny_run("unbroken", repository, tiny_base, "--steps", "30", "--json"), home=hone_home)
     assert unbroken.returncode == 0, unbroken.stderr
     assert json.loads(unbroken.stdout)["digest"] == result["digest"]
 

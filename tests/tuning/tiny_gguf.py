@@ -48,7 +48,7 @@ def write_base(path: Path, kind: str = "F32", fim: prompts.FimTokens | None = No
     writer.add_rope_freq_base(10000.0)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_vocab_size(config.vocab_size)
-    writer.add_file_type(0)
+    writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q4_1 if kind == "Q4_1" else gguf.LlamaFileType.ALL_F32)
     writer.add_license("mit")
     writer.add_array("general.languages", ["en", "de"])
     vocabulary = tokenizer.get_vocab()

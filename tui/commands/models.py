@@ -77,12 +77,15 @@ def pull(
     """Download a model, so that it works without a network from then on."""
     from assistant.models import store
     from assistant.models.resolve import resolve
+    from assistant.models.serving_form import serving_gguf
     from tui import tables
     from tui.models.described import base_details
     from tui.progress import transfer_progress
 
     with transfer_progress() as progress:
         base = resolve(model, progress=progress).base
+        if base.gguf:
+            serving_gguf(base.gguf, progress)
         folder = store.tuning_form(base, progress) if tuning else None
     described = {**base_details(base), **({"tuning_form": str(folder)} if folder else {})}
     tables.print_json(described) if as_json else tables.print_fields(described)

@@ -59,11 +59,12 @@ def base_details(base: BaseModel) -> dict[str, Any]:
     Raises:
         HoneError: its files cannot be read.
     """
-    from assistant.models import convert
+    from assistant.models import convert, serving_form
     from assistant.models.identity import base_identity
 
     identity = base_identity(base)
     converted = convert.cached_folder(base.gguf) if base.gguf else base.folder
+    served = serving_form.cached_folder(base.gguf) if base.gguf else None
     return {
         "kind": "base",
         "name": base.name,
@@ -72,6 +73,7 @@ def base_details(base: BaseModel) -> dict[str, Any]:
         "gguf": str(base.gguf) if base.gguf else None,
         "folder": str(base.folder) if base.folder else None,
         "tuning_form": str(converted) if converted and converted.exists() else None,
+        "serving_form": str(served) if served and served.exists() else None,
         "digest": identity.digest,
         "weights": identity.weights,
         "tokenizer": identity.tokenizer,

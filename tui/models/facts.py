@@ -117,8 +117,8 @@ def of_base(details: BaseDetails) -> list[Field]:
     if base.cached:
         state = Content("ready").stylize("$text-success")
         disk = _disk(base.bytes or 0, base.folder or "")
-        if details.tuning_bytes:
-            disk += Content(f"; {size(details.tuning_bytes)} more for tuning").stylize(_DIM)
+        if details.form_bytes:
+            disk += Content(f"; {size(details.form_bytes)} more for tuning and serving").stylize(_DIM)
     else:
         amount = size(base.download_bytes or 0)
         fetch = f"; g fetches {amount}" if amount else ""

@@ -10,12 +10,12 @@ from typing import Literal
 
 from assistant import paths
 from assistant.errors import HoneError
-from assistant.models import convert, store
+from assistant.models import convert, serving_form, store
 from assistant.models.registry import AdapterVersion, Registry
 from tui.models import uses, verbs
 from tui.models.described import folder_bytes
 
-Kind = Literal["leaving", "unregistered", "download", "tuning form", "job", "version", "unfinished run"]
+Kind = Literal["leaving", "unregistered", "download", "tuning form", "serving form", "job", "version", "unfinished run"]
 
 _SETTLED_DAYS = 1.0
 """Whoever makes a file needs it for less."""
@@ -45,7 +45,7 @@ def find(keep: int | None = None, unfinished_days: float | None = None) -> list[
         HoneError: the registry, the jobs or the settings cannot be read.
     """
     registry = Registry()
-    found = [*_leavings(), *_unregistered(registry), *_tuning_forms(registry), *_removed_jobs()]
+    found = [*_leavings(), *_unregistered(registry), *_forms(registry), *_removed_jobs()]
     if keep is not None:
         found += _old_versions(registry, keep)
     if unfinished_days is not None:
@@ -74,7 +74,8 @@ def delete(garbage: Garbage) -> int:
 
 
 def _leavings() -> Iterator[Garbage]:
-    for folder in (paths.adapters_dir(), paths.models_dir(), paths.models_dir() / "tuning"):
+    forms = (paths.models_dir() / "tuning", paths.models_dir() / "serving")
+    for folder in (paths.adapters_dir(), paths.models_dir(), *forms):
         for each in sorted(folder.glob(".*")):
             age = _age_days(each)
             if each.suffix == ".part" and age > _SETTLED_DAYS:
@@ -90,7 +91,7 @@ def _unregistered(registry: Registry) -> Iterator[Garbage]:
             yield Garbage("unregistered", folder, _size(folder), "no version of the registry is there")
 
 
-def _tuning_forms(registry: Registry) -> Iterator[Garbage]:
+def _forms(registry: Registry) -> Iterator[Garbage]:
     ggufs = []
     for name in {*store.cached_names(), *(version.base_name for version in registry.versions())}:
         try:
@@ -99,11 +100,12 @@ def _tuning_forms(registry: Registry) -> Iterator[Garbage]:
             continue
         if base is not None and base.gguf is not None:
             ggufs.append(base.gguf)
-    needed = {convert.cached_folder(gguf).name for gguf in ggufs}
-    for folder in sorted((paths.models_dir() / "tuning").glob("[!.]*")):
-        age = _age_days(folder)
-        if folder.is_dir() and folder.name not in needed and age > _DOWNLOAD_DAYS:
-            yield Garbage("tuning form", folder, _size(folder), "of a base that is not here and that no adapter has")
+    needed = {form.cached_folder(gguf) for gguf in ggufs for form in (convert, serving_form)}
+    made: tuple[tuple[str, Kind], ...] = (("tuning", "tuning form"), ("serving", "serving form"))
+    for place, kind in made:
+        for folder in sorted((paths.models_dir() / place).glob("[!.]*")):
+            if folder.is_dir() and folder not in needed and _age_days(folder) > _DOWNLOAD_DAYS:
+                yield Garbage(kind, folder, _size(folder), "of a base that is not here and that no adapter has")
 
 
 def _removed_jobs() -> Iterator[Garbage]:

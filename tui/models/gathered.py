@@ -77,7 +77,8 @@ class BaseDetails:
     base: Base
     told: Mapping[str, Any]
     """Of `described.base_details`, or of the catalogue where it is not on this disk."""
-    tuning_bytes: int
+    form_bytes: int
+    """Of its copies for tuning and for serving."""
     measured: tuple[Line, ...]
     uses: tuple[Use, ...]
     adapters: int
@@ -207,11 +208,11 @@ def base_details(base: Base) -> BaseDetails:
     registry = Registry()
     found = store.find(base.name) if base.cached else None
     told = described.base_details(found) if found else described.catalogue_details(base.name) or {}
-    form = told.get("tuning_form")
+    forms = [told.get(form) for form in ("tuning_form", "serving_form")]
     return BaseDetails(
         base,
         told,
-        described.folder_bytes(Path(form)) if form and form != base.folder else 0,
+        sum(described.folder_bytes(Path(form)) for form in forms if form and form != base.folder),
         tuple(measured.lines(measured.reports(), base.name)),
         tuple(uses.of_base(base.name, registry)),
         sum(version.base_name == base.name for version in registry.versions()),

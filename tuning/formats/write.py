@@ -13,6 +13,7 @@ from assistant import atomic
 from assistant.errors import HoneError, UsageError
 from assistant.models import store, transfer
 from assistant.models.gguf_file import read_header
+from assistant.models.gguf_write import Kind, target_bytes
 from assistant.models.peft_files import CONFIGURATION, WEIGHTS
 from assistant.models.registry import AdapterVersion
 from assistant.models.resolve import resolve
@@ -21,7 +22,6 @@ from assistant.models.transfer import Progress
 from assistant.models.vllm import refuse_unservable, serve_command
 from tuning.formats.adapter import shared_configuration
 from tuning.formats.hashes import file_hashes
-from tuning.formats.merged_gguf import Kind, target_bytes
 from tuning.formats.modelfile import modelfile
 from tuning.formats.proof import MERGED, ExportProof, prove_exports
 
