@@ -34,7 +34,7 @@ def prepare(name: str) -> Path:
             with tarfile.open(archive) as opened:
                 opened.extractall(work, filter="data")
             (unpacked,) = (folder for folder in Path(work).iterdir() if folder.is_dir())
-            _commit(unpacked, pinned["requirement"])
+            commit(unpacked, pinned["requirement"])
             OUT.mkdir(parents=True, exist_ok=True)
             shutil.move(unpacked, repository)
     return repository / pinned["folder"]
@@ -50,8 +50,8 @@ def _download(requirement: str, work: Path) -> Path:
     return archives[0]
 
 
-def _commit(folder: Path, message: str) -> None:
-    # A fixed identity and date make the commit the same on every machine.
+def commit(folder: Path, message: str) -> None:
+    """Makes a folder a repository of one commit, which is the same on every machine."""
     environment = {
         **os.environ,
         "GIT_CONFIG_GLOBAL": os.devnull,

@@ -53,7 +53,7 @@ def write(folder: Path, times: int, megabytes: float) -> tuple[Path, list[Plante
         for time in range(times):
             suffix = SUFFIXES[time - 1] if time else ""
             waiting = []
-            for number, (path, text) in enumerate(_files(int(megabytes * 1e6))):
+            for number, (path, text) in enumerate(files(int(megabytes * 1e6))):
                 renamed = _rename_all(text, suffix)
                 place = put(f"{time}/{path}", renamed)
                 if number % PLANT_EVERY == 0:
@@ -65,7 +65,7 @@ def write(folder: Path, times: int, megabytes: float) -> tuple[Path, list[Plante
     return out, planted, written
 
 
-def _files(limit: int) -> Iterator[tuple[str, str]]:
+def files(limit: int) -> Iterator[tuple[str, str]]:
     """Python files of the installed packages in an order fixed by their paths, up to `limit` bytes in all."""
     root = Path(site.getsitepackages()[0])
     names = (str(path.relative_to(root)) for path in root.rglob("*.py"))
