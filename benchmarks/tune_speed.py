@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--curves", type=int, nargs="?", const=20, metavar="STEPS", help="compare losses, not speed")
     arguments = parser.parse_args()
     folder = store.tuning_form(store.fetch("smollm2-135m"))
-    steps = _steps(prepare([corpus("strands-agents")], load_tokenizer(folder), PLAN).rows)
+    steps = full_steps(prepare([corpus("strands-agents")], load_tokenizer(folder), PLAN).rows)
     print(machine.describe())
     if arguments.curves:
         curves(folder, [rows[:1] for rows in steps[: arguments.curves]])
@@ -120,7 +120,8 @@ def curves(folder: Any, steps: list[list[Row]]) -> None:
             print(f"  hone and {name}: largest difference {largest:.1e}")
 
 
-def _steps(rows: Any) -> list[list[Row]]:
+def full_steps(rows: Any) -> list[list[Row]]:
+    """Steps of `ROWS_PER_STEP` rows each, of rows that are nearly full."""
     full = [row for row in rows if sum(len(example.tokens) for example in row) > 1000]
     return [full[start : start + ROWS_PER_STEP] for start in range(0, len(full), ROWS_PER_STEP)]
 
