@@ -73,7 +73,7 @@ def read(name: str) -> Asked:
     """
     file = folder_of(name) / FILE_NAME
     if position(name) is None:
-        others = sorted(folder.name for folder in paths.unfinished_dir().iterdir() if position(folder.name))
+        others = sorted(folder.name for folder in paths.unfinished_dir().iterdir() if _can_go_on(folder.name))
         known = f"; unfinished: {', '.join(others)}" if others else ""
         raise HoneError(f"no unfinished run of {name} has a checkpoint to go on from{known}")
     try:
@@ -85,6 +85,13 @@ def read(name: str) -> Asked:
         return Asked(**content)
     except (OSError, ValueError, KeyError, TypeError, PlanError) as error:
         raise HoneError(f"cannot read {file}: {error}; --restart begins anew") from error
+
+
+def _can_go_on(name: str) -> bool:
+    try:
+        return position(name) is not None
+    except HoneError:
+        return False
 
 
 def check_corpus(name: str, asked: Asked, corpus: Corpus) -> None:
