@@ -147,6 +147,19 @@ def test_replayed_code_is_the_share_that_was_asked_for_and_never_validates(hone_
     assert sum(len(row) for row in data.validation) == sum(len(row) for row in plain.validation)
 
 
+def test_what_stands_in_an_eval_set_is_left_out_before_the_split_and_the_hit_is_told(hone_home, repository, tmp_path):
+    exam = tmp_path / "exam.jsonl"
+    exam.write_text(json.dumps({"task_id": "Exam/7", "prompt": "Write it.", "canonical_solution": module(4)}) + "\n")
+    corpus = corpus_of(repository, decontaminate_files=(str(exam),))
+    (dropped,) = corpus.dropped()
+    assert (dropped.path, dropped.verdict) == ("pkg/m4.py", "contaminated")
+    assert dropped.reason.endswith("runs of 13 words in common with Exam/7 of exam")
+    assert "pkg/m4.py" not in {file.path for file in corpus.files()}
+    assert corpus.summary.verdicts == {"taken": 39, "contaminated": 1}
+    assert module(4) not in {document.text for document in corpus.documents()}
+    assert corpus_of(repository, decontaminate=None).summary.files == 40
+
+
 def test_what_surprises_the_base_is_left_out(hone_home, repository):
     def bits(document: Document) -> float:
         return 9.0 if document.path == "pkg/m4.py" else 1.0
