@@ -131,7 +131,8 @@ def train(
             interrupted = bool(pressed)
             bits = None
             if share >= 1 or interrupted or (plan.checks and share >= (checks + 1) / plan.checks):
-                checks = int(share * plan.checks)
+                # At least one more: 2 of 44 steps times 22 validations is less than 1, rounded.
+                checks = max(checks + 1, int(share * plan.checks))
                 bits = validation_bits(accelerator, wrapped, data.validation)
                 best.offer(bits, parameters)
                 stopped_early = share < 1 and not interrupted and best.stale >= (plan.patience or math.inf)

@@ -150,9 +150,9 @@ def test_a_run_that_stops_improving_ends_early_with_the_best_adapter(data):
     assert (patient.steps, patient.stopped_early) == (60, False)
 
 
-@pytest.mark.parametrize("checks", [0, 1, 5])
-def test_the_plan_says_how_often_is_validated(data, checks: int):
-    _, _, seen = run(data, Plan(steps=10, checks=checks))
+@pytest.mark.parametrize(("steps", "checks"), [(10, 0), (10, 1), (10, 5), (44, 22)])
+def test_the_plan_says_how_often_is_validated(data, steps: int, checks: int):
+    _, _, seen = run(data, Plan(steps=steps, checks=checks))
     assert sum(progress.validation is not None for progress in seen) == max(1, checks)
     assert seen[-1].validation is not None
 
