@@ -14,7 +14,18 @@ from typing import Any
 
 from assistant import config as settings
 from assistant.errors import HoneError, UsageError
-from tuning.plan import KEYS, NULLABLE, SECTIONS, SHORT_NAMES, Plan, PlanError, from_json, nearest_key, to_json
+from tuning.plan import (
+    KEYS,
+    NULLABLE,
+    SECTIONS,
+    SHORT_NAMES,
+    Plan,
+    PlanError,
+    changed_keys,
+    from_json,
+    nearest_key,
+    to_json,
+)
 from tuning.plan_checks import BASE_CHANGING, contradiction
 
 LIMITS = ("steps", "minutes", "epochs")
@@ -76,14 +87,7 @@ class Configuration:
     @property
     def given(self) -> frozenset[str]:
         """The keys that somebody set to something else than their default, which a printed configuration repeats."""
-        mine, plain = _by_key(self.plan), _by_key(Plan())
-        return frozenset(key for key in KEYS if mine[key] != plain[key])
-
-
-def _by_key(plan: Plan) -> dict[str, Any]:
-    content = to_json(plan)
-    sections = {f"{section}.{name}": value for section in SECTIONS for name, value in content[section].items()}
-    return {**content, **sections}
+        return changed_keys(self.plan)
 
 
 def configure(layers: Iterable[Layer]) -> Configuration:

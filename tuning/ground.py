@@ -16,7 +16,8 @@ from tuning.corpus.assemble import Surprise
 from tuning.corpus.sources import Source
 from tuning.data import Data, make_rows, read_corpus
 from tuning.distributed import is_first, start
-from tuning.plan import Plan
+from tuning.plan import Plan, changed_keys
+from tuning.plan_checks import BASE_CHANGING, check_known_base
 from tuning.train import Progress
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def stand(name: str, spec: str, plan: Plan, watcher: Watcher) -> Ground:
     """Fetches and converts the base, and finds the other processes.
 
     Raises:
-        HoneError: the base is not to be had, or has no GGUF form.
+        HoneError: the base is not to be had, has no GGUF form, or cannot do what the plan asks.
     """
     accelerator = start(plan.tracker, paths.tracked_dir() / name if plan.tracker != "none" else None)
     with accelerator.main_process_first():
@@ -66,6 +67,8 @@ def stand(name: str, spec: str, plan: Plan, watcher: Watcher) -> Ground:
                 "name a GGUF base"
             )
         folder = store.tuning_form(base, watcher.transfer)
+    # Now everything is known of a base that was not on this disk before: better here than at the export.
+    check_known_base(plan, changed_keys(plan), spec)
     if not is_first():
         watcher = replace(watcher, note=lambda _: None, progress=lambda _: None)
     return Ground(name, spec, base, folder, watcher, accelerator)
@@ -107,7 +110,6 @@ def dtype_of(ground: Ground, plan: Plan) -> "torch.dtype":
     """
     from tuning.model.footprint import available_memory, check_fits, estimate
     from tuning.model.load import check_quantize, dtype_for
-    from tuning.plan_checks import BASE_CHANGING
 
     check_quantize(plan.quantize, ground.accelerator)
     # What such a start takes out of the base's weights, bfloat16 cannot hold exactly.

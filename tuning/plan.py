@@ -34,9 +34,9 @@ class CorpusOptions:
     exclude: tuple[str, ...] = ()
     min_bytes: Annotated[int, Ge(0)] = 0
     max_bytes: Annotated[int, Ge(1)] = 1_000_000
-    near_duplicates: Annotated[float, Gt(0), Le(1)] | None = 0.7
-    """Estimated Jaccard similarity from which two files count as one; None keeps them all, and only exact duplicates
-    go. 0.7 is the lower end of what BigCode and datatrove use (0.7 to 0.85)."""
+    near_duplicates: Annotated[float, Ge(0.3), Le(1)] | None = 0.7
+    """Jaccard similarity from which two files count as one; None keeps them all, and only exact duplicates go. 0.7 is
+    the lower end of what BigCode and datatrove use (0.7 to 0.85); below 0.3 nearly all files would be compared."""
     shingle: Annotated[int, Ge(1), Le(50)] = 5
     """Words in a row that are compared as one; 5 as in datatrove's MinHash."""
     hashes: Annotated[int, Ge(16), Le(1024)] = 128
@@ -264,6 +264,18 @@ def with_settings(plan: Plan, settings: Mapping[str, Any]) -> Plan:
         section, _, name = key.rpartition(".")
         (content[section] if section else content)[name] = value
     return from_json(content)
+
+
+def changed_keys(plan: Plan) -> frozenset[str]:
+    """The keys with another value than their default."""
+    mine, plain = _by_key(plan), _by_key(Plan())
+    return frozenset(key for key in KEYS if mine[key] != plain[key])
+
+
+def _by_key(plan: Plan) -> dict[str, Any]:
+    content = to_json(plan)
+    sections = {f"{section}.{name}": value for section in SECTIONS for name, value in content[section].items()}
+    return {**content, **sections}
 
 
 def check_keys(content: Mapping[str, Any], section: str = "") -> None:

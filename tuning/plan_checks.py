@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from math import prod
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from assistant.errors import HoneError
@@ -34,7 +35,8 @@ def contradiction(plan: Plan) -> tuple[tuple[str, ...], str] | None:
     if corpus.weights and len(corpus.weights) != len(corpus.sources):
         count = f"{len(corpus.weights)} weights for {len(corpus.sources)} sources"
         return ("corpus.weights",), f"{count}; give one number per source, or none"
-    raw = next((source for source in corpus.sources if not _is_records(source)), None)
+    replayed = (corpus.replay_source,) if corpus.replay > 0 and corpus.replay_source else ()
+    raw = next((source for source in (*corpus.sources, *replayed) if not _is_records(source)), None)
     if not corpus.redact and raw is not None:
         return (
             ("corpus.redact",),
@@ -190,7 +192,8 @@ def check_base(plan: Plan, given: Collection[str], base: str, *, fim: bool | Non
 
 
 def check_known_base(plan: Plan, given: Collection[str], base: str) -> None:
-    """`check_base` with what this disk tells of a base without loading it; what is not fetched yet is not known.
+    """`check_base` with what this disk tells of a base without loading it; what is not fetched, or not converted, yet
+    is not known, so a run asks again once it is.
 
     Raises:
         HoneError: as for `check_base`, or a local path that is no model.
@@ -220,7 +223,10 @@ def _has_fim(base: "BaseModel") -> bool | None:
 
 
 def _is_records(source: str) -> bool:
-    return source.startswith("hf:") or source.partition("@")[0].endswith(".jsonl")
+    """A folder may have any name, also one that ends like a file of records."""
+    from tuning.corpus.sources import DATASET_PREFIX, RECORD_ENDINGS
+
+    return source.startswith(DATASET_PREFIX) or (source.endswith(RECORD_ENDINGS) and not Path(source).is_dir())
 
 
 def _unknown_language(names: Collection[str]) -> str | None:

@@ -103,6 +103,7 @@ def test_a_start_that_needs_exact_weights_sets_the_number_format_that_is_left_op
         ("seed = 1979-05-27", "seed = datetime.date(1979, 5, 27) is not possible; allowed: a valid integer"),
         ('dtype = "fp16"', "dtype = 'fp16' is not possible; allowed: 'auto', 'float32' or 'bfloat16'"),
         ("[corpus]\nweights = [0]", "corpus.weights = [0] is not possible; allowed: greater than 0"),
+        ("[corpus]\nnear_duplicates = 0.2", "0.2 is not possible; allowed: greater than or equal to 0.3"),
         ('[lora]\nrank_pattern = {q = "8"}', "lora.rank_pattern = {'q': '8'} is not possible"),
     ],
 )
@@ -130,6 +131,11 @@ def test_a_file_that_is_no_toml_or_not_there_is_one_line(write, tmp_path: Path):
         (["patience=5"], "--set patience: patience 5 could never end a run of 3 validations; raise checks"),
         (["patience=1", "corpus.validation_share=0"], "no file is held out"),
         (["corpus.redact=false", 'corpus.sources=["a.jsonl", "src"]'], "redaction cannot be switched off for src"),
+        (
+            ["corpus.redact=false", 'corpus.sources=["a.jsonl"]', "corpus.replay=0.1", "corpus.replay_source=../lib"],
+            "redaction cannot be switched off for ../lib",
+        ),
+        (["corpus.redact=false", 'corpus.sources=["a.jsonl@HEAD"]'], "cannot be switched off for a.jsonl@HEAD"),
         (["corpus.weights=[1]"], "1 weights for 0 sources"),
         (["corpus.min_bytes=9", "corpus.max_bytes=8"], "no file has at least 9 and at most 8 bytes"),
         (['corpus.languages=["pyton"]'], "'pyton' is no language that is known here; the nearest is 'python'"),
@@ -161,8 +167,12 @@ def test_contradictions_are_one_line(assignments: list[str], words: str):
     assert words in refused(*assignments)
 
 
-def test_records_can_go_without_redaction():
-    assert not of("corpus.redact=false", 'corpus.sources=["a.jsonl", "hf:some/set@train"]').plan.corpus.redact
+def test_records_can_go_without_redaction_and_a_folder_that_is_called_like_some_cannot(tmp_path: Path):
+    records = 'corpus.sources=["a.jsonl", "b.jsonl.gz", "hf:some/set@train"]'
+    assert not of("corpus.redact=false", records).plan.corpus.redact
+    folder = tmp_path / "code.jsonl"
+    folder.mkdir()
+    assert "switched off for" in refused("corpus.redact=false", f'corpus.sources=["{folder}"]')
 
 
 def test_defaults_that_do_not_fit_a_base_are_no_contradiction_but_what_was_asked_for_is():
@@ -192,7 +202,7 @@ VALUES: dict[str, st.SearchStrategy] = {
     "lora.target_modules": st.one_of(st.just("all-linear"), st.lists(st.text(), min_size=1, max_size=3)),
     "lora.rank_pattern": st.dictionaries(st.sampled_from(["q_proj", "a\\.b", 'say "x"', "é\t"]), st.integers(1, 64)),
     "corpus.include": st.lists(st.text(), max_size=3),
-    "corpus.near_duplicates": st.one_of(st.just("none"), st.floats(0.01, 1)),
+    "corpus.near_duplicates": st.one_of(st.just("none"), st.floats(0.3, 1)),
     "examples.fim_rate": st.floats(0, 1),
 }
 

@@ -1,4 +1,4 @@
-"""What a whole run makes of its plan: the trials of a sweep, and the scale of the adapter."""
+"""What a whole run makes of its plan: what it refuses, the trials of a sweep, and the scale of the adapter."""
 
 import json
 import math
@@ -11,17 +11,20 @@ import torch
 from safetensors.torch import load_file
 
 from assistant.errors import HoneError
+from assistant.prompts import FIM_FAMILIES
 from tests.tuning import tiny_gguf
 from tests.tuning.runs import plan_on, train_and_discard
+from tests.tuning.tiny import save_base
 from tuning import train
 from tuning.ground import Watcher
-from tuning.plan import Plan
-from tuning.run import Result, tune
+from tuning.plan import ExampleOptions, LoraOptions, Plan
+from tuning.run import Result, dry_run, resume, tune
+from tuning.train import Left
 
 
 @pytest.fixture
 def base(hone_home: Path, tmp_path: Path) -> str:
-    return str(tiny_gguf.write_base(tmp_path / "tiny.gguf"))
+    return tiny_gguf.ready_base(tmp_path / "tiny.gguf")
 
 
 @pytest.fixture
@@ -66,8 +69,46 @@ def test_another_error_in_a_trial_ends_the_sweep_whatever_its_words(
         train_and_discard(base, replace(plan, sweep={"learning_rate": (1.0, 1e-3)}))
 
 
+QUIET = Watcher(note=lambda _: None, progress=lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"examples": ExampleOptions(fim_rate=0.7)}, "has no fill-in-the-middle tokens, so examples.fim_rate does not"),
+        ({"lora": LoraOptions(rank=4, use_dora=True)}, "DoRA cannot be served from .*tiny.gguf's GGUF file"),
+    ],
+)
+def test_what_a_base_cannot_do_is_refused_by_the_run_too_which_has_it_on_this_disk_for_certain(
+    base: str, plan: Plan, settings: dict[str, Any], said: str
+):
+    with pytest.raises(HoneError, match=said):
+        tune("own", base, replace(plan, **settings), QUIET)
+    with pytest.raises(HoneError, match=said):
+        dry_run(replace(plan, **settings), "own", base, QUIET)
+
+
+def test_a_base_that_could_not_be_served_is_refused(hone_home: Path, plan: Plan, tmp_path: Path):
+    with pytest.raises(HoneError, match=r"has no GGUF form, .*name a GGUF base"):
+        tune("own", str(save_base(tmp_path / "base")), plan, QUIET)
+
+
+def test_a_run_goes_on_on_the_base_that_it_began_on_and_on_none_with_another_tokenizer(base: str, plan: Plan):
+    leaving = replace(QUIET, leaving=lambda: True)
+    plan = replace(plan, steps=9)
+    with pytest.raises(Left, match="left at step 1 "):
+        tune("own", base, plan, leaving)
+    # The same weights; three tokens have other names.
+    tiny_gguf.ready_base(Path(base), fim=FIM_FAMILIES[0])
+    with pytest.raises(HoneError, match=r"the unfinished run of own was on another .*begin anew with --restart"):
+        resume("own", leaving)
+    tiny_gguf.ready_base(Path(base))
+    with pytest.raises(Left, match="left at step 2 "):
+        resume("own", leaving)
+
+
 def tuned(base: str, plan: Plan) -> tuple[Result, dict[str, torch.Tensor]]:
-    result = tune("own", base, plan, Watcher(note=lambda _: None, progress=lambda _: None))
+    result = tune("own", base, plan, QUIET)
     assert result is not None
     return result, load_file(result.version.folder / "adapter_model.safetensors")
 

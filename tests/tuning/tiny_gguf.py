@@ -95,6 +95,15 @@ def write_base(path: Path, kind: str = "F32", fim: prompts.FimTokens | None = No
     return path
 
 
+def ready_base(path: Path, kind: str = "F32", fim: prompts.FimTokens | None = None, **sizes: Any) -> str:
+    """What `write_base` writes, as a base is named, with its tuning form made already."""
+    from assistant.models import store
+
+    base = store.find(str(write_base(path, kind, fim, **sizes)))
+    tuning_form(base)
+    return str(path)
+
+
 def interleaved(weight: np.ndarray, heads: int) -> np.ndarray:
     """Row by row: in each head, row i of the first half and row i of the second stand side by side."""
     size = weight.shape[0] // heads
