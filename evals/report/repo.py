@@ -138,7 +138,8 @@ def _better(unit: str) -> Better:
 
 
 def _sample(model: Mapping[str, Any], level: str, context: str, row: Mapping[str, Any]) -> dict[str, Any]:
-    """A judged completion in the form of a sample row; its prompt was kept as a hash alone."""
+    """A judged completion in the form of a sample row; earlier versions kept its prompt as a hash alone."""
+    asked = {"prompt": row.get("prompt"), "stop": row.get("stop", []), "max_tokens": row.get("max_tokens")}
     return {
         "key": row["key"],
         "task": row["task"],
@@ -147,7 +148,7 @@ def _sample(model: Mapping[str, Any], level: str, context: str, row: Mapping[str
         "attempt": 0,
         "model": model["digest"],
         "name": model["name"],
-        "ask": {"prompt": None, "stop": [], "max_tokens": None, "temperature": 0.0, "seed": None},
+        "ask": {**asked, "temperature": 0.0, "seed": None},
         "prompt_sha256": row["prompt_sha256"],
         "text": row["text"],
         "finish_reason": row["finish_reason"],

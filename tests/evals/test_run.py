@@ -1,5 +1,6 @@
 """Whole evaluations with a scripted model: real repositories, manifests, registry, samples and reports."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -118,6 +119,14 @@ def test_every_model_is_asked_the_same(world: World) -> None:
     assert base.prompts == tuned.prompts
     hashes = [model["lines"]["with_retrieval"]["prompts_sha256"] for model in report["models"]]
     assert hashes[0] == hashes[1]
+
+
+def test_what_a_model_was_shown_is_kept_with_its_answer(world: World) -> None:
+    samples = repo.report(world.run(limit=3)).tasks[0].samples
+    assert {row["ask"]["prompt"] for row in samples} == {*next(iter(world.clients.values())).prompts}
+    for row in samples:
+        assert hashlib.sha256(row["ask"]["prompt"].encode()).hexdigest() == row["prompt_sha256"]
+        assert row["ask"]["max_tokens"] > 0
 
 
 def test_places_without_retrieval_come_in_file_order(world: World) -> None:
