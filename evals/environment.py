@@ -13,7 +13,7 @@ def describe(engine: str | None = None) -> dict[str, Any]:
     evaluation uses.
 
     Args:
-        engine: as `describe_engine` or `describe_torch` says; None: what serves.
+        engine: as `describe_engine` or `describe_torch` says, or the server that is not ours; None: what serves here.
     """
     import psutil
 

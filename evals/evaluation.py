@@ -4,18 +4,19 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from assistant import paths
 from assistant.errors import UsageError
 from evals import ablate, environment
 from evals.errors import HarnessError
 from evals.harness import References, check_references, choose, run_task
-from evals.report.results import Measure, task_report
+from evals.limited import limited
+from evals.report.results import KS, Measure, task_report
 from evals.report.schema import RIGHT, ModelResult, Report, TaskReport
 from evals.sampled import Sampled
 from evals.samples import Samples
@@ -69,6 +70,8 @@ class _Prepared:
     items: tuple[Item, ...]
     total: int
     references: References
+    limits: Mapping[str, Limits] = field(default_factory=dict)
+    """Of the programs of a group of items, fitted to its own references: a slow problem gives no other one time."""
 
 
 def evaluate(
@@ -95,7 +98,8 @@ def evaluate(
         raise UsageError("no model was given; name one by --model")
     if len({subject.digest for subject in subjects}) < len(subjects):
         raise UsageError("two of the models are the same one; name different models")
-    before = environment.describe()
+    server = subjects[0].endpoint
+    before = environment.describe(None if server is None else f"server {server.url}")
     with ExitStack() as stack:
         sandbox = stack.enter_context(open_sandbox() if open_sandbox else nullcontext())
         tasks = stack.enter_context(build(sandbox))
@@ -146,10 +150,16 @@ def _prepare(task: Task, options: Options, sandbox: "Sandbox | None") -> _Prepar
     items = choose(every, options.limit, options.seed)
     limits = getattr(task, "limits", None)
     if not isinstance(limits, Limits):
-        return _prepared(task, items, len(every), check_references(task, items, sandbox, options.leave_out))
+        return _prepared(task, items, len(every), _checked(task, items, sandbox, options))
     # The machine may be slower than the one that the limits were chosen on.
-    references = check_references(_limited(task, generous(limits)), items, sandbox, options.leave_out)
-    return _prepared(_limited(task, fitting(references.ran, limits)), items, len(every), references)
+    references = _checked(limited(task, generous(limits)), items, sandbox, options)
+    fitted = {group: fitting(ran, limits) for group, ran in references.ran.items()}
+    widest = fitting((each for ran in references.ran.values() for each in ran), limits)
+    return replace(_prepared(limited(task, widest), items, len(every), references), limits=fitted)
+
+
+def _checked(task: Task, items: Sequence[Item], sandbox: "Sandbox | None", options: Options) -> References:
+    return check_references(task, items, sandbox, options.leave_out, options.show)
 
 
 def _prepared(task: Task, items: Sequence[Item], total: int, references: References) -> _Prepared:
@@ -158,10 +168,6 @@ def _prepared(task: Task, items: Sequence[Item], total: int, references: Referen
 
 def _without(items: Sequence[Item], references: References) -> tuple[Item, ...]:
     return tuple(item for item in items if item.id not in references.left_out)
-
-
-def _limited(task: Any, limits: Limits) -> Task:
-    return cast(Task, replace(task, limits=limits))
 
 
 def _decoding(task: Task, options: Options) -> tuple[int, float]:
@@ -190,16 +196,17 @@ def _ways(
     each: _Prepared, subject: Subject, connect: Connect, sandbox: "Sandbox | None", options: Options
 ) -> dict[str, Done]:
     """The samples of the task as it is asked, and of its other ways where they are wanted and the model knows them."""
-    found = {ablate.AS_ASKED: _run(each.task, each.items, subject, connect, sandbox, options)}
+    found = {ablate.AS_ASKED: _run(each, each.task, each.items, subject, connect, sandbox, options)}
     for name, variant in ablate.variants(each.task).items() if options.ablate else ():
         if subject.can(variant.ask(each.items[0], None)):
-            check_references(variant, each.items, sandbox)
+            check_references(variant, each.items, sandbox, show=options.show)
             items = _without(choose(variant.items(), options.limit, options.seed), each.references)
-            found[name] = _run(variant, items, subject, connect, sandbox, options)
+            found[name] = _run(each, variant, items, subject, connect, sandbox, options)
     return found
 
 
 def _run(
+    each: _Prepared,
     task: Task,
     items: Sequence[Item],
     subject: Subject,
@@ -219,6 +226,7 @@ def _run(
             samples_per_item=options.samples,
             temperature=options.temperature,
             items=items,
+            limits=each.limits,
             show=options.show,
         )
         rows = [store.get(one.key) for one in sampled]
@@ -238,7 +246,9 @@ def _report(each: _Prepared, found: Sequence[tuple[Mapping[str, Any], Done]], op
     if hasattr(task, "figures"):
         return _own_report(each, found, options)
     rows = [(facts, one.rows) for facts, one in found]
-    made = task_report(task.name, task.version, settings, rows, notes=_notes(each, options), seed=options.seed)
+    # One of as many as were asked for is the chance that somebody who asks so often has.
+    ks = sorted({*KS, _decoding(task, options)[0]})
+    made = task_report(task.name, task.version, settings, rows, ks=ks, notes=_notes(each, options), seed=options.seed)
     if all("exact_match" in row["verdict"]["extra"] for row in made.samples):
         exact = Measure(name="exact match", parts=lambda row: (row["verdict"]["extra"]["exact_match"], 1.0))
         return _with(made, task_report(task.name, task.version, settings, rows, measures=[exact], seed=options.seed))
@@ -335,5 +345,6 @@ def _notes(each: _Prepared, options: Options) -> tuple[str, ...]:
         if good or bad
         else "The task has no reference answers, so its judge was not checked."
     )
-    left_out = [f"Left out, as its reference does not hold here: {why}." for why in each.references.left_out.values()]
+    whys = dict.fromkeys(each.references.left_out.values())
+    left_out = [f"Left out, as its reference does not hold here: {why}." for why in whys]
     return f"{measured}, {f'temperature {heat:g}' if heat else 'greedy'}, seed {options.seed}.", checked, *left_out

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 from assistant import cores, prompts
 from evals import pool, samples
 from evals.errors import HarnessError
+from evals.limited import limited
 from evals.progress import Progress
 from evals.sampled import Job, Sampled, answer_of, job, recall, to_row
-from evals.sandbox.outcome import Outcome
+from evals.sandbox.outcome import Limits, Outcome
 from evals.server import RETRY_SECONDS
 from evals.subjects import Connect, Subject
 from evals.tasks.base import Answer, Item, Task, Verdict
@@ -62,49 +63,68 @@ class References:
 
     good: int
     bad: int
-    ran: tuple[Outcome, ...]
-    """The programs of the good ones, for the calibration of limits; empty where none was run."""
+    ran: Mapping[str, Sequence[Outcome]]
+    """Group of items -> the programs of the good ones, for the calibration of limits; empty where none was run."""
     left_out: Mapping[str, str] = field(default_factory=dict)
     """Item -> how its reference was judged wrongly; no model may be asked about it."""
 
 
 def check_references(
-    task: Task, items: Sequence[Item], sandbox: "Sandbox | None", may_leave_out: bool = False
+    task: Task, items: Sequence[Item], sandbox: "Sandbox | None", may_leave_out: bool = False, show: bool = False
 ) -> References:
-    """Judges the answers to `items` that are known to be good and bad.
+    """Judges the answers to `items`, and to others of their groups where they have none, that are known to be good and
+    bad.
 
     Args:
         may_leave_out: items whose references are judged wrongly are left out, up to `LEFT_OUT` of all, instead of an
             error.
+        show: progress on standard error.
 
     Raises:
         HarnessError: a good one does not score 1 or a bad one does not score 0. No model may be measured then.
     """
     wanted = {item.id for item in items}
-    references = [reference for reference in task.references() if reference[0].id in wanted]
+    every = list(task.references())
+    own = {item.id for item, _, _ in every} & wanted
+    # Some tasks have references for one item of a group alone, which then speak for the others.
+    others = [item for item in items if item.id not in own]
+    groups = {item.group for item in others}
+    references = [reference for reference in every if reference[0].id in wanted or reference[0].group in groups]
 
     def judged(reference: tuple[Item, str, bool]) -> Verdict:
         return _judge(task, reference[0], Answer(reference[1], "stop", None, None, 0.0, None), sandbox)
 
+    progress = Progress(f"{task.name}, known answers", len(references), "answers") if show and references else None
+    verdicts: list[tuple[tuple[Item, str, bool], Verdict]] = []
     with ThreadPoolExecutor(cores.usable()) as judges:
-        verdicts = list(zip(references, judges.map(judged, references), strict=True))
+        for verdict in judges.map(judged, references):
+            verdicts.append((references[len(verdicts)], verdict))
+            if progress:
+                progress.add()
+    if progress:
+        progress.finish()
     wrong = [(item, good, verdict) for (item, _, good), verdict in verdicts if verdict.value != float(good)]
-    left_out = {item.id: _misjudged(item, good, verdict) for item, good, verdict in reversed(wrong)}
+    unsound = {item.id: _misjudged(item, good, verdict) for item, good, verdict in reversed(wrong)}
+    of_group = {item.group: unsound[item.id] for item, _, _ in reversed(wrong)}
+    left_out = {name: why for name, why in unsound.items() if name in wanted}
+    left_out |= {item.id: of_group[item.group] for item in others if item.group in of_group}
     if wrong and not (may_leave_out and len(left_out) <= LEFT_OUT * len(wanted)):
         item, is_good, verdict = wrong[0]
-        others = list(dict.fromkeys(other.id for other, _, _ in wrong if other.id != item.id))
+        further = list(dict.fromkeys(other.id for other, _, _ in wrong if other.id != item.id))
         raise HarnessError(
             f"{task.name}: {len(wrong)} of {len(references)} reference answers are judged wrongly, so no model was "
             f"asked: {_misjudged(item, is_good, verdict)}"
-            + (f"; the others are of {', '.join(others)}" if others else "")
+            + (f"; the others are of {', '.join(further)}" if further else "")
             + (f"; at most {LEFT_OUT:.0%} of the items may be left out" if may_leave_out else "")
         )
-    verdicts = [each for each in verdicts if each[0][0].id not in left_out]
-    good = [verdict.extra for (_, _, good), verdict in verdicts if good]
-    ran = [
-        Outcome(None, "", extra["cpu_seconds"], extra["wall_seconds"], "") for extra in good if "cpu_seconds" in extra
-    ]
-    return References(len(good), len(verdicts) - len(good), tuple(ran), left_out)
+    verdicts = [each for each in verdicts if each[0][0].id not in unsound]
+    good = [(item.group, verdict.extra) for (item, _, good), verdict in verdicts if good]
+    ran: dict[str, list[Outcome]] = {}
+    for group, extra in good:
+        if "cpu_seconds" in extra:
+            took = Outcome(None, "", extra["cpu_seconds"], extra["wall_seconds"], "")
+            ran.setdefault(group, []).append(took)
+    return References(len(good), len(verdicts) - len(good), ran, left_out)
 
 
 def _misjudged(item: Item, is_good: bool, verdict: Verdict) -> str:
@@ -124,6 +144,7 @@ def run_task(
     samples_per_item: int | None = None,
     temperature: float | None = None,
     items: Sequence[Item] | None = None,
+    limits: Mapping[str, Limits] = {},
     show: bool = True,
     retry_seconds: Sequence[float] = RETRY_SECONDS,
 ) -> list[Sampled]:
@@ -134,6 +155,7 @@ def run_task(
         concurrency: requests at a time.
         samples_per_item, temperature: None takes the task's own.
         items: those of the task to ask about, whose references were checked; None checks and asks all.
+        limits: of the programs of a group of items; the task's own where it has none here.
         show: progress on standard error.
         retry_seconds: waits before a request that failed is sent again.
 
@@ -146,7 +168,7 @@ def run_task(
         raise HarnessError(f"{task.name} runs code and got no sandbox; nothing was measured")
     if items is None:
         items = choose(task.items(), None, seed)
-        check_references(task, items, sandbox)
+        check_references(task, items, sandbox, show=show)
     count = task.samples_per_item if samples_per_item is None else samples_per_item
     heat = task.temperature if temperature is None else temperature
     rung = sandbox.rung if sandbox is not None and task.needs_sandbox else None
@@ -170,9 +192,8 @@ def run_task(
         lock = threading.Lock()
 
         def keep(each: Job, answer: Answer) -> None:
-            sampled = Sampled(
-                each.item, each.attempt, each.ask, answer, _judge(task, each.item, answer, sandbox), each.key
-            )
+            verdict = _judge(limited(task, limits.get(each.item.group)), each.item, answer, sandbox)
+            sampled = Sampled(each.item, each.attempt, each.ask, answer, verdict, each.key)
             store.add(to_row(sampled, each, task.version, subject, rung))
             with lock:
                 done[each.key] = sampled

@@ -12,6 +12,8 @@ from evals.report.schema import RIGHT, Better, Calibration, CalibrationBin, Comp
 
 Row = Mapping[str, Any]
 """A line of samples.jsonl."""
+KS = (1, 10, 100)
+"""Of pass@k, as Chen et al. (2021) have them."""
 Cells = dict[str, list[tuple[float, float]]]
 """Group -> numerator and denominator of each of its items or samples, in the order of the rows."""
 
@@ -43,7 +45,7 @@ def task_report(
     subjects: Sequence[tuple[Mapping[str, Any], Sequence[Row]]],
     *,
     measures: Sequence[Measure] = (),
-    ks: Sequence[int] = (1, 10, 100),
+    ks: Sequence[int] = KS,
     calibration: Callable[[Sequence[Row]], Calibration | None] = lambda rows: None,
     notes: Sequence[str] = (),
     seed: int = 0,

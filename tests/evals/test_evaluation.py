@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from assistant.errors import HoneError, UsageError
 from evals.errors import HarnessError
 from evals.evaluation import Options, evaluate
 from evals.report.schema import Report, from_json, to_json
+from evals.sandbox.outcome import DEFAULT_LIMITS, Limits
 from evals.subjects import connector, remote
 from evals.tasks import speed
 from evals.tasks.base import Answer, Item, Verdict
@@ -55,6 +57,12 @@ def test_a_report_compares_every_later_model_with_the_first(tmp_path: Path) -> N
     assert {row["key"] for row in task.samples} == {row["key"] for row in samples_of(tmp_path)}
 
 
+def test_as_many_samples_as_were_asked_for_have_a_figure_of_their_own(tmp_path: Path) -> None:
+    with serve() as server:
+        report = run(server.url, [Words(samples_per_item=4)], out=tmp_path)
+    assert list(report.tasks[0].models[0].figures) == ["pass@1", "pass@4"]
+
+
 def test_a_resumed_evaluation_gives_the_same_report(tmp_path: Path) -> None:
     with serve(models=TWO, answer=better) as server:
         first = run(server.url, [Words(), Words(name="again", version="again@1")], ["small"], out=tmp_path)
@@ -74,6 +82,30 @@ def untimed(report: Report) -> Any:
         for row in task["samples"]:
             del row["seconds"], row["first_token_seconds"]
     return tasks
+
+
+@dataclass
+class Timed(Words):
+    """Its known good answers take as many CPU seconds as their items' numbers."""
+
+    limits: Limits = DEFAULT_LIMITS
+    given: dict[str, float] = field(default_factory=dict)
+    """Item -> CPU seconds that a program of a model was given."""
+
+    def judge(self, item: Item, answer: Answer, sandbox: Any) -> Verdict:
+        if answer.seconds:
+            self.given[item.id] = self.limits.cpu_seconds
+        took = {"cpu_seconds": float(item.data["number"]), "wall_seconds": 0.0}
+        return replace(super().judge(item, answer, sandbox), extra=took)
+
+
+def test_limits_follow_the_references_of_the_same_problem(tmp_path: Path) -> None:
+    task = Timed(samples_per_item=1)
+    with serve() as server:
+        report = run(server.url, [task], out=tmp_path, ablate=True)
+    # Four times the slowest of its group, and never less than the task's own.
+    assert [task.given[f"words/{number}"] for number in range(6)] == [4.0, 4.0, 12.0, 12.0, 20.0, 20.0]
+    assert report.tasks[0].settings["limits"]["cpu_seconds"] == 20.0
 
 
 class OneIsUnsound(Words):
