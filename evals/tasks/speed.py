@@ -41,6 +41,8 @@ class Plan:
     seed: int = 0
     chat: bool = False
     """Ask by chat: the server has nothing else."""
+    powercap: Path = _POWERCAP
+    """Where the machine counts energy."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ def peak_memory() -> int | None:
     return sum(peaks) or None
 
 
-def energy(folder: Path = _POWERCAP) -> float | None:
+def energy(folder: Path) -> float | None:
     """Joules that the processor packages have counted so far (Intel's and AMD's RAPL); None where they may not be read.
 
     The counter starts again at some time; a difference across that is negative.
@@ -153,7 +155,7 @@ def _level(connected: Connected, together: int, plan: Plan, progress: Progress |
 
     # The first answer of a level meets a server that may still be waking up.
     ask(-1)
-    before = energy()
+    before = energy(plan.powercap)
     started = time.perf_counter()
     with ThreadPoolExecutor(together) as workers:
         answers = []
@@ -162,7 +164,7 @@ def _level(connected: Connected, together: int, plan: Plan, progress: Progress |
             if progress:
                 progress.add()
     seconds = time.perf_counter() - started
-    after = energy()
+    after = energy(plan.powercap)
     joules = after - before if before is not None and after is not None and after >= before else None
     for answer in answers:
         if answer.prompt_tokens is None or answer.completion_tokens is None:

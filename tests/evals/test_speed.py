@@ -89,6 +89,23 @@ def test_energy_is_summed_over_processors_and_absent_where_it_cannot_be_read(tmp
     assert speed.energy(tmp_path) is None
 
 
+def test_energy_is_told_for_each_token_of_an_answer(tmp_path: Path) -> None:
+    counter = tmp_path / "intel-rapl:0" / "energy_uj"
+    counter.parent.mkdir()
+    counter.write_text("1000000\n")
+
+    def burn(body: object) -> None:
+        counter.write_text(f"{int(counter.read_text()) + 5_000_000}\n")
+
+    plan = speed.Plan(levels=(1,), requests=2, powercap=tmp_path)
+    with serve(answer=words, before=burn) as server:
+        report = speed.measure(remote(server.url, None, []), connector(1), plan)
+    (model,) = report.models
+    # 2 answers of 20 tokens for 5 joules each.
+    assert model.figures["energy per answer token at 1"].value == 0.25
+    assert not any("energy" in note for note in report.notes)
+
+
 def test_prompts_are_programs_that_differ_from_their_first_line_on() -> None:
     one, other = speed.prompt("a", 1, 2), speed.prompt("b", 1, 2)
     assert one.splitlines()[0] != other.splitlines()[0]
