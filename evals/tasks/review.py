@@ -11,6 +11,7 @@ from assistant.errors import HoneError
 from assistant.review_prompt import Finding
 from evals.errors import HarnessError
 from evals.report.schema import Calibration, Comparison, Figure
+from evals.sandbox.outcome import DEFAULT_LIMITS, Limits
 from evals.tasks import review_data, review_labelled, review_metrics, review_proof
 from evals.tasks.base import Answer, Ask, Item, Message, Verdict
 from evals.tasks.heldout import read_record
@@ -62,6 +63,8 @@ class ReviewTask:
     temperature: float = 0.0
     settings: Mapping[str, Any] | None = None
     """Where the cases come from; for the report."""
+    limits: Limits | None = None
+    """Of a program, where some are run."""
 
     @property
     def name(self) -> str:
@@ -111,9 +114,11 @@ class ReviewTask:
         if case.proof is None or sandbox is None:
             raise HarnessError(f"{case.id} has no tests to run" if sandbox else "review-fix needs a sandbox")
         text = review_proof.repaired(case.proof.text, findings)
-        outcome = review_proof.run(case.proof, text, sandbox)
+        outcome = review_proof.run(case.proof, text, sandbox, self.limits or DEFAULT_LIMITS)
         passes = outcome.error is None
-        return Verdict(float(passes), outcome.error, outcome.detail, text, _extra(case, findings, passes))
+        # What the limits are fitted to.
+        took = {"cpu_seconds": round(outcome.cpu_seconds, 3), "wall_seconds": round(outcome.wall_seconds, 3)}
+        return Verdict(float(passes), outcome.error, outcome.detail, text, _extra(case, findings, passes) | took)
 
     def references(self) -> Iterable[tuple[Item, str, bool]]:
         for case in self.cases:
@@ -227,11 +232,11 @@ def of_problems(
     """
     trained = frozenset[str]().union(*map(review_data.trained_operators, (manifests or {}).values()))
     chosen = review_data.humaneval() if problems is None else problems
-    cases = review_proof.noticed(review_data.with_tests(chosen, seed, trained), sandbox)[:limit]
+    cases = review_proof.noticed(review_data.with_tests(chosen, seed, trained), sandbox, limit)
     if not any(case.bugs for case in cases):
         raise HoneError(f"the tests of {len(chosen)} problems notice no seeded bug; give more problems")
     settings = {"problems": len(chosen), "operators_trained_on": sorted(trained), "limit": limit, "seed": seed}
-    return ReviewTask(tuple(cases), proof=True, settings=settings | _facts(cases))
+    return ReviewTask(tuple(cases), proof=True, settings=settings | _facts(cases), limits=DEFAULT_LIMITS)
 
 
 def proven(task: ReviewTask, sandbox: "Sandbox") -> ReviewTask:
@@ -246,7 +251,8 @@ def proven(task: ReviewTask, sandbox: "Sandbox") -> ReviewTask:
         raise HoneError(
             "no change of this data has tests that its bug fails; give tests, and fixed or before, which pass them"
         )
-    return replace(task, cases=tuple(cases), proof=True, settings={**(task.settings or {}), **_facts(cases)})
+    settings = {**(task.settings or {}), **_facts(cases)}
+    return replace(task, cases=tuple(cases), proof=True, settings=settings, limits=DEFAULT_LIMITS)
 
 
 def answer_text(answer: Answer, style: Style) -> str:

@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,17 @@ from hypothesis import strategies as st
 from assistant import review_prompt
 from assistant.errors import HoneError
 from evals.errors import HarnessError
+from evals.evaluation import Options as EvaluationOptions
+from evals.evaluation import evaluate
 from evals.report.schema import Figure
+from evals.sandbox.outcome import Limits, Outcome, Program
 from evals.sandbox.sandbox import Sandbox, open_sandbox
+from evals.subjects import connector, remote
 from evals.tasks import review_data
 from evals.tasks.base import Answer, Item, Verdict
 from evals.tasks.review import MAX_TOKENS, ReviewTask, answer_text, of_file, of_problems, of_repository, proven
 from evals.tasks.review_proof import noticed, repaired
+from tests.evals.fake_openai import serve
 from tests.evals.review_cases import RIGHT_SUM, SUM_TESTS, WRONG_SUM, answer, bug, case, hunk, sum_case
 from tests.evals.test_heldout import write_manifest
 from tests.tuning.code import module
@@ -247,6 +253,46 @@ def test_seeded_bugs_in_functions_with_tests(sandbox: Sandbox) -> None:
     assert of_problems(sandbox, problems).cases == task.cases
     with pytest.raises(HoneError, match="notice no seeded bug"):
         of_problems(sandbox, [review_data.Problem("p", RIGHT_SUM, "assert True", "total")])
+
+
+class Recorded:
+    """A sandbox that notes the limits of each program, and says that each took `cpu_seconds`."""
+
+    def __init__(self, sandbox: Sandbox, cpu_seconds: float) -> None:
+        self._sandbox, self._cpu_seconds = sandbox, cpu_seconds
+        self.workers, self.rung = 1, sandbox.rung
+        self.limits: list[float] = []
+
+    def run(self, program: Program, limits: Limits) -> Outcome:
+        self.limits.append(limits.cpu_seconds)
+        return replace(self._sandbox.run(program, limits), cpu_seconds=self._cpu_seconds)
+
+
+def test_limits_of_fixes_follow_what_right_code_takes_here(sandbox: Sandbox, tmp_path: Path) -> None:
+    recorded: Any = Recorded(sandbox, 5.0)
+    assert len(noticed([sum_case()], recorded)) == 1
+    # The right file has room on any machine; then four times what it took.
+    assert recorded.limits == [60.0, 20.0]
+    with serve(answer=lambda body: "ok\n") as server:
+        report = evaluate(
+            lambda opened: nullcontext([proven(ReviewTask((sum_case(), sum_case(wrong=False))), opened)]),
+            remote(server.url, None, []),
+            connector(1),
+            lambda: nullcontext(recorded),
+            EvaluationOptions(show=False, out=tmp_path),
+        )
+    (task,) = report.tasks
+    assert task.settings["limits"]["cpu_seconds"] == 20.0
+    assert recorded.limits[-1] == 20.0
+    assert task.models[0].figures["bugs fixed, by tests"].value == 0.0
+
+
+def test_no_more_problems_are_looked_at_than_the_limit_takes(sandbox: Sandbox) -> None:
+    recorded: Any = Recorded(sandbox, 0.1)
+    task = of_problems(recorded, limit=2)
+    assert len(task.cases) == 2
+    # Not two or three programs for each of the 164.
+    assert len(recorded.limits) < 30
 
 
 def test_labelled_changes_can_be_proven_where_a_fix_is_known(sandbox: Sandbox) -> None:
