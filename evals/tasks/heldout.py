@@ -56,6 +56,8 @@ class HeldOut:
     """(path, why) of held-out files that are not evaluated."""
     from_commit: tuple[str, ...]
     """Paths whose committed content is used, since the working file has changed."""
+    by_tuning: bool = True
+    """A tuning run held them out; else no model under evaluation was tuned on the repository."""
 
 
 def read_record(adapter: str, manifest: Path, root: Path) -> TuningRecord:
@@ -132,6 +134,22 @@ def held_out(root: Path, records: Sequence[TuningRecord]) -> HeldOut:
     return HeldOut(tuple(files), _hidden_from_retrieval(root, candidates, files), tuple(skipped), tuple(from_commit))
 
 
+def untouched(root: Path, texts: Mapping[str, str]) -> HeldOut:
+    """The files of a repository that no model under evaluation was tuned on. Retrieval may show all of them to each
+    other but copies; whether a base saw them before it was published cannot be told from here.
+
+    Args:
+        texts: path -> text of each file, line ends as `\\n`.
+    """
+    names: dict[str, list[str]] = {}
+    for name in repository.tracked_sources(root):
+        if (raw := _working(root / name)) is not None:
+            names.setdefault(_content(raw), []).append(name)
+    copies = frozenset(name for same in names.values() if len(same) > 1 for name in same)
+    files = (HeldOutFile(path, text, _sha256(text.encode()), len(text.encode())) for path, text in texts.items())
+    return HeldOut(tuple(files), copies, (), (), by_tuning=False)
+
+
 def _refuse_trained(path: str, sha256: str, holder: str, records: Sequence[TuningRecord]) -> None:
     for record in records:
         by_path = next((file for file in record.here if file.path == path and file.split in TRAINED_ON), None)
@@ -153,8 +171,7 @@ def _hidden_from_retrieval(root: Path, candidates: Mapping[str, Any], files: Seq
     copies = {
         name
         for name in repository.tracked_sources(root)
-        if (raw := _working(root / name)) is not None
-        and _sha256(raw.replace(b"\r\n", b"\n").removeprefix(b"\xef\xbb\xbf")) in texts
+        if (raw := _working(root / name)) is not None and _content(raw) in texts
     }
     return frozenset({*candidates, *copies})
 
@@ -181,6 +198,11 @@ def _working(path: Path) -> bytes | None:
         return path.read_bytes()
     except OSError:
         return None
+
+
+def _content(raw: bytes) -> str:
+    """The digest of a file's text, however its lines end."""
+    return _sha256(raw.replace(b"\r\n", b"\n").removeprefix(b"\xef\xbb\xbf"))
 
 
 def _sha256(data: bytes) -> str:

@@ -45,6 +45,8 @@ class Wanted:
     """Of review: the bug operators that seed; `unseen` for those that no model was trained on. None: all."""
     history: int = 0
     """Of review: how many changes of small bug fixes of the history are asked about too."""
+    prompt_tokens: int = 768
+    """Of repo-exec: the longest prompt."""
     local: bool = False
     """The models are on this machine, so that their logits can be read: review reads them too."""
 
@@ -101,7 +103,7 @@ def build(wanted: Wanted, sandbox: "Sandbox | None") -> Iterator[Sequence[Made]]
 def _build(name: str, wanted: Wanted, sandbox: "Sandbox | None", stack: ExitStack) -> Made:
     chat = wanted.style == "chat"
     if name == "speed":
-        return speed.Plan(seed=wanted.seed, chat=chat)
+        return speed.Plan(requests=wanted.limit or speed.Plan.requests, seed=wanted.seed, chat=chat)
     if name == "humaneval":
         from evals.tasks.humaneval import HumanEval
 
@@ -134,7 +136,8 @@ def _review(name: str, wanted: Wanted, sandbox: "Sandbox | None") -> "ReviewTask
     data = wanted.data.get(name)
     if data is not None:
         task = review.of_file(Path(data), wanted.limit)
-    elif name == "review-fix" and wanted.repository is None:
+    elif name == "review-fix":
+        # No tests come with bugs that are seeded into a repository.
         assert sandbox is not None
         task = review.of_problems(sandbox, manifests=wanted.manifests, limit=limit, seed=wanted.seed)
     else:
@@ -154,13 +157,23 @@ def _lines(task: Any, wanted: Wanted) -> review_lines.Plan:
 
 def _repo_exec(wanted: Wanted, sandbox: "Sandbox | None", stack: ExitStack) -> Task:
     from evals.tasks import repo_exec
-    from evals.tasks.heldout import held_out, read_record
+    from evals.tasks.heldout import held_out, read_record, untouched
+    from evals.tasks.review_data import unseen_files
 
     assert wanted.repository is not None
     assert sandbox is not None
     root = _root(wanted.repository)
-    held = held_out(root, [read_record(name, manifest, root) for name, manifest in wanted.manifests.items()])
-    options = repo_exec.Options(limit=wanted.limit or repo_exec.Options.limit, seed=wanted.seed, python=wanted.python)
+    records = [read_record(name, manifest, root) for name, manifest in wanted.manifests.items()]
+    if any(record.covers for record in records):
+        held = held_out(root, records)
+    else:
+        held = untouched(root, {file.path: file.text for file in unseen_files(root, records)})
+    options = repo_exec.Options(
+        limit=wanted.limit or repo_exec.Options.limit,
+        seed=wanted.seed,
+        python=wanted.python,
+        prompt_tokens=wanted.prompt_tokens,
+    )
     return stack.enter_context(repo_exec.open_task(root, held, sandbox, options, wanted.progress))
 
 

@@ -1,5 +1,6 @@
-"""`repo-exec`: the body of a held-out function is replaced by the model's, and the repository's own tests that cover
-it run in the sandbox.
+"""`repo-exec`: the body of a function is replaced by the model's, and the repository's own tests that cover it run in
+the sandbox. Functions are those of held-out files, or of all files where no model under evaluation was tuned on the
+repository.
 
 Which tests cover a function is measured: one run of the suite under coverage, with the test that runs as the context.
 A test counts when it passed in that run and in a second one. A function counts when such a test covers it, when its
@@ -172,9 +173,10 @@ def open_task(
         tree = repo_copy.snapshot(root, snapshot)
         files = {file.path: file for file in held.files if _same(snapshot / file.path, file.text)}
         functions = [function for file in files.values() for function in functions_of(file)]
+        kind = "held-out" if held.by_tuning else "tracked"
         if not functions:
             raise NotHeldOutError(
-                f"no held-out Python file of {root} that is unchanged has a function to ask for (of at most "
+                f"no {kind} Python file of {root} that is unchanged has a function to ask for (of at most "
                 f"{levels.MAX_CHARACTERS['body']} characters)"
             )
         python = options.python or find_python(root)
@@ -191,9 +193,10 @@ def open_task(
             if not chosen:
                 reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.most_common())
                 raise NotHeldOutError(
-                    f"no function of the held-out files of {root} can be judged by its tests: {reasons}"
+                    f"no function of the {kind} files of {root} can be judged by its tests: {reasons}"
                 )
             facts = {
+                "of": "files that tuning held out" if held.by_tuning else "all files: no model was tuned on them",
                 "functions": len(chosen),
                 "files": len({covered.function.path for covered in chosen}),
                 "left_out": dict(sorted(left_out.items())),

@@ -18,7 +18,7 @@ from assistant.prompts import FimTokens
 from evals.errors import HarnessError, NotHeldOutError
 from evals.sandbox.outcome import SandboxError
 from evals.sandbox.sandbox import open_sandbox
-from evals.tasks import repo_copy, repo_verdict
+from evals.tasks import named, repo_copy, repo_verdict
 from evals.tasks.base import Answer, Item
 from evals.tasks.heldout import HeldOut, HeldOutFile
 from evals.tasks.repo_exec import Options, RepoExec, open_task
@@ -240,6 +240,19 @@ def test_a_real_sandbox_gives_the_same_verdicts(shop: Shop) -> None:
         found = task.judge(item, answer(escape), as_sandbox(FewPlugins(sandbox)))
         assert (found.value, found.error) == (0.0, "exception")
     assert not (shop.root / "escaped").exists()
+
+
+def test_all_files_are_asked_about_where_no_model_was_tuned_on_them(make_repository: Make) -> None:
+    """Two bases can be compared, and a model behind a server."""
+    root = make_repository(FILES | {"src/shop/copied.py": PRICES})
+    wanted = named.Wanted(("repo-exec",), repository=root, limit=1, prompt_tokens=256)
+    with named.build(wanted, as_sandbox(OpenSandbox())) as (task,):
+        assert isinstance(task, RepoExec)
+        assert [item.group for item in task.items()] == [PRICES_PATH]
+        assert task.facts["of"] == "all files: no model was tuned on them"
+        assert task.facts["prompt_tokens"] == 256
+        # A copy of the file would show the answer; other files may be shown.
+        assert task.hidden == {PRICES_PATH, "src/shop/copied.py"}
 
 
 def test_a_suite_that_does_not_run_is_one_line(make_repository: Make) -> None:
