@@ -9,7 +9,7 @@ from assistant.errors import UnknownModel, UsageError
 from evals.report import json
 from evals.report.schema import Comparison, Figure, Report, TaskReport
 
-GENERAL = frozenset({"humaneval", "mbpp", "infill"})
+GENERAL = frozenset({"humaneval", "mbpp", "mbpp-plus", "infill"})
 """Tasks of general skill: what a model that is tuned on one repository may forget."""
 OUTPUT = "gate"
 """The gate's own folder beside the reports it reads."""

@@ -74,7 +74,10 @@ class Subject:
             return
         if ask.prompt is None:
             raise UsageError(f"{self.name} has no chat template; use --style completion")
-        raise UsageError(f"{self.name} cannot continue raw text: its server has no /completions; use --style chat")
+        raise UsageError(
+            f"{self.name} cannot continue raw text: its server has no /completions; use --style chat, where the "
+            "task has it"
+        )
 
 
 @dataclass(frozen=True)

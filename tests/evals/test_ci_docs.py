@@ -1,4 +1,5 @@
-"""The examples of docs/ci.md are run: the shell as it stands, with real reports and the real gate."""
+"""The examples of docs/ci.md are run: the shell as it stands, with real reports and the real gate; those of
+docs/evals.md are read as `hone` reads them."""
 
 import os
 import re
@@ -17,8 +18,11 @@ from evals.report import json as json_report
 from tests.conftest import ROOT
 from tests.evals.report_fixtures import pair, report
 from tui.cli import app
+from tui.commands import eval_options
+from tui.commands.detached import given_flags
 
 TEXT = (ROOT / "docs" / "ci.md").read_text("utf-8")
+MEASURING = (ROOT / "docs" / "evals.md").read_text("utf-8")
 EXAMPLES = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", TEXT, re.S)]
 GITHUB, REVIEW, _, GITLAB = EXAMPLES
 
@@ -30,7 +34,7 @@ def steps() -> dict[str, dict[str, Any]]:
 def command_lines() -> list[list[str]]:
     shell = [step["run"] for step in steps().values() if "run" in step] + GITLAB["gate"]["script"]
     shell += [step["run"] for step in REVIEW["jobs"]["review"]["steps"] if "run" in step]
-    shell += re.findall(r"```\n(hone .*?)```", TEXT, re.S)
+    shell += re.findall(r"```\n(hone .*?)```", TEXT + MEASURING, re.S)
     found = [match for text in shell for match in re.findall(r"(?:^|\s)hone ([^|;\n]+)", text)]
     return [shlex.split(line) for line in found]
 
@@ -42,7 +46,17 @@ def test_every_command_is_one_that_hone_takes(arguments: list[str]) -> None:
     while isinstance(command, click.Group):
         name, *rest = rest
         command = command.commands[name]
-    command.make_context("hone", list(rest))
+    context = command.make_context("hone", list(rest))
+    if arguments[0] == "eval":
+        eval_options.check(context.params["tasks"], given_flags(context))
+
+
+def test_every_option_that_the_page_on_measuring_names_is_one() -> None:
+    group: Any = typer.main.get_command(app)
+    known = {flag for name in ("eval", "gate") for each in group.commands[name].params for flag in each.opts}
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", MEASURING))
+    assert len(named) > 15
+    assert named <= known
 
 
 @pytest.mark.parametrize(

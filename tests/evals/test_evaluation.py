@@ -1,5 +1,6 @@
 """Whole evaluations: several tasks and models to one report, by the function and by the command line."""
 
+import inspect
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ from tests.evals.eval_fixtures import samples_of
 from tests.evals.fake_openai import Body, by_seed, question, serve
 from tests.evals.words_task import Words
 from tui.cli import app
+from tui.commands import eval_options
+from tui.commands.evaluate import evaluate as evaluate_command
 
 TWO = ({"id": "small"}, {"id": "large"})
 
@@ -252,6 +255,24 @@ def test_a_chat_only_server_is_asked_by_chat_and_this_is_said(questions: Path) -
         assert isinstance(refused.exception, UsageError)
 
 
+def test_an_option_is_taken_where_one_of_the_tasks_reads_it(questions: Path) -> None:
+    """And every option that a task may be refused is one of the command."""
+    for parameter in {*eval_options.ONLY, *eval_options.ALL_BUT}:
+        assert parameter in inspect.signature(evaluate_command).parameters
+    with serve(answer=lambda body: "one two three four") as server:
+        given = ["--samples", "2", "--temperature", "0.5", "--limit", "1", "--json"]
+        done = command("speed", "questions.jsonl", "--url", server.url, *given)
+    assert done.exit_code == 0, done.output
+    report = from_json(done.stdout)
+    timed, asked = report.tasks
+    assert timed.settings["requests"] == 1
+    assert (asked.settings["items"], asked.settings["samples_per_item"]) == (1, 2)
+    # What serves is not ours.
+    assert report.environment["engine"] == f"server {server.url}/v1"
+    assert eval_options.reads("questions.jsonl", "samples")
+    assert not eval_options.reads("speed", "samples")
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
@@ -267,6 +288,12 @@ def test_a_chat_only_server_is_asked_by_chat_and_this_is_said(questions: Path) -
         (["humaneval", "humaneval"], "named twice"),
         (["humaneval", "--url", "localhost"], "no address of a server"),
         (["humaneval", "--model", "m", "--style", "loud"], "there is no style 'loud'"),
+        # What no named task reads would be ignored.
+        (["repo", "--repo", ".", "--model", "m", "--ablate"], "--ablate means nothing to repo; leave it out"),
+        (["repo", "--samples", "2", "--temperature", "1"], "--samples, --temperature mean nothing to repo; leave them"),
+        (["humaneval", "speed", "--folds", "3"], "--folds means nothing to humaneval and speed"),
+        (["humaneval", "--python", "python3", "--detach"], "--python means nothing to humaneval"),
+        (["speed", "--leave-out-unsound"], "--leave-out-unsound means nothing to speed"),
     ],
 )
 def test_what_cannot_be_measured_is_one_line(questions: Path, arguments: list[str], complaint: str) -> None:

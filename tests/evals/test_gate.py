@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from assistant.errors import UsageError
 from evals import gate_inputs
@@ -22,6 +23,8 @@ from evals.report import json as json_report
 from evals.report.results import Measure
 from evals.report.schema import Decision, TaskReport
 from tests.evals.report_fixtures import pair, report, row, task
+from tui.cli import app
+from tui.commands.gate import Told
 
 BITS = Measure(
     name="bits_per_byte",
@@ -197,6 +200,8 @@ def test_tasks_are_read_with_figures_and_budgets() -> None:
         Wanted("mbpp", None, 0.05),
     ]
     assert wanted("mbpp", 0.01, None) == [Wanted("mbpp", None, 0.01)]
+    general = wanted("humaneval,mbpp,mbpp-plus,infill", 0.01, 0.05)
+    assert {each.budget for each in general} == {0.05}
 
 
 @pytest.mark.parametrize("text", ["", ",", "a,a", "a=x", "a=", "a:=1", "=0.1", ":f", "a=-1", "a=nan"])
@@ -277,10 +282,14 @@ def test_the_command_ends_with_the_decisions_code_and_writes_every_report(
         ["new", "--against", "old", "--bogus"],
     ],
 )
-def test_whatever_is_no_decision_ends_with_3(tmp_path: Path, arguments: list[str]) -> None:
-    done = hone(tmp_path, *arguments)
-    assert done.returncode == 3, done.stderr
+def test_whatever_is_no_decision_ends_with_3(
+    hone_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["gate", *arguments])
+    assert done.exit_code == 3, done.output
     assert done.stdout == ""
+    assert done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -294,8 +303,23 @@ def test_a_broken_report_ends_with_3(tmp_path: Path) -> None:
 
 
 def test_a_task_that_cannot_be_measured_ends_with_3(tmp_path: Path) -> None:
-    done = hone(tmp_path, "nobody", "--against", "nothing", "--tasks", "repo", "--repo", ".", "--report", "out")
+    given = ["--tasks", "repo", "--repo", ".", "--report", "out", "--samples", "3", "--leave-out-unsound"]
+    done = hone(tmp_path, "nobody", "--against", "nothing", *given)
     assert done.returncode == 3
     command, *_, last = done.stderr.splitlines()
+    # What `repo` does not read is not handed on.
     assert command == "$ hone eval repo --model nothing --model nobody --out out/repo --seed 0 --repo ."
     assert last.startswith("hone: repo could not be measured: hone eval ended with")
+
+
+def test_each_task_is_measured_with_what_it_reads() -> None:
+    told = Told(Path("shop"), {"mbpp": "m.jsonl"}, Path("python3"), True, 20, 4, 0.8, 7)
+    asked = ["--limit", "20", "--samples", "4", "--temperature", "0.8"]
+    assert told.options("mbpp") == ["--seed", "7", "--data", "m.jsonl", *asked, "--leave-out-unsound"]
+    repository = ["--seed", "7", "--repo", "shop"]
+    assert told.options("repo-exec") == [*repository, "--python", "python3", *asked, "--leave-out-unsound"]
+    assert told.options("repo") == [*repository, "--limit", "20"]
+    assert told.options("review") == [*repository, *asked, "--leave-out-unsound"]
+    # Its bugs are seeded into HumanEval.
+    assert "--repo" not in told.options("review-fix")
+    assert Told(None, {}, None, False, None, None, None, 0).options("humaneval") == ["--seed", "0"]

@@ -122,6 +122,7 @@ def test_a_pipeline_compares_with_what_is_live_on_the_same_base(hone: Hone, firs
         (["tune", "src", "--name", "x", "--detach", "--then", "deploy"], "there is no such step"),
         (["tune", "src", "--name", "x", "--detach", "--then", "eval 'a"], "No closing quotation"),
         (["tune", "src", "--name", "x", "--detach", "--then", "eval --limt 3"], "No such option"),
+        (["tune", "src", "--name", "x", "--detach", "--then", "eval --samples 3"], "--samples means nothing to repo"),
         (["tune", "src", "--name", "x", "--detach", "--then", "eval --model y"], "--model is set by the job"),
         (["tune", "nowhere", "--name", "x", "--detach"], "nowhere is not a folder or file"),
         (["tune", "src", "--name", "x", "--detach", "--after", "none"], "there is no job"),

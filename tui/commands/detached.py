@@ -161,6 +161,12 @@ def given_words(context: typer.Context, without: Collection[str]) -> list[str]:
     return [*options, *(["--"] if any(word.startswith("-") for word in arguments) else []), *arguments]
 
 
+def given_flags(context: typer.Context) -> dict[str, str]:
+    """Parameter -> its flag, of the options that the user gave on the command line."""
+    options = (each for each in context.command.params if each.param_type_name == "option")
+    return {each.name: max(each.opts, key=len) for each in options if each.name and _given(context, each.name)}
+
+
 def _given(context: typer.Context, name: str) -> bool:
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"

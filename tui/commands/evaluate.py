@@ -65,7 +65,9 @@ def evaluate(
     ] = None,
     samples: Annotated[int | None, typer.Option(min=1, max=1000, help="Answers to each item.")] = None,
     temperature: Annotated[float | None, typer.Option(min=0.0, max=2.0, help="0 is greedy.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="How many items of each task (repo: places, 200).")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="How many items of each task (repo: places, 200; speed: requests, 8).")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Chooses items, samples and resamples.")] = 0,
     concurrency: Annotated[int, typer.Option(min=1, max=64, help="Requests at a time.")] = 4,
     ablate: Annotated[
@@ -88,7 +90,7 @@ def evaluate(
         str, typer.Option(metavar="[llamacpp|torch]", help="repo: what serves, or batches by torch, faster.")
     ] = "llamacpp",
     max_bytes: Annotated[int, typer.Option(min=1, help="repo: held-out bytes to score for bits per byte.")] = 120_000,
-    prompt_tokens: Annotated[int, typer.Option(min=128, max=8192, help="repo: the longest prompt.")] = 768,
+    prompt_tokens: Annotated[int, typer.Option(min=128, max=8192, help="repo, repo-exec: the longest prompt.")] = 768,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -115,8 +117,10 @@ def evaluate(
     from dataclasses import replace
 
     from assistant.errors import UsageError
+    from tui.commands import eval_options
 
     wishes = detached.Wishes(detach, on, [], after or [], priority, memory_gb, cores)
+    eval_options.check(tasks, detached.given_flags(context))
     if wishes.is_job:
         detached.evaluate(context, wishes, tasks, as_json)
         return
@@ -151,6 +155,7 @@ def evaluate(
         python,
         tuple(part.strip() for part in operators.split(",")) if operators else None,
         history,
+        prompt_tokens=prompt_tokens,
     )
     named.check(wanted)
     if style not in (None, *STYLES):

@@ -1,5 +1,6 @@
 """`hone gate`."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -7,9 +8,11 @@ import click
 import typer
 from typer.core import TyperCommand
 
-from tui.commands import detached
+from tui.commands import detached, eval_options
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from evals.gate_inputs import Measured, Wanted
     from evals.report.schema import Decision, Report
 
@@ -52,7 +55,9 @@ def gate(
     ] = 0.0,
     max_forgetting: Annotated[
         float | None,
-        typer.Option(min=0, help="The same for general tasks (humaneval, mbpp, infill). Default: --max-regression."),
+        typer.Option(
+            min=0, help="The same for general tasks (humaneval, mbpp, mbpp-plus, infill). Default: --max-regression."
+        ),
     ] = None,
     alpha: Annotated[
         float, typer.Option(min=1e-6, max=0.5, help="Level of the tests and of the false-discovery rate.")
@@ -64,6 +69,14 @@ def gate(
     data: Annotated[
         list[str] | None, typer.Option(metavar="TASK=PATH", help="Data of a task that is measured. Repeat it.")
     ] = None,
+    python: Annotated[
+        Path | None,
+        typer.Option("--python", metavar="PATH", help="repo-exec: the interpreter that has the repository's packages."),
+    ] = None,
+    leave_out: Annotated[
+        bool,
+        typer.Option("--leave-out-unsound", help="Measure without items whose reference fails here (a tenth at most)."),
+    ] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Items of each task that is measured.")] = None,
     samples: Annotated[int | None, typer.Option(min=1, help="Samples of each item of generation tasks.")] = None,
     temperature: Annotated[
@@ -98,7 +111,8 @@ def gate(
             return
         wishes.check_unused()
         folder = reports if reports is not None else runs.fresh_folder("gate")
-        measure = _Measure(repository, _data(data or []), limit, samples, temperature, seed) if run else None
+        given = Told(repository, _data(data or []), python, leave_out, limit, samples, temperature, seed)
+        measure = _Measure(given) if run else None
         written = _gate(candidate, against, tasks, folder, (max_regression, max_forgetting), alpha, measure, seed)
         decision = written.gate
         assert decision is not None
@@ -179,20 +193,44 @@ def _whole(measured: "list[Measured]", decision: "Decision") -> "Report":
     )
 
 
+@dataclass(frozen=True)
+class Told:
+    """What the user says of measuring; each goes to the tasks that read it."""
+
+    repository: Path | None
+    data: "Mapping[str, str]"
+    python: Path | None
+    leave_out: bool
+    limit: int | None
+    samples: int | None
+    temperature: float | None
+    seed: int
+
+    def options(self, task: str) -> list[str]:
+        """Of `hone eval`, for one task."""
+        given: dict[str, tuple[str, object]] = {
+            "seed": ("--seed", self.seed),
+            "repository": ("--repo", self.repository),
+            "data": ("--data", self.data.get(task)),
+            "python": ("--python", self.python),
+            "limit": ("--limit", self.limit),
+            "samples": ("--samples", self.samples),
+            "temperature": ("--temperature", None if self.temperature is None else f"{self.temperature:g}"),
+        }
+        words = [
+            word
+            for name, (flag, value) in given.items()
+            if value is not None and eval_options.reads(task, name)
+            for word in (flag, str(value))
+        ]
+        return [*words, *(["--leave-out-unsound"] if self.leave_out and eval_options.reads(task, "leave_out") else [])]
+
+
 class _Measure:
     """Measures a task with `hone eval`, in a process of its own; says which command that is."""
 
-    def __init__(
-        self,
-        repository: Path | None,
-        data: dict[str, str],
-        limit: int | None,
-        samples: int | None,
-        temperature: float | None,
-        seed: int,
-    ) -> None:
-        self._repository, self._data = repository, data
-        self._limit, self._samples, self._temperature, self._seed = limit, samples, temperature, seed
+    def __init__(self, told: Told) -> None:
+        self._told = told
 
     def run(self, wanted: "Wanted", candidate: str, against: str, out: Path) -> None:
         """
@@ -208,18 +246,7 @@ class _Measure:
         from evals.errors import HarnessError
 
         arguments = ["eval", wanted.task, "--model", against, "--model", candidate, "--out", str(out)]
-        arguments += ["--seed", str(self._seed)]
-        if self._repository is not None and wanted.task.startswith(("repo", "review")):
-            arguments += ["--repo", str(self._repository)]
-        if wanted.task in self._data:
-            arguments += ["--data", self._data[wanted.task]]
-        if self._limit is not None:
-            arguments += ["--limit", str(self._limit)]
-        # `repo` completes each place once, greedily.
-        if self._samples is not None and wanted.task != "repo":
-            arguments += ["--samples", str(self._samples)]
-        if self._temperature is not None and wanted.task != "repo":
-            arguments += ["--temperature", f"{self._temperature:g}"]
+        arguments += self._told.options(wanted.task)
         typer.echo(f"$ hone {shlex.join(arguments)}", err=True)
         # The step summary gets the whole report once, from the gate.
         environment = {name: value for name, value in os.environ.items() if name != "GITHUB_STEP_SUMMARY"}

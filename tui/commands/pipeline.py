@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from assistant.errors import UsageError
+from tui.commands import detached, eval_options
 
 if TYPE_CHECKING:
     from tuning.jobs.spec import Step
@@ -122,6 +123,8 @@ def _parsed(commands: Commands, command: str, words: Sequence[str], taken: Seque
         source = context.get_parameter_source(each.name)
         if each.name in taken and source is not None and source.name == "COMMANDLINE" and each.opts[0][:2] == "--":
             raise UsageError(f"--then {command}: {each.opts[0]} is set by the job")
+    if command == "eval":
+        eval_options.check(context.params["tasks"], detached.given_flags(context))
     return dict(context.params)
 
 
