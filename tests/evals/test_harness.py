@@ -235,8 +235,6 @@ def test_requests_are_sent_together_but_those_of_one_item_one_after_the_other(tm
         return one is not other and one.began < other.ended and other.began < one.ended
 
     assert any(overlap(one, other) for one in requests for other in requests)
-    together = [max(sum(overlap(one, other) for other in requests) for one in requests)]
-    assert together[0] >= 1
     # When no item is left, a worker helps with the last one of the other.
     last = {request.question for request in requests[-3:]}
     for name in {request.question for request in requests} - last:
@@ -245,7 +243,7 @@ def test_requests_are_sent_together_but_those_of_one_item_one_after_the_other(tm
 
 
 def test_a_worker_without_work_helps_another(tmp_path: Path) -> None:
-    meeting = threading.Barrier(3, timeout=20)
+    meeting = threading.Barrier(3, timeout=120)
     with serve(before=lambda body: meeting.wait() if body["max_tokens"] != 1 else None) as server:
         # Three samples of the only item: they can be answered only while all three are asked.
         assert len(run(server, Words(count=1, samples_per_item=3), tmp_path, concurrency=3)) == 3
@@ -261,7 +259,7 @@ def test_answers_are_judged_while_others_are_generated(tmp_path: Path) -> None:
     def wait(item: Any, answer: Any) -> None:
         # Judging the first answer ends only when the second question has come.
         if item.id == "words/0" and answer.seconds:
-            assert second_asked.wait(20)
+            assert second_asked.wait(120)
 
     with serve(before=note) as server:
         task = Words(count=2, samples_per_item=1, before=wait)
@@ -269,24 +267,36 @@ def test_answers_are_judged_while_others_are_generated(tmp_path: Path) -> None:
 
 
 def test_a_kill_loses_only_what_was_in_flight(tmp_path: Path) -> None:
-    with serve(seconds=0.03) as server:
-        (unbroken,) = [run(server, Words(count=20), tmp_path / "unbroken")]
+    came: list[str] = []
+    going_on, lock = threading.Event(), threading.Lock()
+
+    def hold(body: dict[str, Any]) -> None:
+        """Lets 16 of the 40 answers go before the kill."""
+        if body["max_tokens"] != 1:
+            with lock:
+                came.append(question(body))
+                number = len(came)
+            if number > 16:
+                going_on.wait(120)
+
+    with serve() as server:
+        unbroken = run(server, Words(count=20), tmp_path / "unbroken")
         before = len(server.asked())
+        server.before = hold
         folder = tmp_path / "killed"
         command = [sys.executable, "-m", "tests.evals.run_words", server.url, str(folder)]
         process = subprocess.Popen(command, cwd=ROOT)
-        wait_for(lambda: (folder / "samples.jsonl").exists() and len(lines(folder)) >= 12)
+        # Its two workers wait for an answer each, and all others are kept.
+        wait_for(lambda: len(came) == 18 and len(lines(folder)) == 16)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        kept = len(lines(folder))
-        time.sleep(0.1)
-        assert kept < 40
-        in_flight = len(server.asked()) - before - kept
-        assert in_flight <= 2 + 2 * 4 * (os.cpu_count() or 1)
+        going_on.set()
+        # The server ends the answers that nobody waits for any more.
+        wait_for(lambda: len(server.asked()) - before == 18)
         assert subprocess.run(command, cwd=ROOT, check=False).returncode == 0
-        assert len(server.asked()) - before == 40 + in_flight
+        assert len(server.asked()) - before == 40 + 2
         resumed = run(server, Words(count=20), folder)
-        assert len(server.asked()) - before == 40 + in_flight
+        assert len(server.asked()) - before == 40 + 2
     assert table(resumed) == table(unbroken)
 
 
@@ -295,7 +305,7 @@ def lines(folder: Path) -> list[bytes]:
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
