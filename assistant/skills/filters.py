@@ -26,6 +26,8 @@ MAX_PERIOD = 4
 """Lines of a piece that is found when it is repeated."""
 MIN_REPEATED_LINE = 12
 """Characters of a line that is not written twice in a row."""
+MIN_REPEATED_REST = 4
+"""Characters of what follows the cursor, from a word's beginning on, that no completion ends with by chance."""
 _OPENING, _CLOSING = "([{", ")]}"
 _BLOCK_START = re.compile(r"(?:[:{(\[]|=>|->|\b(?:do|then|else|begin))\s*$")
 _REPEATED_PIECE = re.compile(r"(.{10,}?)\1{3,}$|(.{3,9}?)\2{7,}$")
@@ -137,7 +139,7 @@ def stop(text: str, around: Surroundings, final: bool = False) -> Cut | None:
 
 def trim(text: str, around: Surroundings) -> str:
     """Cuts what no completion should end with: blanks, half a character, and the rest of the cursor line again, or the
-    signs that it begins with."""
+    signs or words that it begins with."""
     text = text.rstrip("\ufffd")
     rest = around.rest.strip()
     if not rest:
@@ -147,7 +149,7 @@ def trim(text: str, around: Surroundings) -> str:
     ending = text.rstrip()
     for size in range(min(len(rest), len(ending)), 0, -1):
         piece = rest[:size]
-        if not ending.endswith(piece) or (size < len(rest) and not _SIGNS.fullmatch(piece)):
+        if not ending.endswith(piece) or (size < len(rest) and not _is_again(piece, ending)):
             continue
         # Brackets were judged by what they close. A quote that closes a string of the completion is its own.
         if _BRACKETS.search(piece) or brackets.quote_after(ending[:-size], around.language, around.open.quote) != (
@@ -156,6 +158,14 @@ def trim(text: str, around: Surroundings) -> str:
             continue
         return ending[:-size].rstrip() if around.rest[0].isspace() else ending[:-size]
     return text
+
+
+def _is_again(piece: str, ending: str) -> bool:
+    """Whether a text that ends with `piece`, the beginning of what follows it, has begun to write that again."""
+    if _SIGNS.fullmatch(piece):
+        return True
+    inside_word = re.search(r"\w\Z", ending[: -len(piece)]) and re.match(r"\w", piece)
+    return len(piece) >= MIN_REPEATED_REST and not inside_word
 
 
 def _shape_end(lines: list[str], complete: int, around: Surroundings) -> Cut | None:

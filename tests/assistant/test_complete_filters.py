@@ -104,6 +104,10 @@ def test_the_rest_of_the_line_is_not_written_again() -> None:
     assert finished("x = a", " + b\n", "[1] + b\n") == ("[1]", "line")
     assert finished("f(a, ", ", z)\n", "b, \n") == ("b", "line")
     assert finished("print(", ")\nx = 1\n", "value\n") == ("value", "line")
+    assert finished("f(a, ", ", other=1)\n", "b, other=1) + 2\n") == ("b", "bracket")
+    assert finished("x = ", "width * 2\n", "height + width\n") == ("height + ", "line")
+    assert finished("x = ", "width * 2\n", "max_width\n") == ("max_width", "line")
+    assert finished("x = ", "a_1 * 2\n", "b + a_1\n") == ("b + a_1", "line")
 
 
 def test_a_closing_line_the_answer_opened_is_its_own() -> None:
