@@ -131,6 +131,11 @@ def test_without_explanations_nothing_is_written(root: Path):
     assert client.written == []
 
 
+def test_several_samples_without_explanations_contradict_each_other(root: Path):
+    with pytest.raises(HoneError, match="ask for explanations"):
+        Request(root, explain=False, samples=3)
+
+
 def test_the_model_is_not_loaded_for_nothing(root: Path):
     git(root, "checkout", "-q", "x.py")
 

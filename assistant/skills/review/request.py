@@ -59,5 +59,7 @@ class Request:
             raise HoneError("name the files or folders whose every line is to be reviewed")
         if not 1 <= self.samples <= 32:
             raise HoneError(f"samples must be 1 to 32, not {self.samples}")
+        if self.samples > 1 and not self.explain:
+            raise HoneError("several samples are several explanations: ask for explanations, or for one sample")
         if not 0 <= self.minimum_confidence <= 1:
             raise HoneError(f"the minimum confidence must be 0 to 1, not {self.minimum_confidence:g}")
