@@ -6,14 +6,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from assistant import prompts
+from assistant.engines.base import Request
 from assistant.engines.llamacpp import LlamaCpp
 from assistant.gateway.serving import _find_fim_tokens
 from tests.tuning.tiny_gguf import write_base
 
-QWEN, STARCODER, DEEPSEEK, _, _ = prompts.FIM_FAMILIES
+QWEN, STARCODER, DEEPSEEK, CODELLAMA, _ = prompts.FIM_FAMILIES
 
 SERVER = """
 import http.client, json, os, socket, sys
@@ -58,16 +60,72 @@ def ask(folder: Path, gguf: Path, requests: list[tuple[str, dict[str, Any]]]) ->
     return list(json.loads(done.stdout))
 
 
-@pytest.mark.parametrize("family", [QWEN, STARCODER, DEEPSEEK], ids=["qwen", "starcoder", "deepseek"])
-def test_the_tokens_are_those_that_infill_makes(tmp_path: Path, family: prompts.FimTokens) -> None:
-    gguf = write_base(tmp_path / "tiny.gguf", fim=family, vocab_size=408)
+def write_sentencepiece(path: Path, fim: prompts.FimTokens) -> Path:
+    """A GGUF of a random model with a tokenizer of sentencepiece's kind, as Code Llama's and CodeGemma's are: `▁` for a
+    space, bytes for what it lacks, a space before a text, `<s>` (1) before a prompt."""
+    import gguf
+
+    pieces = [*map(chr, range(33, 127)), "\n", "\t", "▁", "▁▁", "▁▁▁▁", "re", "de", "def", "▁=", "in", "pr", "print"]
+    control = [fim.prefix, fim.suffix, fim.middle]
+    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{number:02X}>" for number in range(256)), *pieces, *control]
+    kinds = [2, 3, 3, *[6] * 256, *[1] * len(pieces), *[3] * len(control)]
+    writer = gguf.GGUFWriter(path, "llama")
+    sizes = {"embedding": 64, "head": 4, "forward": 96}
+    writer.add_block_count(1)
+    writer.add_context_length(512)
+    writer.add_embedding_length(sizes["embedding"])
+    writer.add_feed_forward_length(sizes["forward"])
+    writer.add_head_count(sizes["head"])
+    writer.add_head_count_kv(sizes["head"])
+    writer.add_rope_dimension_count(sizes["embedding"] // sizes["head"])
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_vocab_size(len(tokens))
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(tokens)
+    writer.add_token_scores([-float(number) for number in range(len(tokens))])
+    writer.add_token_types(kinds)
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_unk_token_id(0)
+    writer.add_add_bos_token(True)
+    writer.add_add_space_prefix(True)
+    random = np.random.default_rng(0)
+    across = (sizes["embedding"], sizes["embedding"])
+    shapes = {
+        "token_embd": (len(tokens), sizes["embedding"]),
+        **{f"blk.0.attn_{part}": across for part in ("q", "k", "v", "output")},
+        **{f"blk.0.ffn_{part}": (sizes["forward"], sizes["embedding"]) for part in ("gate", "up")},
+        "blk.0.ffn_down": (sizes["embedding"], sizes["forward"]),
+    }
+    for name, shape in shapes.items():
+        writer.add_tensor(f"{name}.weight", (0.2 * random.standard_normal(shape)).astype(np.float32))
+    for name in ("blk.0.attn_norm", "blk.0.ffn_norm", "output_norm"):
+        writer.add_tensor(f"{name}.weight", np.ones(sizes["embedding"], dtype=np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("family", "pieces"),
+    [(QWEN, False), (STARCODER, False), (DEEPSEEK, False), (CODELLAMA, True), (QWEN, True)],
+    ids=["qwen", "starcoder", "deepseek", "codellama", "codegemma"],
+)
+def test_the_tokens_are_those_that_infill_makes(tmp_path: Path, family: prompts.FimTokens, pieces: bool) -> None:
+    file = tmp_path / "tiny.gguf"
+    gguf = write_sentencepiece(file, family) if pieces else write_base(file, fim=family, vocab_size=408)
     engine = LlamaCpp(gguf, context_length=512, threads=1)
     try:
         assert _find_fim_tokens(engine) == family
-        ours = [
-            engine.tokenize(prompts.fim("pkg/a.py", prefix, suffix, family), parse_special=True)
-            for prefix, suffix in PLACES
-        ]
+        asked = [prompts.fim("pkg/a.py", prefix, suffix, family) for prefix, suffix in PLACES]
+        opening = [1] if pieces else []
+        ours = [[*opening, *engine.tokenize(prompt, parse_special=True)] for prompt in asked]
+        # The beginning token is written by the engine itself.
+        *_, last = engine.stream(Request(asked[0], max_tokens=1))
+        assert last.usage is not None
+        assert last.usage.prompt_tokens == len(ours[0])
     finally:
         engine.close()
     settings = {"n_predict": 4, "temperature": 0, "cache_prompt": True, "return_tokens": True}

@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 
@@ -78,6 +79,30 @@ def test_fim_models_are_asked_with_their_own_tokens() -> None:
     assert prompt_for("a = ", "\nb = 2\n", client) == (
         "<|fim_prefix|># pkg/a.py\na = <|fim_suffix|>\nb = 2\n<|fim_middle|>"
     )
+
+
+@settings(max_examples=60)
+@given(
+    prefix=TEXT,
+    suffix=TEXT,
+    family=st.sampled_from([*prompts.FIM_FAMILIES, prompts.TAUGHT_FIM]),
+    limit=st.integers(64, 4000),
+)
+def test_a_fim_prompt_is_the_one_that_training_shows_of_a_window(
+    prefix: str, suffix: str, family: prompts.FimTokens, limit: int
+) -> None:
+    client = FakeClient(fim_tokens=asdict(family))
+    made = plan(client, model_form(client, "fake"), "pkg/a.py", prefix, suffix, budget=Budget(prompt=limit))
+    before = prefix[made.start :]
+    assert made.start == 0 or prefix[made.start - 1] == "\n" or "\n" not in before
+    # The suffix is whole lines of what follows; with all of both the prompt is one only.
+    shown = [suffix[:end] for end in range(len(suffix) + 1) if end in (0, len(suffix)) or suffix[end - 1] == "\n"]
+    asked = [prompts.fim("pkg/a.py", before, after, family) for after in shown]
+    assert (made.mode, made.held_back) == ("fim", "")
+    assert made.prompt in asked
+    assert sum(count([made.prompt])) <= limit + 20
+    if limit >= 2500 and count([suffix])[0] <= Budget().suffix:
+        assert made.prompt == prompts.fim("pkg/a.py", prefix, suffix, family)
 
 
 def test_a_fim_answer_ends_where_a_control_token_is_written_out() -> None:
