@@ -135,16 +135,24 @@ class Engine(Protocol):
         """The id of the one special token spelled `text`, None when the vocabulary has none."""
 
     def choose(
-        self, texts: Sequence[str], choices: Sequence[str], assumed: int = 0, adapter: str | None = None
+        self,
+        texts: Sequence[str],
+        choices: Sequence[str],
+        assumed: int = 0,
+        adapter: str | None = None,
+        cancelled: Callable[[], bool] = lambda: False,
     ) -> list[list[float]]:
         """For each text, the natural log-probabilities of `choices` after it, which sum to one over the choices.
 
         The texts follow each other in one context; after each, `choices[assumed]` is put as the answer given. Text is
         tokenized piece by piece, and special tokens that it spells are plain text.
 
+        Args:
+            cancelled: asked now and then; True ends it, by an error.
+
         Raises:
             InvalidRequestError: the tokenizer does not tell the choices apart by one token, or all is too long.
-            EngineError: the engine failed.
+            EngineError: the engine failed, or it was cancelled.
         """
 
     def close(self) -> None:

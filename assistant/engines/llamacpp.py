@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import IO, Any
 
 from assistant import cores
@@ -40,6 +40,9 @@ from assistant.models.gguf_file import read_header
 # with 40,000 and with the default in another. Beside three busy processes: 17 with 1,000, 11 with 40,000, 9 with the
 # default.
 _SPIN_COUNT = "40000"
+
+_LOOK_SECONDS = 0.1
+"""Between two looks whether a question was cancelled."""
 
 _LEAST_LOGPROB = -9999.0
 """What OpenAI's API gives where there is nothing to measure."""
@@ -169,17 +172,29 @@ class LlamaCpp:
         return [list(tokens) for tokens in answer["tokens"]]
 
     def choose(
-        self, texts: Sequence[str], choices: Sequence[str], assumed: int = 0, adapter: str | None = None
+        self,
+        texts: Sequence[str],
+        choices: Sequence[str],
+        assumed: int = 0,
+        adapter: str | None = None,
+        cancelled: Callable[[], bool] = lambda: False,
     ) -> list[list[float]]:
         questions.check(texts, choices, assumed)
         if adapter is not None and adapter not in self._adapters:
             raise InvalidRequestError(f"the engine has no adapter {adapter}")
         received: SimpleQueue[dict[str, Any] | HoneError] = SimpleQueue()
         message = {"choose": {"texts": list(texts), "choices": list(choices), "assumed": assumed, "adapter": adapter}}
-        self._submit(_Job(message, received.put, adapter, exclusive=True))
-        answer = received.get()
+        number = self._submit(_Job(message, received.put, adapter, exclusive=True))
+        answer: dict[str, Any] | HoneError | None = None
+        while answer is None:
+            if cancelled():
+                self._cancel(number)
+            with suppress(Empty):
+                answer = received.get(timeout=_LOOK_SECONDS)
         if isinstance(answer, HoneError):
             raise answer
+        if "logprobs" not in answer:
+            raise EngineError("the question was cancelled")
         return [[float(value) for value in row] for row in answer["logprobs"]]
 
     def find_token(self, text: str) -> int | None:

@@ -4,7 +4,7 @@ Run as `python -m assistant.engines.llamacpp_child`. The first line it reads is 
 `{"ready": {...}}` or `{"failed": line}`. Then, each with the caller's `id`:
 
     {"id", "run": {request}}                          ->  {"id", "text", "logprobs"}...  {"id", "end": {...}}
-    {"id", "cancel": true}                            ->  nothing; the run of that id ends
+    {"id", "cancel": true}                            ->  nothing; what that id asked for ends
     {"id", "tokenize": [text, ...], "parse_special"}  ->  {"id", "tokens": [[id, ...], ...]}
     {"id", "choose": {texts, choices, assumed, adapter}}  ->  {"id", "logprobs": [[of each choice], ...]}
 
@@ -124,8 +124,7 @@ class _Child:
                 if number in self._cancelled:
                     self._cancelled[number] = True
                 continue
-            if "run" in message:
-                self._cancelled[number] = False
+            self._cancelled[number] = False
             threading.Thread(target=self._answer, args=(number, message), daemon=True).start()
 
     def _answer(self, number: int, message: dict[str, Any]) -> None:
@@ -133,7 +132,7 @@ class _Child:
             if "run" in message:
                 last: dict[str, Any] = {"end": self._run(number, message["run"])}
             elif "choose" in message:
-                last = {"logprobs": self._choose(**message["choose"])}
+                last = self._choose(number, **message["choose"])
             else:
                 last = {"tokens": self._tokenize_all(message["tokenize"], message["parse_special"])}
         except (_RefusedError, InvalidRequestError) as error:
@@ -159,7 +158,9 @@ class _Child:
                 found[-1].append(token)
         return found[:-1]
 
-    def _choose(self, texts: list[str], choices: list[str], assumed: int, adapter: str | None) -> list[list[float]]:
+    def _choose(
+        self, number: int, texts: list[str], choices: list[str], assumed: int, adapter: str | None
+    ) -> dict[str, Any]:
         def tokenize(text: str) -> list[int]:
             return self._tokenize(text, parse_special=False)
 
@@ -172,6 +173,8 @@ class _Child:
         found = []
         request = vars(Request(texts[0], temperature=1.0, top_k=len(asked.choices), adapter=adapter))
         for position in asked.positions:
+            if self._cancelled[number]:
+                return {"end": {"reason": "cancelled"}}
             fields = {
                 **engine_fields(request, list(asked.tokens[:position]), 1, self._adapters),
                 # Of the whole vocabulary only the choices are left, so that their probabilities are all there is.
@@ -185,7 +188,7 @@ class _Child:
             (drawn,) = answer["completion_probabilities"]
             read = {int(one["id"]): float(one["prob"]) for one in drawn["top_probs"]}
             found.append([math.log(max(read.get(token, 0.0), _LEAST)) for token in asked.choices])
-        return found
+        return {"logprobs": found}
 
     def _prompt(self, request: dict[str, Any]) -> list[int]:
         prompt = request["prompt"]

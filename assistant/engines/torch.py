@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -202,7 +202,12 @@ class Torch:
         return number if isinstance(number, int) else None
 
     def choose(
-        self, texts: Sequence[str], choices: Sequence[str], assumed: int = 0, adapter: str | None = None
+        self,
+        texts: Sequence[str],
+        choices: Sequence[str],
+        assumed: int = 0,
+        adapter: str | None = None,
+        cancelled: Callable[[], bool] = lambda: False,
     ) -> list[list[float]]:
         import torch
 
@@ -220,6 +225,9 @@ class Torch:
                 f"the texts have {len(asked.tokens)} tokens and the context of this model holds {self._context_length}"
             )
         with self._turn, torch.inference_mode(), self._using(adapter):
+            # One pass, which cannot be ended in its middle.
+            if cancelled():
+                raise EngineError("the question was cancelled")
             hidden = _backbone(self._model)(input_ids=torch.tensor([list(asked.tokens)]), use_cache=False)
             before = hidden.last_hidden_state[0, [position - 1 for position in asked.positions]]
             head = self._model.get_output_embeddings()

@@ -8,10 +8,9 @@ import asyncio
 import json
 import secrets
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import quote
 
 from assistant.answer_counts import Recorder, measured
@@ -32,7 +31,7 @@ from assistant.gateway.fleet import Fleet, Target
 from assistant.gateway.fleet_request import TOKENIZE, Forwarded, parse
 from assistant.gateway.fleet_server import Answer, FailedError, LostError, RefusedError, Server
 from assistant.gateway.fleet_stream import Passed
-from assistant.gateway.stream import Headers
+from assistant.gateway.stream import Headers, while_connected
 from assistant.gateway.told import Told
 from assistant.prompts import CompletionMode
 
@@ -85,7 +84,7 @@ class FleetEndpoints:
             forwarded = parse(path, body)
             seconds = seconds_allowed(body, exchange.headers, self._limits.deadline)
             with self._admission.place(forwarded.answers):
-                await _while_connected(self._in_time(forwarded, seconds, exchange), exchange)
+                await while_connected(self._in_time(forwarded, seconds, exchange), exchange.receive)
 
         return endpoint
 
@@ -202,30 +201,6 @@ async def _stream(answer: Answer, passed: Passed, passing: _Passing, exchange: E
         await _end(exchange, ServerFailedError(str(error)))
     else:
         await exchange.send({"type": "http.response.body", "body": b""})
-
-
-async def _while_connected(work: Coroutine[Any, Any, None], exchange: Exchange) -> None:
-    """Cancels the work when the client closes the connection.
-
-    Raises:
-        ClientLeftError: it did.
-    """
-    working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_left(exchange))
-    try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise ClientLeftError
-        working.result()
-    finally:
-        for each in (working, leaving):
-            each.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)
-
-
-async def _left(exchange: Exchange) -> None:
-    while (await exchange.receive())["type"] != "http.disconnect":
-        pass
 
 
 async def _start(exchange: Exchange, kind: bytes, headers: Headers) -> None:

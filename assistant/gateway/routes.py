@@ -22,7 +22,7 @@ from assistant.gateway.fields import BadFieldError
 from assistant.gateway.results import Result, Writer
 from assistant.gateway.sampling import Sampling, engine_requests, ignored_samplers
 from assistant.gateway.serving import Lease, Serving
-from assistant.gateway.stream import Headers, generation, send_events, send_whole
+from assistant.gateway.stream import Headers, generation, send_events, send_whole, while_connected
 from assistant.gateway.told import Told
 from assistant.skills.ending import Ending
 
@@ -94,16 +94,18 @@ class Endpoints:
         await exchange.reply(200, {"model": lease.served.name, "tokens": tokens})
 
     async def _choices(self, exchange: Exchange) -> None:
-        request = choices.parse_choices(await exchange.body())
-        with self._admission.place(1):
-            async with self._serving.lease(request.model) as lease:
-                logprobs = await lease.choose(request.texts, request.choices, request.assumed)
-        await exchange.reply(200, choices.answer(lease.served.name, logprobs))
+        body = await exchange.body()
+        request = choices.parse_choices(body)
+        async with self._turn(exchange, body, request.model, 1) as (lease, expires):
+            asking = lease.choose(request.texts, request.choices, request.assumed)
+            async with asyncio.timeout_at(expires):
+                logprobs = await while_connected(asking, exchange.receive)
+            await exchange.reply(200, choices.answer(lease.served.name, logprobs))
 
     async def _chat(self, exchange: Exchange) -> None:
         body = await exchange.body()
         request = openai.parse_chat(body)
-        async with self._turn(exchange, body, request.sampling) as (lease, expires):
+        async with self._turn(exchange, body, request.sampling.model, request.sampling.choices) as (lease, expires):
             template = lease.engine.chat_template
             if template is None:
                 raise BadFieldError("model", f"{lease.served.name} has no chat template; use /v1/completions")
@@ -123,7 +125,7 @@ class Endpoints:
 
     async def _text(self, kind: Kind, body: Mapping[str, Any], exchange: Exchange) -> None:
         request = openai.parse_completion(body)
-        async with self._turn(exchange, body, request.sampling) as (lease, expires):
+        async with self._turn(exchange, body, request.sampling.model, request.sampling.choices) as (lease, expires):
             asked = _Asked(request.prompt, request.parse_special)
             if request.suffix is not None:
                 assert isinstance(request.prompt, str)
@@ -140,7 +142,7 @@ class Endpoints:
 
     async def _segments(self, body: Mapping[str, Any], exchange: Exchange) -> None:
         request = tabby.parse_segments(body)
-        async with self._turn(exchange, body, request.sampling) as (lease, expires):
+        async with self._turn(exchange, body, request.sampling.model, request.sampling.choices) as (lease, expires):
             asked = await _ask_around(request.around, request.sampling, lease)
             asked = replace(_trimmed(asked, request.around, request.language), language=request.language)
             identifier = _identifier("cmpl")
@@ -151,14 +153,14 @@ class Endpoints:
         body = await exchange.body()
         request = native.parse_infill(body)
         place = around.Around(request.prefix + request.middle, request.suffix, snippets=request.snippets)
-        async with self._turn(exchange, body, request.sampling) as (lease, expires):
+        async with self._turn(exchange, body, request.sampling.model, request.sampling.choices) as (lease, expires):
             asked = _trimmed(await _ask_around(place, request.sampling, lease), place)
             await self._answer_native(asked, request.sampling, request.response_fields, lease, expires, exchange)
 
     async def _native(self, exchange: Exchange) -> None:
         body = await exchange.body()
         request = native.parse_raw(body)
-        async with self._turn(exchange, body, request.sampling) as (lease, expires):
+        async with self._turn(exchange, body, request.sampling.model, request.sampling.choices) as (lease, expires):
             asked = _Asked(request.prompt, True)
             await self._answer_native(asked, request.sampling, request.response_fields, lease, expires, exchange)
 
@@ -183,7 +185,7 @@ class Endpoints:
 
     @asynccontextmanager
     async def _turn(
-        self, exchange: Exchange, body: Mapping[str, Any], sampling: Sampling
+        self, exchange: Exchange, body: Mapping[str, Any], model: str | None, answers: int
     ) -> AsyncIterator[tuple[Lease, float]]:
         """An engine for one request, and the time of the loop at which the request must have ended.
 
@@ -193,9 +195,9 @@ class Endpoints:
         """
         seconds = seconds_allowed(body, exchange.headers, self._limits.deadline)
         expires = asyncio.get_running_loop().time() + seconds
-        with self._admission.place(sampling.choices):
+        with self._admission.place(answers):
             try:
-                async with asyncio.timeout_at(expires + _GRACE_SECONDS), self._serving.lease(sampling.model) as lease:
+                async with asyncio.timeout_at(expires + _GRACE_SECONDS), self._serving.lease(model) as lease:
                     yield lease, expires
             except TimeoutError as error:
                 raise DeadlineError(f"the request was not answered within its {seconds:g} seconds") from error

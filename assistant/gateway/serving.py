@@ -11,6 +11,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -60,8 +61,16 @@ class Lease:
         return await asyncio.to_thread(self.engine.tokenize_all, texts, parse_special)
 
     async def choose(self, texts: Sequence[str], choices: Sequence[str], assumed: int) -> list[list[float]]:
-        adapter = self.served.adapter
-        return await asyncio.to_thread(self.engine.choose, texts, choices, assumed, adapter.id if adapter else None)
+        """Cancelled, it returns when the engine has let the question go."""
+        adapter = self.served.adapter.id if self.served.adapter else None
+        unwanted = threading.Event()
+        ask = partial(self.engine.choose, texts, choices, assumed, adapter, unwanted.is_set)
+        asking = asyncio.create_task(asyncio.to_thread(ask))
+        try:
+            return await asyncio.shield(asking)
+        finally:
+            unwanted.set()
+            await asyncio.gather(asking, return_exceptions=True)
 
 
 @dataclass

@@ -3,10 +3,10 @@ time is over."""
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from assistant.engines.base import Cancel, Chunk, Emit, Request
 from assistant.errors import EngineError, HoneError
@@ -20,6 +20,7 @@ Receive = Any
 Send = Any
 Headers = list[tuple[bytes, bytes]]
 
+_Made = TypeVar("_Made")
 _JSON_HEADERS = [(b"content-type", b"application/json")]
 _EVENT_HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
 _LATE = "the time for this request was over before anything was generated; allow more by `deadline`, in seconds"
@@ -119,9 +120,34 @@ async def generation(
 
 
 async def _watch(receive: Receive, chunks: Chunks) -> None:
+    await _left(receive)
+    chunks.leave()
+
+
+async def _left(receive: Receive) -> None:
+    """Until the client closes the connection."""
     while (await receive())["type"] != "http.disconnect":
         pass
-    chunks.leave()
+
+
+async def while_connected(work: Coroutine[Any, Any, _Made], receive: Receive) -> _Made:
+    """What `work` gives; it is cancelled when the client closes the connection.
+
+    Raises:
+        ClientLeftError: it did.
+    """
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_left(receive))
+    either: tuple[asyncio.Future[Any], ...] = (working, leaving)
+    try:
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientLeftError
+        return working.result()
+    finally:
+        for each in either:
+            each.cancel()
+        await asyncio.gather(*either, return_exceptions=True)
 
 
 async def send_json(send: Send, status: int, body: Any, headers: Headers | None = None) -> None:

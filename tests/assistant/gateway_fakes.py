@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import re
 import socket
 import threading
@@ -16,7 +17,7 @@ import httpx
 import uvicorn
 
 from assistant.engines.base import Cancel, Chunk, Emit, Request, TokenLogprob, Usage, check_request, iterate
-from assistant.errors import HoneError, UnknownModel
+from assistant.errors import EngineError, HoneError, UnknownModel
 from assistant.gateway.admission import Limits
 from assistant.gateway.app import Gateway
 from assistant.gateway.connection import TimedConnection
@@ -37,10 +38,16 @@ _PIECE = re.compile(r"\s*\S+|\s+")
 
 @dataclass
 class ScriptedEngine:
-    """Answers `answer(request)`, one word a token; at once, or with `delay` seconds before each token."""
+    """Answers `answer(request)`, one word a token; at once, or with `delay` seconds before each token.
+
+    With `held` it makes so many tokens at once and no more until it is cancelled, whatever the machine's speed.
+    """
 
     answer: Callable[[Request], str] = lambda request: "one two three"
     delay: float = 0.0
+    held: int | None = None
+    control: frozenset[str] = frozenset()
+    """Spellings that the tokenizer reads as one token when it is asked to."""
     chat_template: str | None = TEMPLATE
     samplers: frozenset[str] = frozenset({"top_k", "top_p", "temperature"})
     enforces_schemas: bool = True
@@ -51,28 +58,46 @@ class ScriptedEngine:
     """Made so far, of all requests."""
     running: int = 0
     failure: HoneError | None = None
+    counting: Any = field(default_factory=threading.Lock)
 
     def start(self, request: Request, emit: Emit) -> Cancel:
         check_request(request, ("tuned@111111111111",))
         self.requests.append(request)
         cancelled = threading.Event()
-        self.running += 1
-        if self.delay:
-            threading.Thread(target=self._run, args=(request, emit, cancelled), daemon=True).start()
+        with self.counting:
+            self.running += 1
+        pieces = _PIECE.findall(self.answer(request))[: request.max_tokens]
+        if self.held is not None and len(pieces) > self.held:
+            for piece in pieces[: self.held]:
+                self._make(piece, request, emit)
+            threading.Thread(target=self._hold, args=(request, emit, cancelled), daemon=True).start()
+        elif self.delay:
+            threading.Thread(target=self._run, args=(pieces, request, emit, cancelled), daemon=True).start()
         else:
-            self._run(request, emit, cancelled)
+            self._run(pieces, request, emit, cancelled)
         return cancelled.set
 
-    def _run(self, request: Request, emit: Emit, cancelled: threading.Event) -> None:
-        pieces = _PIECE.findall(self.answer(request))[: request.max_tokens]
+    def _hold(self, request: Request, emit: Emit, cancelled: threading.Event) -> None:
+        cancelled.wait()
+        self._end(self.held or 0, request, emit, cancelled)
+
+    def _run(self, pieces: Sequence[str], request: Request, emit: Emit, cancelled: threading.Event) -> None:
         made = 0
         for piece in pieces:
             if cancelled.wait(self.delay) if self.delay else cancelled.is_set():
                 break
             made += 1
+            self._make(piece, request, emit)
+        self._end(made, request, emit, cancelled)
+
+    def _make(self, piece: str, request: Request, emit: Emit) -> None:
+        with self.counting:
             self.tokens += 1
-            emit(Chunk(piece, _logprobs(piece, request)))
-        self.running -= 1
+        emit(Chunk(piece, _logprobs(piece, request)))
+
+    def _end(self, made: int, request: Request, emit: Emit, cancelled: threading.Event) -> None:
+        with self.counting:
+            self.running -= 1
         if self.failure is not None:
             emit(self.failure)
             return
@@ -83,13 +108,31 @@ class ScriptedEngine:
         return iterate(self.start, request)
 
     def tokenize(self, text: str, parse_special: bool = False) -> list[int]:
+        if parse_special and text in self.control:
+            return [0]
         return [len(piece) for piece in _PIECE.findall(text)]
 
     def tokenize_all(self, texts: Sequence[str], parse_special: bool = False) -> list[list[int]]:
-        return [self.tokenize(text) for text in texts]
+        return [self.tokenize(text, parse_special) for text in texts]
 
     def find_token(self, text: str) -> int | None:
         return None
+
+    def choose(
+        self,
+        texts: Sequence[str],
+        choices: Sequence[str],
+        assumed: int = 0,
+        adapter: str | None = None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> list[list[float]]:
+        if self.held is not None:
+            self.running += 1
+            while not cancelled():
+                time.sleep(0.005)
+            self.running -= 1
+            raise EngineError("the question was cancelled")
+        return [[-math.log(len(choices))] * len(choices) for _ in texts]
 
     def close(self) -> None:
         return
@@ -154,7 +197,7 @@ def listening(app: Gateway) -> Iterator[str]:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
         server.should_exit = True
-        thread.join(10)
+        thread.join(60)
 
 
 def events(response: httpx.Response) -> list[Any]:
@@ -208,7 +251,7 @@ class Caller:
         return next((message["status"] for message in self.sent if message["type"] == "http.response.start"), None)
 
 
-async def until(happened: Callable[[], bool], seconds: float = 10.0) -> bool:
+async def until(happened: Callable[[], bool], seconds: float = 60.0) -> bool:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if happened():

@@ -1,6 +1,9 @@
 """The log-probabilities of one-token answers, by both engines."""
 
+import json
 import math
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,8 +15,10 @@ from assistant.engines import choices
 from assistant.engines.base import Engine, InvalidRequestError
 from assistant.engines.llamacpp import LlamaCpp
 from assistant.engines.torch import Torch
+from assistant.errors import EngineError
 from assistant.models import store
 from tests.assistant.adapters import write_adapter
+from tests.tuning.tiny_gguf import write_base
 
 TEXTS = ["Is it right?\n+1 return width * height =>", "\n+2 return width + height =>", "\n+3 pass =>"]
 CHOICES = [" ok", " wrong"]
@@ -83,6 +88,55 @@ def test_what_cannot_be_asked_is_refused(texts: list[str], words: list[str], ass
 def test_the_beginning_token_is_found():
     assert choices.opening_of(by_character, lambda text: [1, *by_character(text), 2]) == [1]
     assert choices.opening_of(by_character, by_character) == []
+
+
+COUNTED = """
+import json, os, sys
+from pathlib import Path
+from assistant.engines import llamacpp_child
+
+config = json.load(sys.stdin)
+child = llamacpp_child._Child(os.open(os.devnull, os.O_WRONLY), config["engine"])
+call, seen = child._listener.call, []
+
+def counting(method, path, body=None):
+    answer = call(method, path, body)
+    if path == "/completion":
+        seen.append([len(body["prompt"]), answer["timings"]["prompt_n"]])
+    return answer
+
+child._listener.call = counting
+child._cancelled[1] = False
+child._choose(1, config["texts"], [" ok", " wrong"], 0, None)
+Path(config["out"]).write_text(json.dumps(seen))
+os._exit(0)
+"""
+
+
+def test_llama_cpp_computes_what_the_texts_share_once(tmp_path: Path):
+    """Its own count of the tokens that it computed, answer by answer, with more than one slot to choose from."""
+    gguf = write_base(tmp_path / "tiny.gguf")
+    engine = {"gguf": str(gguf), "adapters": [], "context_length": 512, "threads": 1, "slots": 2}
+    hunk = "def area(width, height):\n    return width * height\n" * 6
+    texts = [hunk + "+1 return width =>", *(f"\n+{number} value = {number} =>" for number in range(2, 12))]
+    out = tmp_path / "counts.json"
+    asked = {"engine": {**engine, "folder": str(tmp_path)}, "texts": texts, "out": str(out)}
+    subprocess.run([sys.executable, "-c", COUNTED], input=json.dumps(asked), text=True, check=True, timeout=120)
+    counts = json.loads(out.read_text())
+    assert len(counts) == len(texts)
+    assert counts[0][0] > 50
+    # One token more than is new is computed each time: there must be one to continue from.
+    assert sum(computed for _, computed in counts) <= counts[-1][0] + 2 * len(texts)
+
+
+def test_a_question_that_nobody_waits_for_is_ended(tmp_path: Path):
+    engine = LlamaCpp(write_base(tmp_path / "tiny.gguf", max_position_embeddings=2048), context_length=2048, threads=1)
+    try:
+        with pytest.raises(EngineError, match="cancelled"):
+            engine.choose(["x"] * 400, CHOICES, cancelled=lambda: True)
+        assert len(engine.choose(["x"] * 2, CHOICES)) == 2
+    finally:
+        engine.close()
 
 
 @pytest.fixture(scope="module")
