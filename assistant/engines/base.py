@@ -38,6 +38,8 @@ class Request:
     adapter: str | None = None
     parse_special: bool = True
     """Whether text such as `<|im_end|>` in a string prompt becomes the special token of that name."""
+    verbatim: tuple[tuple[int, int], ...] = ()
+    """Parts of such a prompt, by their first character and the one after their last, in which it stays text."""
     json_schema: Mapping[str, Any] | None = None
     """The answer is JSON that conforms to this schema: no other token can be drawn. Cut short only by `max_tokens`."""
     logprobs: int | None = None

@@ -30,6 +30,7 @@ from assistant.children import end_with_parent
 from assistant.engines.base import InvalidRequestError, Request
 from assistant.engines.choices import assemble, opening_of
 from assistant.engines.indent import IndentStop
+from assistant.engines.verbatim import encode
 
 # Prompts are computed in batches of this many tokens and can be cancelled between two of them. Measured on CPU: 64 is
 # as fast as 512 (quantized matrices gain nothing from longer batches) and keeps the wait under half a second.
@@ -196,6 +197,8 @@ class _Child:
             special = bool(request["parse_special"])
             # A chat template may have written the beginning token already.
             begun = special and self._bos != "" and prompt.startswith(self._bos)
+            if special and request["verbatim"]:
+                return encode(prompt, request["verbatim"], not begun, self._tokenize)
             return self._tokenize(prompt, special, add_special=not begun)
         return list(prompt)
 

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from assistant.engines.base import Cancel, Chunk, Emit, FinishReason, InvalidReq
 from assistant.engines.indent import IndentStop
 from assistant.engines.torch_load import load_model, load_tokenizer
 from assistant.engines.torch_sample import SAMPLERS, StopText, logprob_of, sample
+from assistant.engines.verbatim import encode
 from assistant.errors import EngineError, HoneError
 
 _SCORE_ROWS = 256
@@ -253,7 +255,10 @@ class Torch:
         if isinstance(request.prompt, str):
             begun = request.parse_special and self.special_tokens["bos_token"]
             add = not (begun and request.prompt.startswith(begun))
-            ids = _encode(self._tokenizer, request.prompt, request.parse_special, add_special=add)
+            if request.parse_special and request.verbatim:
+                ids = encode(request.prompt, request.verbatim, add, partial(_encode, self._tokenizer))
+            else:
+                ids = _encode(self._tokenizer, request.prompt, request.parse_special, add_special=add)
         else:
             ids = list(request.prompt)
             if any(not 0 <= token < self._model.config.vocab_size for token in ids):

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from assistant import languages, prompts
 from assistant.answer_counts import Recorder, measured
 from assistant.feedback import Source
-from assistant.gateway import around, choices, native, openai, outcomes, tabby, trimmed
+from assistant.gateway import around, choices, conversation, native, openai, outcomes, tabby, trimmed
 from assistant.gateway.admission import Admission, Limits, seconds_allowed
 from assistant.gateway.answers import Answer, Kind
 from assistant.gateway.app import Endpoint, Exchange, Routes
@@ -37,6 +37,8 @@ class _Asked:
 
     prompt: str | tuple[int, ...]
     parse_special: bool
+    verbatim: tuple[tuple[int, int], ...] = ()
+    """Where control tokens that it spells stay text all the same."""
     mode: prompts.CompletionMode | None = None
     """Of a prompt that was built around a cursor."""
     truncated: bool = False
@@ -109,8 +111,9 @@ class Endpoints:
             template = lease.engine.chat_template
             if template is None:
                 raise BadFieldError("model", f"{lease.served.name} has no chat template; use /v1/completions")
-            prompt = prompts.chat(request.messages, template, lease.engine.special_tokens, fold_system=True)
-            await self._answer("chat", _Asked(prompt, True), request.sampling, lease, expires, exchange)
+            rendered = await conversation.render(request.messages, template, lease.engine)
+            asked = _Asked(rendered.prompt, True, verbatim=rendered.verbatim)
+            await self._answer("chat", asked, request.sampling, lease, expires, exchange)
 
     async def _complete(self, exchange: Exchange) -> None:
         body = await exchange.body()
@@ -213,7 +216,7 @@ class Endpoints:
         exchange: Exchange,
     ) -> None:
         adapter = lease.served.adapter.id if lease.served.adapter else None
-        requests = engine_requests(sampling, asked.prompt, asked.parse_special, adapter, lease.engine)
+        requests = engine_requests(sampling, asked.prompt, asked.parse_special, adapter, lease.engine, asked.verbatim)
         deliver = send_events if sampling.stream else send_whole
         start = lease.engine.start if asked.ending is None else partial(trimmed.start, lease.engine, asked.ending)
         running = generation(start, requests, exchange.receive, expires)
@@ -233,7 +236,7 @@ class Endpoints:
 
 async def _ask_around(place: around.Around, sampling: Sampling, lease: Lease) -> _Asked:
     prompt = await around.build_fitting(place, lease, sampling.max_tokens)
-    return _Asked(prompt.text, prompt.parse_special, prompt.mode, prompt.truncated)
+    return _Asked(prompt.text, prompt.parse_special, mode=prompt.mode, truncated=prompt.truncated)
 
 
 def _trimmed(asked: _Asked, place: around.Around, language: str | None = None) -> _Asked:

@@ -99,7 +99,12 @@ def parse_openai_sampling(body: Mapping[str, Any], defaults: Defaults, logprobs:
 
 
 def engine_requests(
-    sampling: Sampling, prompt: str | tuple[int, ...], parse_special: bool, adapter: str | None, engine: Engine
+    sampling: Sampling,
+    prompt: str | tuple[int, ...],
+    parse_special: bool,
+    adapter: str | None,
+    engine: Engine,
+    verbatim: tuple[tuple[int, int], ...] = (),
 ) -> list[Request]:
     """One request for each of the answers; with a seed, each has a seed of its own."""
     limit = engine.context_length
@@ -119,6 +124,7 @@ def engine_requests(
             stop=sampling.stop,
             adapter=adapter,
             parse_special=parse_special,
+            verbatim=verbatim,
             json_schema=sampling.json_schema,
             logprobs=sampling.logprobs,
             min_indent=sampling.min_indent,
