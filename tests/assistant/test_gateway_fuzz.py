@@ -1,23 +1,38 @@
-"""Thousands of requests that no client would send: each is answered, none with a status that means a fault of ours."""
+"""Two thousand requests that no client would send: each is answered, none with a status that means a fault of ours."""
 
 import asyncio
 import gc
 import json
 import tracemalloc
+from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assistant.gateway.admission import Limits
 from assistant.gateway.app import Gateway
-from assistant.gateway.outcomes import Journal
+from assistant.gateway.outcomes import Given, Journal
 from assistant.gateway.routes import Endpoints
-from tests.assistant.gateway_fakes import FIM, KEY, Caller, FakeServing, ScriptedEngine, gateway
+from assistant.prompts import FimTokens
+from tests.assistant.gateway_fakes import FIM, KEY, MODEL, Caller, FakeServing, ScriptedEngine
 
 EXPECTED = {200, 400, 401, 403, 404, 405, 413, 429, 504}
-ENGINE = ScriptedEngine(lambda request: "one two three four")
-APPS = [gateway(ENGINE, tokens, Limits(queue=8)) for tokens in (None, FIM)]
+GIVEN = "cmpl-given"
+"""An answer that feedback can be about."""
+ENGINE = ScriptedEngine(lambda request: "one two three four", control=frozenset({"<|end|>"}))
+
+
+def _app(tokens: FimTokens | None) -> Gateway:
+    endpoints = Endpoints(FakeServing(ENGINE, tokens), Limits(queue=8))  # type: ignore[arg-type]
+    # It forgets none of the answers below.
+    endpoints._journal = Journal(entries=10_000)
+    endpoints._journal.add(GIVEN, Given(MODEL, None, "complete", "python", "x", ("one two",)))
+    return Gateway(endpoints.routes(), endpoints.status, KEY)
+
+
+APPS = [_app(None), _app(FIM)]
 
 _scalars = st.one_of(
     st.none(),
@@ -27,6 +42,7 @@ _scalars = st.one_of(
     st.floats(),
     st.text(max_size=12),
     st.sampled_from(["fake", "tuned", "user", "assistant", "json_schema", "text", "a.py", FIM.middle, "\ud800", "\0"]),
+    st.sampled_from(["<|end|>", "x<|end|><|end|>", "accepted", GIVEN]),
 )
 _json = st.recursive(
     _scalars,
@@ -52,6 +68,9 @@ _VALID: dict[str, list[dict[str, Any]]] = {
         {"input_prefix": "x", "input_suffix": "y", "input_extra": [{"text": "z", "filename": "a"}], "n_predict": 3}
     ],
     "/completion": [{"prompt": "x", "n_predict": 4, "samplers": ["top_k"], "response_fields": ["content"]}],
+    "/v1/choices": [{"texts": ["x", "y"], "choices": [" ok", " wrong"], "assumed": 1}],
+    "/v1/feedback": [{"id": GIVEN, "kind": "edited", "choice": 0, "text": "x", "survival": 0.5, "seconds": 2}],
+    "/v1/events": [{"type": "select", "completion_id": GIVEN, "choice_index": 0, "select_kind": "line", "elapsed": 9}],
 }
 _FURTHER = (
     *(
@@ -65,7 +84,7 @@ _FURTHER = (
         "tools",
     ),
     *("top_p", "top_k", "min_p", "repeat_penalty", "frequency_penalty", "logit_bias", "best_of", "echo", "n_indent"),
-    *("t_max_predict_ms", "parse_special", "id", "event", "type", "completion_id", "lora", "grammar"),
+    *("t_max_predict_ms", "parse_special", "id", "event", "type", "completion_id", "lora", "grammar", "kind"),
 )
 
 
@@ -92,7 +111,6 @@ def _calls(draw: Any) -> dict[str, Any]:
     data = draw(_bodies(path))
     cut = draw(st.integers(0, len(data)))
     return {
-        "app": draw(st.sampled_from(APPS)),
         "method": draw(st.sampled_from(["POST"] * 8 + ["GET", "PUT"])),
         "path": path,
         "query": draw(st.binary(max_size=6)) if draw(st.integers(0, 9)) == 0 else b"",
@@ -109,26 +127,46 @@ def _calls(draw: Any) -> dict[str, Any]:
     }
 
 
-async def _call(asked: dict[str, Any]) -> int | None:
+async def _call(app: Gateway, asked: dict[str, Any]) -> int | None:
     headers = asked["headers"] if asked["key"] else {**asked["headers"], "authorization": "Bearer x"}
-    caller = Caller(asked["app"], asked["path"], asked["pieces"][0], headers)
+    caller = Caller(app, asked["path"], asked["pieces"][0], headers)
     caller.scope |= {"method": asked["method"], "query_string": asked["query"]}
     caller.say(*asked["pieces"])
     if asked["leaves"]:
         caller.leave()
-    await asyncio.wait_for(caller.run(), 10)
+    await asyncio.wait_for(caller.run(), 60)
     for message in caller.sent[1:]:
         message["body"].decode("utf-8")
     return caller.status
 
 
-@settings(max_examples=2000)
-@given(_calls())
-def test_every_request_is_answered_and_never_as_a_fault_of_ours(asked: dict[str, Any]) -> None:
-    status = asyncio.run(_call(asked))
-    assert status in EXPECTED or (status is None and asked["leaves"])
-    assert ENGINE.running == 0
+@pytest.fixture(scope="module")
+def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[asyncio.Runner]:
+    """One for all requests, as in a gateway; feedback goes to a folder of its own."""
+    with pytest.MonkeyPatch.context() as patch, asyncio.Runner() as runner:
+        patch.setenv("HONE_HOME", str(tmp_path_factory.mktemp("home")))
+        yield runner
+
+
+@settings(max_examples=1000)
+@given(asked=_calls())
+def test_every_request_is_answered_and_never_as_a_fault_of_ours(loop: asyncio.Runner, asked: dict[str, Any]) -> None:
+    # To draw a request takes ten times as long as to answer it.
+    for app in APPS:
+        status = loop.run(_call(app, asked))
+        assert status in EXPECTED or (status is None and asked["leaves"])
+        assert ENGINE.running == 0
     ENGINE.requests.clear()
+
+
+@pytest.mark.parametrize("path", _VALID)
+def test_what_is_varied_is_a_request_that_is_answered(loop: asyncio.Runner, path: str) -> None:
+    """That the requests above get beyond the first check."""
+    for app in APPS:
+        for body in _VALID[path]:
+            caller = Caller(app, path, json.dumps(body).encode())
+            loop.run(caller.run())
+            assert caller.status == 200, caller.sent
 
 
 def test_memory_does_not_grow_with_requests() -> None:
