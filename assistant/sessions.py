@@ -2,8 +2,9 @@
 
 Every event is a line: `session` (the first), `draft`, `queued` and `taken_back`, `user`, `partial` (a piece of an
 answer under way) and `answer` (the whole answer), `name`, `forked`, `job` and `job_ended` (a job that was
-started from here, and that its end was shown). A process killed in mid-answer leaves its partials,
-from which the answer is put together when the session is read again; a torn last line is passed over.
+started from here, and that its end was shown), `left` (the user went away in order). A process killed in mid-answer
+leaves its partials, from which the answer is put together when the session is read again; a torn last line is passed
+over.
 """
 
 import fcntl
@@ -30,6 +31,8 @@ _EPOCH_MILLISECONDS = 1_735_689_600_000  # 2025-01-01: eight base-32 digits of m
 _ID_LENGTH = 8
 _NO_FINISH = "interrupted"
 _LONGEST_NAME = 200
+_LOOKED_AT = 8
+"""Files that were written last, among which a conversation is sought that broke off."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,15 @@ class Conversation:
     """What the user called it."""
     jobs: tuple[str, ...] = ()
     """Ids of jobs that were started from here and whose end was not shown yet."""
+    left: bool = False
+    """The user went away in order, and nothing was written since."""
+
+    @property
+    def broke_off(self) -> bool:
+        """Its process ended with something unfinished: an answer, a question, a draft, a job that was followed."""
+        last = self.messages[-1] if self.messages else None
+        unanswered = last is not None and (last.role == "user" or last.finish == _NO_FINISH)
+        return not self.left and (unanswered or bool(self.draft or self.jobs))
 
     @property
     def title(self) -> str:
@@ -141,6 +153,12 @@ class Session:
         self._append({"type": "job_ended", "text": job})
         left = tuple(one for one in self.conversation.jobs if one != job)
         self.conversation = replace(self.conversation, jobs=left)
+
+    def leave(self) -> None:
+        """Keeps that the user goes away in order: what is unfinished here is no news at the next start."""
+        if self._file is not None:
+            self._append({"type": "left"})
+            self.conversation = replace(self.conversation, left=True)
 
     def close(self) -> None:
         if self._file is not None:
@@ -220,6 +238,22 @@ def open_session(spec: str) -> Session:
     except BaseException:
         file.close()
         raise
+
+
+def left_behind(folder: Path) -> Session | None:
+    """The newest conversation of a folder that broke off, opened; None when there is none.
+
+    One that another process has open has not broken off.
+    """
+    found = sorted(((path.stat().st_mtime, path.stem) for path in paths.sessions_dir().glob("*.jsonl")), reverse=True)
+    for _, identifier in found[:_LOOKED_AT]:
+        try:
+            kept = load(identifier)
+            if kept.folder == str(folder) and kept.broke_off:
+                return open_session(identifier)
+        except HoneError:
+            continue
+    return None
 
 
 def load(spec: str) -> Conversation:
@@ -312,7 +346,10 @@ def _parse(identifier: str, content: bytes) -> Conversation:
                 messages.append(_answer(event, text))
     close_partial()
     unsent = "\n\n".join([*queue, draft] if draft else queue)
-    return replace(conversation, messages=tuple(messages), draft=unsent, jobs=_jobs(events))
+    # A conversation can be given a name from within another one.
+    kinds = [event.get("type") for event in events if event.get("type") != "name"]
+    left = kinds[-1:] == ["left"]
+    return replace(conversation, messages=tuple(messages), draft=unsent, jobs=_jobs(events), left=left)
 
 
 def _jobs(events: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
