@@ -28,6 +28,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
@@ -121,6 +122,7 @@ def registry(events: int, rounds: int) -> None:
         "all versions": ours.versions,
         "history of an alias": lambda: ours.history("canary"),
         "whole history": ours.history,
+        "what was live at a time": lambda: ours.live_at(datetime.now(UTC)),
         "marks": ours.marks,
         "promote (a write)": lambda: ours.promote(newest.id, "canary", evidence=report),
     }

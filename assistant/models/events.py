@@ -3,9 +3,10 @@
 import json
 import re
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from assistant.errors import HoneError, UnknownModel, UsageError
 
@@ -33,9 +34,8 @@ class AdapterVersion:
         return f"{self.name}@{self.digest[:12]}"
 
 
-@dataclass(frozen=True)
-class Event:
-    """One line of the log."""
+class Event(NamedTuple):
+    """One line of the log. Thousands are read at a time, so what is long is parsed when it is asked for."""
 
     number: int
     time: str
@@ -47,8 +47,14 @@ class Event:
     replaced: str | None
     """NAME@DIGEST that the alias pointed to before."""
     actor: str | None
-    data: dict[str, Any]
-    """The version as registered, a promotion's evidence, or why it was marked."""
+    text: str
+    """JSON of `data`."""
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The version as registered, a promotion's evidence, or why it was marked."""
+        found: dict[str, Any] = json.loads(self.text)
+        return found
 
     @property
     def target(self) -> str:
@@ -61,21 +67,39 @@ Key = tuple[str, str]
 
 @dataclass
 class State:
-    """What the events add up to. Thousands of them are read for each question, so only what it asks for is parsed."""
+    """What the events add up to. Thousands of them count for each question, so only what it asks for is read whole."""
 
+    connection: sqlite3.Connection
     home: Path
-    registered: dict[Key, str] = field(default_factory=dict)
-    """The data of its registration, by version, in order."""
+    registered: dict[Key, int] = field(default_factory=dict)
+    """The number of its registration, by version, in order."""
     promotions: dict[str, list[Key]] = field(default_factory=dict)
     """By alias, the targets in order of promotion, the live one last."""
 
     def version(self, key: Key) -> AdapterVersion:
-        data = json.loads(self.registered[key])
-        return AdapterVersion(*key, **{**data, "folder": self.home / data["folder"]})
+        return self._built([key])[0]
 
     def versions(self, name: str | None = None) -> list[AdapterVersion]:
         """All (of one adapter), newest last."""
-        return [self.version(key) for key in self.registered if name in (None, key[0])]
+        return self._built([key for key in self.registered if name in (None, key[0])])
+
+    def _built(self, keys: Sequence[Key]) -> list[AdapterVersion]:
+        numbers = [self.registered[key] for key in keys]
+        chosen = ",".join(map(str, numbers))
+        texts = dict(self.connection.execute(f"SELECT number, data FROM events WHERE number IN ({chosen})"))
+        # One call for all takes less time than one for each.
+        found = json.loads(f"[{','.join(texts[number] for number in numbers)}]")
+        return [
+            AdapterVersion(
+                *key,
+                base_name=data["base_name"],
+                base_digest=data["base_digest"],
+                folder=self.home / data["folder"],
+                created=data["created"],
+                figures=data["figures"],
+            )
+            for key, data in zip(keys, found, strict=True)
+        ]
 
     def find(self, spec: str) -> AdapterVersion | None:
         """
@@ -121,31 +145,33 @@ class State:
         return self.version(earlier) if earlier else None
 
 
-def events(connection: sqlite3.Connection, where: str = "", values: tuple[str, ...] = ()) -> list[Event]:
+def events(connection: sqlite3.Connection, chosen: str = "", values: tuple[str, ...] = ()) -> list[Event]:
     """Oldest first.
 
     Args:
-        where: a condition in SQL with places for `values`; empty: all.
+        chosen: a SELECT of their numbers, with places for `values`; empty: all.
     """
     columns = "number, time, kind, alias, name, digest, replaced, actor, data"
-    rows = connection.execute(f"SELECT {columns} FROM events{where and f' WHERE {where}'} ORDER BY number", values)
-    return [
-        Event(number, time, kind, alias, name, digest, replaced, actor, json.loads(data))
-        for number, time, kind, alias, name, digest, replaced, actor, data in rows
-    ]
+    only = f" WHERE number IN ({chosen})" if chosen else ""
+    return list(map(Event._make, connection.execute(f"SELECT {columns} FROM events{only} ORDER BY number", values)))
 
 
-def state_of(connection: sqlite3.Connection, home: Path) -> State:
-    state = State(home)
-    # The evidence of promotions is long, and not needed for what is live.
+def state_of(connection: sqlite3.Connection, home: Path, aliases: bool = True) -> State:
+    """
+    Args:
+        connection: asked again for what is read whole.
+        home: what folders are relative to.
+        aliases: False: nothing is asked of them.
+    """
+    state = State(connection, home)
+    kinds = "'registered', 'removed'" + (", 'promoted', 'rolled back'" if aliases else "")
     rows = connection.execute(
-        "SELECT kind, alias, name, digest, CASE kind WHEN 'registered' THEN data END FROM events"
-        " WHERE kind <> 'marked' ORDER BY number"
+        f"SELECT number, kind, alias, name, digest FROM events INDEXED BY brief WHERE kind IN ({kinds}) ORDER BY number"
     )
-    for kind, alias, name, digest, data in rows:
+    for number, kind, alias, name, digest in rows:
         key = (name, digest)
         if kind == "registered":
-            state.registered[key] = data
+            state.registered[key] = number
         elif kind == "removed":
             state.registered.pop(key, None)
         elif alias:

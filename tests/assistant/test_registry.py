@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -176,6 +177,29 @@ def test_the_state_folder_can_be_moved(tmp_path: Path) -> None:
     assert found.folder == new / "adapters" / "mine"
 
 
+def test_a_registry_of_the_first_schema_answers_all_questions(registry: Registry) -> None:
+    one, two = version(number=1), version(number=2)
+    for each in (one, two):
+        registry.register(each)
+        registry.promote(each.id, evidence={"number": each.id})
+    registry.mark(one.id, {"reason": "withdrawn"})
+    asked = (
+        registry.versions,
+        registry.aliases,
+        registry.history,
+        lambda: registry.history("champion"),
+        lambda: registry.live_at(datetime.now(UTC)),
+        registry.marks,
+    )
+    told = [ask() for ask in asked]
+    with sqlite3.connect(registry.file) as connection:
+        connection.execute("DROP INDEX brief")
+        connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    assert [ask() for ask in asked] == told
+    assert registry.live_at(datetime.now(UTC))["champion"].data == {"number": two.id}
+
+
 def test_a_damaged_or_newer_registry_is_one_line(tmp_path: Path) -> None:
     damaged = tmp_path / "damaged.sqlite"
     damaged.write_bytes(b"this is no database, and long enough not to look like an empty one" * 20)
@@ -244,8 +268,6 @@ def test_figures_must_be_plain_json(registry: Registry) -> None:
 
 
 def test_what_was_live_at_a_time_is_what_the_events_before_it_say(registry: Registry) -> None:
-    from datetime import datetime, timedelta, timezone
-
     old, new = version("mine", 1), version("mine", 2)
     for each in (old, new):
         registry.register(each)

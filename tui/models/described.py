@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +161,8 @@ def manifest_of(version: AdapterVersion) -> Mapping[str, Any]:
 
 
 def event_details(event: Event) -> dict[str, Any]:
-    return {**asdict(event), "target": event.target}
+    told = {name: value for name, value in event._asdict().items() if name != "text"}
+    return {**told, "data": event.data, "target": event.target}
 
 
 def folder_bytes(folder: Path) -> int:
