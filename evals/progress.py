@@ -14,7 +14,7 @@ class Progress:
         self._terminal = self._stream.isatty()
         self._interval = 0.2 if self._terminal else interval
         self._started = self._shown = time.monotonic()
-        self._done = self._worked = 0
+        self._done = self._worked = self._told = 0
 
     def add(self, amount: int = 1, worked: bool = True) -> None:
         """`worked` False: the result was there already, which says nothing about the rate."""
@@ -22,17 +22,20 @@ class Progress:
         self._worked += amount if worked else 0
         now = time.monotonic()
         if now - self._shown >= self._interval:
-            self._shown = now
+            self._shown, self._told = now, self._done
             self._write(self._line(now))
 
     def finish(self) -> None:
-        self._write(self._line(time.monotonic()), last=True)
+        # A log has the last line already where it came just now.
+        if self._terminal or self._told < max(self._done, 1):
+            self._write(self._line(time.monotonic()), last=True)
 
     def _line(self, now: float) -> str:
         rate = self._worked / max(now - self._started, 1e-9)
         line = f"{self._what}: {self._done}/{self._total} {self._unit}"
         if self._worked:
-            line += f", {rate:,.1f} {self._unit}/s"
+            # A slow one is no zero.
+            line += f", {rate:,.1f} {self._unit}/s" if rate >= 1 else f", {60 * rate:,.1f} {self._unit}/min"
             left = (self._total - self._done) / rate
             line += f", {left // 60:.0f} min {left % 60:.0f} s left" if self._done < self._total else ""
         return line
