@@ -37,7 +37,7 @@ async def test_the_template_alone_ends_turns() -> None:
         assert (await http.post("/v1/chat/completions", json=body)).status_code == 200
     (request,) = engine.requests
     assert request.parse_special
-    assert request.prompt == prompts.chat(body["messages"], CHATML, {})  # type: ignore[arg-type]
+    assert request.prompt == prompts.chat(body["messages"], CHATML, {})
     text = str(request.prompt)
     start = text.index(ATTACK.strip())
     # Those of the file, in order, and none of the template's.
