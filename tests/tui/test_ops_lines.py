@@ -145,3 +145,5 @@ def test_a_table_fits_or_becomes_blocks():
     rows = [["repo@3", "base", "shop"], ["exact match", "12.0 %", "31.5 %"]]
     assert laid_out(rows, 40) == "repo@3       base    shop\nexact match  12.0 %  31.5 %"
     assert laid_out(rows, 20) == "repo@3\nexact match\n  base: 12.0 %\n  shop: 31.5 %"
+    wide = [["repo@3", "漢字", "shop"], ["exact match", "12.0 %", "31.5 %"]]
+    assert laid_out(wide, 40) == "repo@3       漢字    shop\nexact match  12.0 %  31.5 %"

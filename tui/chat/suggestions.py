@@ -1,5 +1,6 @@
 """The list above the input box that a half-typed mention or command opens. It never takes the focus."""
 
+from rich.cells import cell_len
 from textual.content import Content
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
@@ -27,7 +28,7 @@ class Suggestions(OptionList, can_focus=False):
         self.display = offer is not None
         if offer is not None:
             self.clear_options()
-            width = min(max(len(row.label) for row in offer.rows), _LABEL)
+            width = min(max(cell_len(inert(row.label)) for row in offer.rows), _LABEL)
             self.add_options([Option(_line(row, width)) for row in offer.rows])
             self.highlighted = 0
 
@@ -50,4 +51,5 @@ class Suggestions(OptionList, can_focus=False):
 
 def _line(row: Row, width: int) -> Content:
     label = inert(row.label)
-    return Content.assemble((label.ljust(width), "$text-primary"), "  ", (inert(row.note), "$text-muted"))
+    gap = " " * (max(width - cell_len(label), 0) + 2)
+    return Content.assemble((label, "$text-primary"), gap, (inert(row.note), "$text-muted"))

@@ -8,7 +8,6 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.message import Message
-from textual.timer import Timer
 from textual.widgets import Static, TabbedContent, TextArea
 
 from assistant.errors import HoneError
@@ -18,11 +17,13 @@ from tui.code.find import FindBar
 from tui.code.pane import FilePane
 from tui.code.recovery import Recovery, Unsaved
 from tui.inert import inert
+from tui.soon import Soon
 
 _LOOK_SECONDS = 2.0
 """Between looks at whether open files changed on disk."""
 _KEEP_SECONDS = 1.0
-"""From the last key until unsaved text is on disk."""
+_KEEP_LATEST = 5.0
+"""From the last key until unsaved text is on disk, and from the first however fast one types on."""
 _EMPTY = "Open a file: Enter in the tree, or Ctrl+O and a part of its name."
 
 
@@ -42,7 +43,7 @@ class FileTabs(Vertical):
         self.root = root
         self.soft_wrap = soft_wrap
         self._recovery = Recovery()
-        self._timer: Timer | None = None
+        self._keep_soon = Soon(self, self._keep, _KEEP_SECONDS, _KEEP_LATEST)
         self._opened = 0
         self._panes: list[FilePane] = []
 
@@ -194,9 +195,7 @@ class FileTabs(Vertical):
         if not pane.modified:
             pane.settle()
             self._label(pane)
-        if self._timer is not None:
-            self._timer.stop()
-        self._timer = self.set_timer(_KEEP_SECONDS, self._keep)
+        self._keep_soon.changed()
 
     def _keep(self) -> None:
         for pane in self.panes:

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rich.cells import cell_len, set_cell_size
+
 from tui.inert import inert
 from tuning.jobs.pulse import State
 from tuning.jobs.state import Status
@@ -144,10 +146,11 @@ def _tables(report: Mapping[str, Any]) -> list[Rows]:
 def laid_out(rows: Rows, width: int) -> str:
     """Aligned columns where they fit, else a block for each row."""
     columns = max(len(row) for row in rows)
-    widths = [max((len(row[at]) for row in rows if at < len(row)), default=0) for at in range(columns)]
+    widths = [max((cell_len(row[at]) for row in rows if at < len(row)), default=0) for at in range(columns)]
     if sum(widths) + 2 * (columns - 1) <= width:
         return "\n".join(
-            "  ".join(cell.ljust(space) for cell, space in zip(row, widths, strict=False)).rstrip() for row in rows
+            "  ".join(set_cell_size(cell, space) for cell, space in zip(row, widths, strict=False)).rstrip()
+            for row in rows
         )
     head, *body = rows
     lines = [head[0]]
