@@ -17,9 +17,9 @@ class Question(ModalScreen[str]):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "choose('')", "Back"),
-        Binding("left", "app.focus_previous", show=False),
-        Binding("right", "app.focus_next", show=False),
+        Binding("escape", "choose('')", "Back", id="question.leave"),
+        Binding("left", "app.focus_previous", "Before", show=False, id="question.previous"),
+        Binding("right", "app.focus_next", "Next", show=False, id="question.next"),
     ]
 
     def __init__(self, text: str, answers: Sequence[str]) -> None:
@@ -44,7 +44,7 @@ class Question(ModalScreen[str]):
 class Prompt(ModalScreen[str]):
     """A line to type; dismissed with it, or with the empty string by Escape."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "Back")]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "Back", id="question.leave")]
 
     def __init__(self, text: str, value: str = "") -> None:
         super().__init__()

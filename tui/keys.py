@@ -46,6 +46,19 @@ def read_keymap() -> dict[str, str]:
     return keymap
 
 
+def bound(widget: Widget, key: str) -> Binding | None:
+    """What a key does in a widget, with the user's own keys.
+
+    For widgets that run bindings themselves, in the order in which the keys came; Textual runs them after the letters
+    that were typed behind them.
+    """
+    bindings = widget._bindings
+    if keymap := widget.app._keymap:
+        bindings = bindings.copy()
+        bindings.apply_keymap(keymap)
+    return next(iter(bindings.key_to_bindings.get(key, ())), None)
+
+
 def ids() -> dict[str, Binding]:
     """Every binding that can be given other keys, by its id; imports all screens."""
     found = {binding.id: binding for binding in place_bindings() if binding.id}

@@ -3,13 +3,17 @@
 from pathlib import Path
 
 import pytest
+from textual.binding import Binding
 from textual.pilot import Pilot
+from textual.widget import Widget
 from textual.widgets._footer import FooterKey
 
 from assistant import config
 from assistant.errors import HoneError
 from tests.tui.conftest import MakeApp
-from tests.tui.fake_client import loaded_client
+from tests.tui.fake_client import Script, loaded_client
+from tests.tui.test_app import prompt_of, until
+from tests.tui.test_app import shown as shown_in_chat
 from tui import keys
 from tui.keybar import KeyBar
 from tui.places import PLACES
@@ -42,6 +46,10 @@ async def test_every_place_is_reached_by_key_and_palette_and_shown_in_the_footer
         commands["Chat"].callback()
         await pilot.pause()
         assert app.current_mode == "chat"
+        for place in PLACES[1:]:
+            await pilot.press("f2", "slash", *place.name, "enter")
+            while app.current_mode != place.name:
+                await pilot.pause(0.05)
 
 
 async def test_keys_are_the_users_own(make_app: MakeApp, keys_file: Path):
@@ -54,6 +62,28 @@ async def test_keys_are_the_users_own(make_app: MakeApp, keys_file: Path):
         assert app.current_mode == "chat"
         await pilot.press("f12")
         assert app.current_mode == "code"
+
+
+async def test_also_what_sends_is_the_users_own(make_app: MakeApp, keys_file: Path):
+    keys_file.write_text('[keys]\n"chat.send" = "ctrl+s"\n"chat.newline" = "f12"\n')
+    app = make_app(loaded_client(Script(["answer"])))
+    async with app.run_test(size=(110, 30)) as pilot:
+        while not app._keymap or not app.chat.serving:
+            await pilot.pause(0.05)
+        await pilot.press("a", "enter", "b", "f12", "c")
+        assert prompt_of(app).text == "a\nb\nc"
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: "answer" in shown_in_chat(app))
+        assert prompt_of(app).text == ""
+
+
+def test_every_key_can_be_given_another():
+    named = {binding.id for binding in keys.ids().values()}
+    for kind in keys._kinds(Widget):
+        if kind.__module__.startswith("tui."):
+            for binding in kind.__dict__.get("BINDINGS", ()):
+                assert isinstance(binding, Binding), (kind, binding)
+                assert binding.id in named, (kind, binding)
 
 
 async def test_a_wrong_key_is_said_and_the_others_stay(make_app: MakeApp, keys_file: Path):

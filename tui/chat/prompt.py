@@ -18,26 +18,23 @@ from assistant.errors import HoneError
 from tui.chat import completion
 from tui.chat.history import InputHistory
 from tui.chat.suggestions import Suggestions
+from tui.keys import bound
 
 # Terminals send Alt+Enter as ESC and CR. Textual would take a letter typed right after it as part of the sequence, give
 # up on that and report Enter, which sends the half-written prompt.
 _ansi_sequences.ANSI_SEQUENCES_KEYS["\x1b\r"] = (Keys.ControlJ,)  # type: ignore[index]
-_KEYS = {
-    "enter": "submit",
-    "alt+enter": "newline",
-    "shift+enter": "newline",
-    "ctrl+j": "newline",
-    "tab": "complete",
-}
+_IN_ORDER = frozenset({"submit", "newline", "complete"})
+"""Actions that must not wait until the letters typed behind them are in."""
 _LIST_KEYS = {"up": -1, "down": 1}
 MAX_PASTE = 20_000
 """Characters; a longer paste goes to a file."""
 
 
 class PromptInput(TextArea):
-    # What changes the text is in _KEYS: bindings are run out of order with the letters typed around them.
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+j", "newline", "New line", show=False, id="chat.newline"),
+        Binding("enter", "submit", "Send", show=False, id="chat.send"),
+        Binding("ctrl+j,alt+enter,shift+enter", "newline", "New line", show=False, id="chat.newline"),
+        Binding("tab", "complete", "Complete", show=False, id="chat.complete"),
         Binding("ctrl+y", "screen.copy_code", "Copy code", id="chat.copy"),
         Binding("ctrl+r", "screen.search_history", "History", id="chat.history"),
         Binding("ctrl+up,alt+up", "screen.walk", "Walk answers", key_display="^↑", id="chat.walk"),
@@ -185,12 +182,12 @@ class PromptInput(TextArea):
             else:
                 self._offered.move(_LIST_KEYS[event.key])
             return
-        action = _KEYS.get(event.key)
-        if action is not None:
+        binding = bound(self, event.key)
+        if binding is not None and binding.action in _IN_ORDER:
             # The base class would insert a line break or a tab.
             event.prevent_default()
             event.stop()
-            await self.run_action(action)
+            await self.run_action(binding.action)
 
     async def _on_paste(self, event: events.Paste) -> None:
         # Terminals end the lines of a paste with \r, \n or both; the base class's handler runs after this one.

@@ -15,6 +15,7 @@ from tui.code import indent
 from tui.code.canvas import Canvas
 from tui.code.document import newline_of
 from tui.code.ghost import GhostText, How
+from tui.keys import bound
 
 if TYPE_CHECKING:
     from assistant.skills.ghost import Shown
@@ -86,7 +87,7 @@ class Editor(Canvas):
             key_display="^space",
         ),
         Binding("escape", "dismiss", "Dismiss", tooltip="Take the ghost text away", id="code.dismiss", show=False),
-        Binding("enter", "new_line", "New line", show=False),
+        Binding("enter", "new_line", "New line", id="code.newline", show=False),
         Binding("ctrl+home", "start", "To the start", id="code.start", show=False),
         Binding("ctrl+end", "end", "To the end", id="code.end", show=False),
         *SCREEN_KEYS,
@@ -187,7 +188,7 @@ class Editor(Canvas):
     # Keys
 
     async def _on_key(self, event: events.Key) -> None:
-        binding = self._binding_of(event.key)
+        binding = bound(self, event.key)
         if binding is None:
             return  # letters are the base class's
         if binding.action == "dismiss" and self._ghost is None:
@@ -196,13 +197,6 @@ class Editor(Canvas):
         event.stop()
         event.prevent_default()
         await self.run_action(binding.action)
-
-    def _binding_of(self, key: str) -> Binding | None:
-        bindings = self._bindings
-        if keymap := self.app._keymap:
-            bindings = bindings.copy()
-            bindings.apply_keymap(keymap)
-        return next(iter(bindings.key_to_bindings.get(key, ())), None)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         return self._ghost is not None if action == "dismiss" else True

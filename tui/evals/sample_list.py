@@ -24,14 +24,14 @@ class SampleList(ScrollView, can_focus=True):
         *(f"samples--{name}" for name in ("cursor", "right", "wrong", "graded", "muted"))
     }
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "move(-1)", "Up", show=False),
-        Binding("down,j", "move(1)", "Down", show=False),
-        Binding("pageup", "page(-1)", "Page up", show=False),
-        Binding("pagedown", "page(1)", "Page down", show=False),
-        Binding("left", "screen.view(-1)", "View before", show=False),
-        Binding("right", "screen.view(1)", "View", show=False),
-        Binding("home", "jump(0)", "First", show=False),
-        Binding("end", "jump(-1)", "Last", show=False),
+        Binding("up,k", "move(-1)", "Up", show=False, id="samples.up"),
+        Binding("down,j", "move(1)", "Down", show=False, id="samples.down"),
+        Binding("pageup", "page(-1)", "Page up", show=False, id="samples.page_up"),
+        Binding("pagedown", "page(1)", "Page down", show=False, id="samples.page_down"),
+        Binding("left", "screen.view(-1)", "View before", show=False, id="samples.view_before"),
+        Binding("right", "screen.view(1)", "View", show=False, id="samples.view_next"),
+        Binding("home", "jump(0)", "First", show=False, id="samples.first"),
+        Binding("end", "jump(-1)", "Last", show=False, id="samples.last"),
     ]
 
     class Turned(Message):

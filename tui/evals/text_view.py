@@ -25,8 +25,8 @@ _LONGEST = 1_000
 class TextView(ScrollView, can_focus=True):
     COMPONENT_CLASSES: ClassVar[set[str]] = {*(f"syntax--{name}" for name in drawing.CLASSES), "text--more"}
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left", "screen.view(-1)", "View before", show=False),
-        Binding("right", "screen.view(1)", "View", show=False),
+        Binding("left", "screen.view(-1)", "View before", show=False, id="samples.view_before"),
+        Binding("right", "screen.view(1)", "View", show=False, id="samples.view_next"),
     ]
 
     def __init__(self, id: str) -> None:

@@ -77,9 +77,9 @@ class CompareScreen(ModalScreen[None]):
 
     CSS_PATH: ClassVar = ["models.tcss"]
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "leave", "Back"),
+        Binding("escape", "leave", "Back", id="compare.leave"),
         # Before the prompt's own, which would go to the end of the line.
-        Binding("ctrl+e", "evaluate", "Evaluate both", priority=True),
+        Binding("ctrl+e", "evaluate", "Evaluate both", priority=True, id="compare.evaluate"),
     ]
 
     def __init__(self, pair: Pair, connect: Connect, check: Check) -> None:

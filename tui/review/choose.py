@@ -22,8 +22,8 @@ class Hunks(ModalScreen["tuple[Edit, ...]"]):
     """Dismissed with the chosen edits, in their order; with none by Escape."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "take", "Apply", priority=True),
-        Binding("escape", "leave", "Back"),
+        Binding("enter", "take", "Apply", priority=True, id="hunks.take"),
+        Binding("escape", "leave", "Back", id="hunks.leave"),
     ]
 
     def __init__(self, edits: "Sequence[Edit]", change: "FileChange") -> None:

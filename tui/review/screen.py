@@ -50,7 +50,7 @@ class ReviewScreen(ReviewShown):
     """A change, what was found in it beside its diff, and what to do about each finding."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "begin", "Review", tooltip=_UNCOMMITTED),
+        Binding("enter", "begin", "Review", tooltip=_UNCOMMITTED, id="review.begin"),
         Binding("w", "run('working tree')", "Working tree", tooltip=_UNCOMMITTED, id="review.tree", show=False),
         Binding("s", "run('staged')", "Staged", tooltip="Review what is staged", id="review.staged", show=False),
         Binding("b", "since", "Since…", tooltip="Review all since a branch or revision", id="review.base", show=False),

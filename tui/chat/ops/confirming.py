@@ -15,6 +15,7 @@ from assistant.errors import UsageError
 from tui.chat.ops import lines
 from tui.inert import inert
 from tui.keybar import KeyBar
+from tui.keys import bound
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class CommandInput(TextArea):
     class Submitted(Message):
         text: str
 
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "submit", "Run it", id="ops.run", show=False)]
+
     def __init__(self, text: str) -> None:
         super().__init__(
             text,
@@ -47,11 +50,15 @@ class CommandInput(TextArea):
         self.move_cursor(self.document.end)
 
     async def _on_key(self, event: events.Key) -> None:
-        if event.key == "enter":
+        binding = bound(self, event.key)
+        if binding is not None and binding.action == "submit":
             # The base class would insert a line break.
             event.prevent_default()
             event.stop()
-            self.post_message(self.Submitted(self.text))
+            self.action_submit()
+
+    def action_submit(self) -> None:
+        self.post_message(self.Submitted(self.text))
 
 
 class ConfirmScreen(ModalScreen[Decided]):
