@@ -95,7 +95,7 @@ class JobsScreen(Screen[None]):
 
     def on_mount(self) -> None:
         self.query_one(OptionList).focus()
-        self.set_interval(_SECONDS, self._look)
+        self.set_interval(_SECONDS, self._look_on)
         self._look()
 
     def on_screen_resume(self) -> None:
@@ -106,6 +106,11 @@ class JobsScreen(Screen[None]):
             self._show_list(self._gathered)
 
     # What is read
+
+    def _look_on(self) -> None:
+        # Behind other screens nobody sees it: the app itself tells which job ended.
+        if self.is_current:
+            self._look()
 
     def _look(self) -> None:
         # One at a time: what is read of a log is read once.
