@@ -18,6 +18,7 @@ from evals.report import runs
 from evals.report.schema import Decision, to_json
 from tests.evals import report_fixtures
 from tests.small_models import folder_files, write_adapter, write_folder
+from tui.chat.ops import known
 
 LISTENER = """
 import socket, sys
@@ -141,6 +142,7 @@ def test_the_newest_decision_of_a_gate_here_is_the_evidence(versions: list[Adapt
         written(folder / "report.json", to_json(made))
         written(folder / "decision.json", asdict(told))
         runs.record(made, folder)
+        assert known.read().passed == ({new.id: str(folder / "decision.json")} if outcome == "pass" else {})
     promoted = report("models", "promote", "mine")
     assert promoted["data"]["report"]["outcome"] == "pass"
     assert promoted["data"]["file"] == str(folder / "decision.json")

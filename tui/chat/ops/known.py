@@ -37,7 +37,7 @@ class Known:
     reports: Mapping[tuple[str, str], str] = field(default_factory=dict)
     """Candidate and reference -> the folder of the newest reports that compare them."""
     passed: Mapping[str, str] = field(default_factory=dict)
-    """Adapter -> the file of the newest decision in its favour."""
+    """Adapter -> the file of the newest decision about it, where that is in its favour."""
     is_path: Callable[[str], bool] = lambda path: False
     in_git: Callable[[str], bool] = lambda path: False
 
@@ -77,12 +77,8 @@ def read() -> Known:
     aliases = {alias: version.id for alias, version in registry.aliases().items()}
     bases = tuple(dict.fromkeys([*CATALOGUE, *store.cached_names()]))
     newest = list(reversed(state.statuses(jobs_of.all_jobs(jobs_of.folder())[-NEWEST_JOBS:])))
-    reports, passed = _evidence(newest)
-    # Gates that were no jobs count too, and the newest decision is the one that a promotion asks for.
-    for decision in reversed(measured.decisions()):
-        passed.pop(decision.candidate, None)
-        if decision.outcome == "pass":
-            passed[decision.candidate] = str(decision.file)
+    # The newest one is what a promotion asks for.
+    decided = {one.candidate: one for one in reversed(measured.decisions())}
     asked = load_settings().model
     tuned = next((one for one in adapters if aliases.get(asked, asked) in (one.id, one.name)), None)
     place = Place.here()
@@ -94,8 +90,8 @@ def read() -> Known:
         bases=bases,
         active=tuple((one.job.id, one.spec.name) for one in newest if one.is_active),
         ended=tuple((one.job.id, one.spec.name) for one in newest if not one.is_active and one.state != "done"),
-        reports=reports,
-        passed=passed,
+        reports=_reports(newest),
+        passed={candidate: str(one.file) for candidate, one in decided.items() if one.outcome == "pass"},
         is_path=lambda path: Path(path).expanduser().exists(),
         in_git=_in_git,
     )
@@ -118,10 +114,9 @@ def _in_git(path: str) -> bool:
         return False
 
 
-def _evidence(newest: "Sequence[Status]") -> tuple[dict[tuple[str, str], str], dict[str, str]]:
-    """What jobs have found out: reports by candidate and reference, and decisions by candidate."""
+def _reports(newest: "Sequence[Status]") -> dict[tuple[str, str], str]:
+    """The folders in which jobs have left what they measured, by candidate and reference."""
     reports: dict[tuple[str, str], str] = {}
-    passed: dict[str, str] = {}
     for status in newest:
         job = status.job
         told = {step.name: job.report(step) for step in status.spec.steps}
@@ -130,8 +125,4 @@ def _evidence(newest: "Sequence[Status]") -> tuple[dict[tuple[str, str], str], d
             if step.name == "eval" and candidate and told["eval"] and "--model" in step.argv:
                 against = step.argv[step.argv.index("--model") + 1]
                 reports.setdefault((candidate, against), str(job.folder / "reports"))
-            if step.name == "gate" and told["gate"].get("exit_code") == 0:
-                kept = job.folder / "reports" / "gate" / "decision.json"
-                file = kept if kept.is_file() else job.step_folder(step) / "report.json"
-                passed.setdefault(str(told["gate"].get("candidate")), str(file))
-    return reports, passed
+    return reports
