@@ -143,7 +143,7 @@ def test_what_is_refused_is_one_line_and_no_job(hone: Hone, hone_home: Path, arg
     assert jobs_of.all_jobs(jobs_of.folder()) == []
 
 
-def test_a_detached_evaluation(hone: Hone, first: Job):
+def test_a_detached_evaluation_and_a_detached_gate(hone: Hone, first: Job):
     given = ("humaneval", "--model", "smollm2-135m", "--limit", "3", "--out", "-odd")
     code, out, err = hone("eval", *given, "--detach", "--after", first.id, "--json")
     assert (code, err) == (0, "")
@@ -151,6 +151,12 @@ def test_a_detached_evaluation(hone: Hone, first: Job):
     assert spec.name == "eval humaneval"
     words = ["--model", "smollm2-135m", "--limit", "3", "--out", "-odd", "humaneval"]
     assert spec.steps[0].argv == (*HONE, "eval", *words, "--json")
+    given = ("--against", "smollm2-135m", "--tasks", "repo", "--repo", "src", "shop")
+    code, out, err = hone("gate", *given, "--detach", "--after", first.id, "--json")
+    assert (code, err) == (0, "")
+    spec = Job(Path(json.loads(out)["folder"])).spec()
+    assert (spec.name, spec.after) == ("gate shop", (first.id,))
+    assert spec.steps[0].argv == (*HONE, "gate", *given, "--json")
 
 
 def test_list_show_logs_stop_resume_and_remove(hone: Hone):

@@ -34,6 +34,7 @@ from tests.tuning.jobs_here import (
 from tuning.jobs import files, identity, state, verbs
 from tuning.jobs import job as jobs_of
 from tuning.jobs.job import Job
+from tuning.jobs.pulse import read_pulse
 from tuning.jobs.spec import Step
 
 
@@ -192,16 +193,24 @@ def test_a_step_that_does_not_leave_is_killed():
 
 
 def test_the_supervisor_told_to_end_by_the_system_leaves_a_checkpoint():
-    job = submit(tune_step("one", "--steps", "400"))
+    job = submit(tune_step("one", "--steps", "100000"))
     at_step(job, "one", 2)
     os.kill(_alive(job, "supervisor").pid, signal.SIGHUP)
     os.kill(_alive(job, "supervisor").pid, signal.SIGINT)
-    time.sleep(0.5)
+    told_at = time.time()
+    until(lambda: not state.look(job).is_active or _pulse_at(job) > told_at, "a sign of life after the signals")
     assert state.look(job).state == "running"
     os.kill(_alive(job, "supervisor").pid, signal.SIGTERM)
     status = ended(job)
     assert status.state == "stopped"
     assert "the system told it to end (SIGTERM), in tune at step" in status.why
+
+
+def test_a_step_yields_to_the_rest_of_the_machine():
+    script = 'echo "{\\"nice\\": $(nice), \\"threads\\": \\"$OMP_NUM_THREADS $MKL_NUM_THREADS $HONE_THREADS\\"}"'
+    job = submit(shell("a", script), nice=3, threads=2)
+    assert ended(job).state == "done"
+    assert job.report(job.spec().steps[0]) == {"nice": min(os.nice(0) + 3, 19), "threads": "2 2 2"}
 
 
 def test_what_a_step_leaves_behind_is_ended_with_it():
@@ -354,7 +363,7 @@ def test_a_closed_terminal_does_not_reach_the_job(home: Path, tmp_path: Path):
 def test_the_process_that_submits_may_be_killed_at_once(home: Path):
     code = (
         "import os, signal\nfrom tuning.jobs import verbs, job\nfrom tests.tuning.jobs_here import spec, shell\n"
-        "verbs._launch = lambda job: os.kill(os.getpid(), signal.SIGKILL)\nverbs.submit(spec(shell('a', 'true')))\n"
+        "verbs._launch = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\nverbs.submit(spec(shell('a', 'true')))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)
     assert done.returncode == -signal.SIGKILL
@@ -385,6 +394,11 @@ def _alive(job: Job, who: str) -> identity.Identity:
     found = job.identity(who)
     assert found is not None
     return found
+
+
+def _pulse_at(job: Job) -> float:
+    pulse = read_pulse(job)
+    return pulse.at if pulse else 0.0
 
 
 class _memory_cgroup:  # noqa: N801

@@ -37,10 +37,12 @@ def cluster(running: Cluster, hone_home: Path, monkeypatch: pytest.MonkeyPatch) 
     return ray_here.reach(running, monkeypatch)
 
 
-def submit(cluster: Cluster, *steps: Step, folder: Path | None = None, **settings: Any) -> Job:
+def submit(
+    cluster: Cluster, *steps: Step, folder: Path | None = None, after: tuple[str, ...] = (), **settings: Any
+) -> Job:
     small = {"python": str(ray_here.PYTHON), "cores": 1, "memory_gb": 0.2, "upload": folder is not None}
     ours = RaySettings(address=cluster.address, **{**small, **settings})
-    made = spec(*(ray_verbs.placed(step, ours, sys.executable) for step in steps), ray=ours)
+    made = spec(*(ray_verbs.placed(step, ours, sys.executable) for step in steps), ray=ours, after=after)
     return verbs.submit(made if folder is None else replace(made, folder=str(folder)))
 
 
@@ -69,6 +71,19 @@ def test_a_job_runs_from_what_was_sent(cluster: Cluster, make_repository: Callab
     seen = ray_api.seen(job.spec().ray or RaySettings(), f"hone-{job.id}-1", at_once=True)
     assert seen is not None
     until(lambda: _state(job, 1) == "SUCCEEDED", "Ray's word for it")
+
+
+def test_a_job_comes_after_another_one(cluster: Cluster, tmp_path: Path):
+    script = f"until test -e {tmp_path}/go; do sleep 0.1; done; echo first >> {tmp_path}/order"
+    first = submit(cluster, shell("a", script))
+    second = submit(cluster, shell("a", f"echo second >> {tmp_path}/order"), after=(first.id,))
+    until(lambda: state.look(second).why == f"it comes after {first.id}")
+    assert ray_api.submission(second) is None
+    (tmp_path / "go").touch()
+    status = ended(second)
+    assert status.state == "done", (status.why, told(second))
+    assert (tmp_path / "order").read_text().split() == ["first", "second"]
+    assert events(second) == ["submitted", "step began", "step ended", "ended"]
 
 
 def test_a_stopped_run_keeps_a_checkpoint_and_is_submitted_anew_from_it(cluster: Cluster):

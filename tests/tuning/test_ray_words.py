@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from assistant.errors import HoneError, UsageError
 from tests.conftest import ROOT, git
-from tests.tuning.jobs_here import shell, spec
+from tests.tuning.jobs_here import end_all, ended, kill, shell, spec, submit, until
 from tuning.jobs import (
     files,
     identity,
@@ -323,8 +323,6 @@ def test_what_ray_refuses_leaves_no_job(head: Head, hone_home: Path):
     with pytest.raises(HoneError, match=r"^Ray says \(HTTP 500\): ValueError: entrypoint_resources is not valid$"):
         verbs.submit(on_ray(head))
     assert jobs_of.all_jobs(jobs_of.folder()) == []
-    with pytest.raises(UsageError, match="knows no order"):
-        verbs.submit(replace(on_ray(head), after=("x",)))
 
 
 @pytest.mark.parametrize(
@@ -384,6 +382,61 @@ def test_a_job_that_waits_is_stopped_though_ray_cannot_take_it_back(head: Head, 
     assert (seen.state, seen.why) == ("stopped", "stopped as told")
     assert ("POST", f"/api/jobs/hone-{job.id}-1/stop") in head.asked
     assert jobs_of.active(jobs_of.folder()) == []
+
+
+@pytest.fixture
+def first(hone_home: Path, tmp_path: Path) -> Iterator[Job]:
+    """A job of this machine that is done once there is a file `go`."""
+    yield submit(shell("a", f"until test -e {tmp_path}/go; do sleep 0.05; done; test ! -s {tmp_path}/go"), name="first")
+    end_all(hone_home)
+
+
+def test_a_job_that_comes_after_another_one_is_held_back_and_then_handed_over_as_it_was(
+    head: Head, first: Job, repository: Path, tmp_path: Path
+):
+    wanted = replace(on_ray(head, upload=True), folder=str(repository / "src"), after=(first.id,))
+    job = verbs.submit(wanted)
+    (repository / "src" / "a.py").write_text("a = 5\n")
+    until(lambda: state.look(job).why == f"it comes after {first.id}")
+    assert (state.look(job).state, head.jobs, head.packages) == ("waiting", {}, {})
+    verbs.stop(job)
+    assert ended(job).why == "stopped as told, while it waited"
+    assert not (job.folder / "package.zip").exists()
+    verbs.resume(job)
+    (repository / "src" / "a.py").write_text("a = 6\n")
+    until(lambda: state.look(job).why == f"it comes after {first.id}")
+    # A head that does not answer in that moment is waited for.
+    head.token = "another"
+    (tmp_path / "go").touch()
+    until(lambda: "refuses the token" in state.look(job).why)
+    assert state.settled(job).state == "waiting"
+    head.token = TOKEN
+    until(lambda: head.jobs)
+    assert list(head.jobs) == [f"hone-{job.id}-2"]
+    until(lambda: not (job.folder / "package.zip").exists())
+    # What holds it back is gone, and Ray is asked from here on.
+    assert job.identity("supervisor") is None
+    assert (state.settled(job).state, state.settled(job).why) == ("waiting", "it may be waiting")
+    (package,) = head.packages.values()
+    with zipfile.ZipFile(io.BytesIO(package)) as archive:
+        assert archive.read("repository/changed/src/a.py") == b"a = 5\n", "as it was when it was resumed"
+    verbs.stop(job)
+    assert ("POST", f"/api/jobs/hone-{job.id}-2/stop") in head.asked
+    assert [event["event"] for event in files.read_lines(job.events)].count("stop asked") == 2
+
+
+def test_what_holds_a_job_back_is_killed_and_the_job_it_comes_after_fails(head: Head, first: Job, tmp_path: Path):
+    job = verbs.submit(replace(on_ray(head), after=(first.id,)))
+    kill(job, "supervisor")
+    assert state.settled(job).state == "died"
+    assert "what held it back from Ray was killed" in state.settled(job).why
+    verbs.resume(job)
+    # Never there without its text.
+    (tmp_path / "failing").write_text("fails")
+    (tmp_path / "failing").rename(tmp_path / "go")
+    status = ended(job)
+    assert (status.state, status.why) == ("failed", f"not started: {first.id}, which it comes after, failed")
+    assert head.jobs == {}
 
 
 @pytest.mark.parametrize(

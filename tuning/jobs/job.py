@@ -155,6 +155,16 @@ def make_room(job: Job) -> None:
     files.reserve(job.pulse, _PULSE_BYTES)
 
 
+def forget_supervisor(job: Job) -> None:
+    """Who runs it and its last sign of life: blank until the next one writes there.
+
+    Raises:
+        OSError: not writable or full; they are blank all the same.
+    """
+    for file, size in ((job.identity_file("supervisor"), _IDENTITY_BYTES), (job.pulse, _PULSE_BYTES)):
+        files.reserve(file, size)
+
+
 def mark_active(job: Job) -> None:
     (job.folder.parent / ".active" / job.id).touch(mode=0o600)
 

@@ -26,6 +26,7 @@ _FLOORS = ("assistant", "tuning", "evals", "tui")
 _SENT = "repository"
 _BUNDLE, _CHANGED, _REMOVED = f"{_SENT}/history.bundle", f"{_SENT}/changed", f"{_SENT}/removed.json"
 _PLACED = "source"
+_KEPT = "package.zip"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 """The same content makes the same package, whenever it is made."""
 
@@ -101,6 +102,27 @@ def build(root: Path | None) -> Package:
             "a disk that the nodes have too, and set upload = false in [ray]"
         )
     return Package(buffer.getvalue())
+
+
+def keep(package: Package, job: Path) -> None:
+    """In the job's folder, until it is sent.
+
+    Raises:
+        OSError: not writable or full.
+    """
+    atomic.write_bytes(job / _KEPT, package.data, mode=0o600)
+
+
+def kept(job: Path) -> Package:
+    """
+    Raises:
+        OSError: it is gone.
+    """
+    return Package((job / _KEPT).read_bytes())
+
+
+def forget(job: Path) -> None:
+    (job / _KEPT).unlink(missing_ok=True)
 
 
 def place(sent: Path, job: Path) -> Path:

@@ -33,6 +33,12 @@ def standing(job: Job, ours: RaySettings, supervisor: Identity | None, pulse: Pu
     if told is not None:
         return told
     taken = ray_api.submission(job)
+    if taken is None and supervisor is not None and supervisor.alive():
+        # What holds it back, see `ray_after`.
+        silent = pulse and f"it waits on {supervisor.host}, silent for {silence(pulse):.0f} s"
+        return Standing("elsewhere" if silent else "waiting", silent or "its supervisor starts")
+    if taken is None and supervisor is not None:
+        return Standing("died", "what held it back from Ray was killed, or the machine was started again")
     if taken is None:
         return Standing("died", "Ray did not take it, or the process that submitted it ended before")
     try:

@@ -9,6 +9,7 @@ from assistant.errors import HoneError
 from tuning.jobs import ray_api, ray_package, ray_state, state
 from tuning.jobs.command import HONE
 from tuning.jobs.job import Job
+from tuning.jobs.ray_package import Package
 from tuning.jobs.ray_settings import RaySettings, custom
 from tuning.jobs.spec import Spec, Step
 
@@ -38,19 +39,26 @@ def placed(step: Step, ours: RaySettings, submitting: str) -> Step:
     return replace(step, argv=words(step.argv), resume=words(step.resume))
 
 
-def send(wanted: Spec, job: Job | None = None) -> str:
-    """Sends Hone, and the repository unless the job has it already; the address of the package. Takes its time, so the
-    caller holds no lock.
+def pack(wanted: Spec, job: Job | None = None) -> Package:
+    """What is sent for a job: Hone, and the repository unless the job has it already. Takes its time, so the caller
+    holds no lock.
 
     Raises:
-        HoneError: Ray does not take it, or the repository cannot be packed.
+        HoneError: Ray does not answer, or the repository cannot be packed.
     """
     ours = wanted.ray
     assert ours is not None
     ray_api.check(ours)
     there = job is not None and ray_package.is_placed(job.folder)
-    root = ray_package.root_of(Path(wanted.folder)) if ours.upload and not there else None
-    package = ray_package.build(root)
+    return ray_package.build(ray_package.root_of(Path(wanted.folder)) if ours.upload and not there else None)
+
+
+def deliver(ours: RaySettings, package: Package) -> str:
+    """Sends a package unless Ray has it; its address there. Takes its time too.
+
+    Raises:
+        HoneError: Ray does not take it.
+    """
     if not ray_api.has_package(ours, package.name):
         ray_api.put_package(ours, package.name, package.data)
     return f"gcs://{package.name}"
@@ -60,7 +68,7 @@ def launch(job: Job, wanted: Spec, package: str) -> None:
     """Hands a job over; the caller holds `changing`.
 
     Args:
-        package: as `send` gives it.
+        package: its address, as `deliver` gives it.
 
     Raises:
         HoneError: Ray refuses, or the disk does.

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -48,35 +49,43 @@ class Supervisor:
         self.told = self.told or signal.Signals(number)
 
     def run(self) -> Record:
-        self._tell_pulse(phase="waiting", why="")
-        return self._wait() or self.run_steps()
+        return self.wait(self._turn) or self.run_steps()
 
     def run_steps(self) -> Record:
         """Without a wait for its turn."""
         self._tell_pulse(phase="running", why="")
         return self._steps() or self.ended("done", "all steps ended well", "")
 
-    def _wait(self) -> Record | None:
-        """Until it is this job's turn; a record if that does not come."""
+    def wait(self, turn: Callable[[], str]) -> Record | None:
+        """Until those it comes after are done and it is this job's turn; a record if that does not come.
+
+        Args:
+            turn: says why it must wait; empty when it need not any more.
+        """
         jobs = self._job.folder.parent
-        mine = queue.Claim(self._job.id, self._spec)
+        self._tell_pulse(phase="waiting", why="")
         while True:
             if self.told:
                 return self.ended("stopped", self._stopped_by("while it waited"), self._again("queues it again"))
             after = queue.dependency(jobs, self._spec)
             if after.refused:
                 return self.ended("failed", f"not started: {after.refused}", self._again("queues it again"))
-            reason = after.waits
+            reason = after.waits or turn()
             if not reason:
-                with changing(jobs):
-                    waiting, running = queue.others(jobs, self._job)
-                    reason = queue.wait_reason(mine, waiting, running, queue.Machine.here())
-                    if not reason:
-                        # Seen by the other jobs of the queue from here on.
-                        self._tell_pulse(phase="running", why="")
-                        return None
+                return None
             self._tell_pulse(phase="waiting", why=reason)
             self._sleep(_QUEUE_SECONDS)
+
+    def _turn(self) -> str:
+        jobs = self._job.folder.parent
+        with changing(jobs):
+            waiting, running = queue.others(jobs, self._job)
+            mine = queue.Claim(self._job.id, self._spec)
+            reason = queue.wait_reason(mine, waiting, running, queue.Machine.here())
+            if not reason:
+                # Seen by the other jobs of the queue from here on.
+                self._tell_pulse(phase="running", why="")
+            return reason
 
     def _steps(self) -> Record | None:
         self._began = time.time()
@@ -232,11 +241,12 @@ class Supervisor:
             time.sleep(_TICK_SECONDS)
 
 
-def supervise(job: Job, ready: int) -> None:
+def supervise(job: Job, ready: int, run: Callable[[Supervisor], Record | None]) -> None:
     """Runs the job to its end and writes the record of it.
 
     Args:
         ready: a descriptor to tell on that the supervisor is at work.
+        run: its work; gives no record when the job goes on elsewhere.
     """
     spec = job.spec()
     supervisor = Supervisor(job, spec)
@@ -248,13 +258,14 @@ def supervise(job: Job, ready: int) -> None:
     os.write(ready, b"ready")
     os.close(ready)
     try:
-        ended = supervisor.run()
+        ended = run(supervisor)
     except Exception as error:
         # It is nobody's child: what is not written down is not known.
         traceback.print_exc()
         ended = supervisor.ended("died", f"its supervisor failed: {error!r}; see supervisor.log", "")
-    with changing(job.folder.parent):
-        state.write_record(job, ended)
+    if ended is not None:
+        with changing(job.folder.parent):
+            state.write_record(job, ended)
 
 
 def _prepare(nice: int, parent: int) -> Any:
@@ -282,9 +293,12 @@ def _peak_of(usage: resource.struct_rusage) -> int:
     return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def main() -> int:
-    """Starts the supervisor of the job in the folder given, and returns once it is at work."""
-    job = Job(Path(sys.argv[1]))
+def begin(job: Job, run: Callable[[Supervisor], Record | None]) -> int:
+    """Starts the supervisor of a job in a process of its own, and returns once it is at work; 0 when it is.
+
+    Args:
+        run: as of `supervise`.
+    """
     reading, writing = os.pipe()
     if os.fork():
         os.close(writing)
@@ -298,7 +312,7 @@ def main() -> int:
         os.dup2(target, number)
     os.chdir("/")
     try:
-        supervise(job, writing)
+        supervise(job, writing, run)
     except BaseException:
         traceback.print_exc()
         sys.stderr.flush()
@@ -307,4 +321,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(begin(Job(Path(sys.argv[1])), Supervisor.run))

@@ -10,15 +10,18 @@ from contextlib import suppress
 
 from assistant.errors import HoneError, UsageError
 from tuning.jobs import job as jobs_of
-from tuning.jobs import memory, ray_api, ray_verbs, slurm, slurm_verbs, state
+from tuning.jobs import memory, ray_after, ray_api, ray_package, ray_verbs, slurm, slurm_verbs, state
 from tuning.jobs.identity import Identity
 from tuning.jobs.job import Job, changing
+from tuning.jobs.ray_package import Package
 from tuning.jobs.spec import Spec
 from tuning.jobs.state import Status
 
 _POLL_SECONDS = 0.1
 _TO_END_SECONDS = 30.0
 """What a step without a supervisor may take to leave before it is killed."""
+Sent = Package | str
+"""What goes to Ray by and by, or the address of what is there."""
 
 
 def submit(spec: Spec) -> Job:
@@ -32,9 +35,7 @@ def submit(spec: Spec) -> Job:
         raise UsageError(
             f"the job needs {spec.memory / 1e9:.1f} GB of memory and this machine has {memory.total() / 1e9:.1f}"
         )
-    if spec.ray is not None and spec.after:
-        raise UsageError("Ray knows no order of jobs; put what belongs together into one job by --then")
-    package = ray_verbs.send(spec) if spec.ray is not None else ""
+    sent = _sent(spec)
     jobs = jobs_of.folder()
     with changing(jobs):
         runs = {step.run for step in spec.steps} - {""}
@@ -44,7 +45,7 @@ def submit(spec: Spec) -> Job:
         after = slurm_verbs.before(jobs, spec)
         job = jobs_of.create(jobs, spec)
         try:
-            _hand_over(job, spec, after, package)
+            _hand_over(job, spec, after, sent)
         except HoneError:
             if spec.is_local:
                 raise
@@ -68,7 +69,16 @@ def stop(job: Job) -> Status:
         slurm_verbs.stop(job)
         return seen
     if seen.spec.ray is not None:
-        ray_verbs.stop(job, seen.spec.ray)
+        with changing(job.folder.parent):
+            held = ray_after.holder(job)
+            if held is not None:
+                if held.is_elsewhere():
+                    raise HoneError(f"job {job.id} waits on {held.host}; stop it there")
+                with suppress(OSError):
+                    job.note("stop asked")
+                _signal(held, signal.SIGUSR1)
+        if held is None:
+            ray_verbs.stop(job, seen.spec.ray)
         return seen
     if seen.state == "elsewhere":
         raise HoneError(f"job {job.id} runs {seen.why}; stop it there")
@@ -102,7 +112,7 @@ def resume(job: Job) -> None:
     if seen.state == "orphaned":
         _end_orphan(job)
     ends = not seen.is_active and seen.state != "done"
-    package = ray_verbs.send(seen.spec, job) if seen.spec.ray is not None and ends else ""
+    sent = _sent(seen.spec, job) if ends else None
     jobs = job.folder.parent
     with changing(jobs):
         seen = state.look(job)
@@ -110,7 +120,7 @@ def resume(job: Job) -> None:
             raise UsageError(f"job {job.id} is {seen.state} already")
         if seen.state == "done":
             raise UsageError(f"job {job.id} is done; submit it anew to do it again")
-        if seen.spec.ray is not None and not package:
+        if seen.spec.ray is not None and sent is None:
             raise UsageError(f"job {job.id} has only just ended; resume it again")
         try:
             if seen.ended is None:
@@ -125,7 +135,7 @@ def resume(job: Job) -> None:
             job.note("resumed")
         except OSError as error:
             raise HoneError(f"cannot resume job {job.id}: {error.strerror or error}") from error
-        _hand_over(job, seen.spec, slurm_verbs.before(jobs, seen.spec), package)
+        _hand_over(job, seen.spec, slurm_verbs.before(jobs, seen.spec), sent)
 
 
 def remove(job: Job) -> None:
@@ -156,18 +166,37 @@ def _is_active(job: Job) -> bool:
         return False
 
 
-def _hand_over(job: Job, spec: Spec, after: tuple[int, ...], package: str) -> None:
-    """To whom it shall be run by; what is given is as `slurm_verbs.before` and `ray_verbs.send` say."""
+def _sent(spec: Spec, job: Job | None = None) -> Sent | None:
+    """What a job of Ray needs there, on its way before any lock is taken; None for other jobs.
+
+    Raises:
+        HoneError: as `ray_verbs.pack` and `ray_verbs.deliver`.
+    """
+    if spec.ray is None:
+        return None
+    package = ray_verbs.pack(spec, job)
+    # Ray keeps for minutes only what no job has; one that comes after others sends it when its turn comes.
+    return package if spec.after else ray_verbs.deliver(spec.ray, package)
+
+
+def _hand_over(job: Job, spec: Spec, after: tuple[int, ...], sent: Sent | None) -> None:
+    """To whom it shall be run by; what is given is as `slurm_verbs.before` and `_sent` say."""
     if spec.slurm is not None:
         slurm_verbs.launch(job, spec, after)
-    elif spec.ray is not None:
-        ray_verbs.launch(job, spec, package)
+    elif isinstance(sent, Package):
+        try:
+            ray_package.keep(sent, job.folder)
+        except OSError as error:
+            raise HoneError(f"cannot write in {job.folder}: {error.strerror or error}") from error
+        _launch(job, "tuning.jobs.ray_after")
+    elif sent is not None:
+        ray_verbs.launch(job, spec, sent)
     else:
-        _launch(job)
+        _launch(job, "tuning.jobs.supervisor")
 
 
-def _launch(job: Job) -> None:
-    command = [sys.executable, "-P", "-m", "tuning.jobs.supervisor", str(job.folder)]
+def _launch(job: Job, module: str) -> None:
+    command = [sys.executable, "-P", "-m", module, str(job.folder)]
     environment = {**os.environ, "HONE_HOME": str(job.home)}
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=environment, check=False)
     if done.returncode:
