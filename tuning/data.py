@@ -23,7 +23,7 @@ from tuning.examples.plain import IGNORED, Example
 from tuning.plan import CorpusOptions, Plan
 from tuning.rows import Rows, RowsWriter
 
-FORMAT = 2
+FORMAT = 3
 """Of cached corpora and rows: another number makes them anew."""
 
 

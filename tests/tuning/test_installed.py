@@ -10,6 +10,7 @@ from tests.tuning.licences import MIT
 from tuning.corpus import installed, sources, state
 from tuning.corpus.collect import read
 from tuning.corpus.document import Document, Dropped
+from tuning.corpus.split import SIDES, TEST_SHARE, VALIDATION_SHARE, split_by_path
 
 CODE = "def double(value):\n    return value * 2\n"
 
@@ -104,6 +105,16 @@ def test_no_package_and_not_all_of_them_together_are_larger_than_wanted(install,
     documents, _ = taken("installed:hone-one,hone-two,hone-three")
     counts = sorted(sum(path.startswith(f"{name}/") for path in documents) for name in ("one", "two", "three"))
     assert counts == [2, 4, 4]
+
+
+def test_what_is_taken_of_a_large_package_is_not_what_the_split_holds_out(install, monkeypatch: pytest.MonkeyPatch):
+    install("hone-one", {f"one/{index}.py": f"# {index:04}\n{CODE}" for index in range(2000)})
+    monkeypatch.setattr(installed, "MOST_OF_PACKAGE", 400 * (len(CODE) + 7))
+    documents, _ = taken("installed:hone-one")
+    assert len(documents) == 400
+    sides = split_by_path(documents, range(400))
+    shares = [(sides == SIDES.index(side)).mean() for side in ("train", "validation", "test")]
+    assert shares == pytest.approx([1 - VALIDATION_SHARE - TEST_SHARE, VALIDATION_SHARE, TEST_SHARE], abs=0.04)
 
 
 @pytest.mark.parametrize(

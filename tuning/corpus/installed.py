@@ -189,4 +189,5 @@ def _normal(name: str) -> str:
 
 
 def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+    # Not the hash of the path alone, by which the split holds files out: those of the smallest hashes would all be.
+    return hashlib.sha256(b"installed\0" + text.encode("utf-8", "surrogatepass")).digest()
