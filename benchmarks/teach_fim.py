@@ -42,6 +42,8 @@ from tuning.position import Damaged, checkpoints, read_position
 
 BASE = "smollm2-135m"
 OUT = corpora.HERE / "out" / "teach_fim"
+FURTHEST = 1000
+"""Times the tokens that were measured: a line through a few points says nothing beyond."""
 POSITION = "position.json"
 WEIGHTS = "adapter_model.safetensors"
 CONFIGURATION = "adapter_config.json"
@@ -103,7 +105,9 @@ def corpus(megabytes: float) -> Path:
     if not target.exists():
         with atomic.new_folder(target) as staging:
             for path, text in near_copies.files(int(megabytes * 1e6)):
-                file = staging / path
+                # Below a folder, since the files are those whose paths have the smallest hashes, and by the hash of its
+                # path a file is held out.
+                file = staging / "packages" / path
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_text(text, "utf-8")
             corpora.commit(staging, f"{megabytes:g} MB of installed packages")
@@ -286,8 +290,10 @@ def _what_it_takes(curve: Sequence[tuple[int, float]], wanted: float, rises: boo
     tokens = tokens_until(curve, wanted, rises)
     if tokens is None:
         return f"{goal}, is not reached; the ends of these runs give no line towards it"
-    measured = max(seen for seen, _ in curve)
-    far = f"{tokens / measured:,.0f} times what was measured"
+    times = tokens / max(seen for seen, _ in curve)
+    if times > FURTHEST:
+        return f"{goal}, is not in reach: a line leads there at more than {FURTHEST:,} times what was measured"
+    far = f"{times:,.0f} times what was measured"
     return f"{goal}, EXTRAPOLATED (a guess) to {tokens:.1e} tokens, {far}; {_hours(tokens, base)}"
 
 
@@ -295,7 +301,7 @@ def tokens_until(curve: Sequence[tuple[int, float]], wanted: float, rises: bool)
     """Tokens at which a straight line over log2(tokens), by least squares, has the value `wanted`.
 
     Returns:
-        None: fewer than two points, or a line that does not lead there within 1e15 tokens.
+        None: fewer than two points, or a line that does not lead there within 1e18 tokens.
     """
     if len({tokens for tokens, _ in curve}) < 2:
         return None
@@ -303,7 +309,7 @@ def tokens_until(curve: Sequence[tuple[int, float]], wanted: float, rises: bool)
     if line.slope == 0 or (line.slope > 0) != rises:
         return None
     doublings = (wanted - line.intercept) / line.slope
-    return 2.0**doublings if doublings < math.log2(1e15) else None
+    return 2.0**doublings if doublings < math.log2(1e18) else None
 
 
 def _hours(tokens: float, base: str) -> str:
