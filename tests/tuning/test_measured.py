@@ -21,7 +21,7 @@ from tuning.run import dry_run
 
 @pytest.fixture
 def base(hone_home: Path, tmp_path: Path) -> str:
-    return str(tiny_gguf.write_base(tmp_path / "tiny.gguf"))
+    return tiny_gguf.ready_base(tmp_path / "tiny.gguf")
 
 
 @pytest.fixture

@@ -83,7 +83,7 @@ FOUND = calibrate(changes(240, 3.0))
 
 @pytest.fixture
 def base(hone_home: Path, tmp_path: Path) -> str:
-    return str(tiny_gguf.write_base(tmp_path / "tiny.gguf"))
+    return tiny_gguf.ready_base(tmp_path / "tiny.gguf")
 
 
 def reviewing(make_repository: Any) -> Any:
@@ -110,6 +110,11 @@ def test_a_run_keeps_what_it_found_with_the_adapter(
     assert "reviewer.json" in manifest["hashes"]
     assert "## Reviewer" in (folder / "card.md").read_text("utf-8")
     assert any("called wrong from probability" in note for note in notes)
+    # Of the scales that were tried the one that validates best was made part of the adapter.
+    tried = manifest["figures"]["scales"]
+    assert set(tried) == {"0.5", "0.75", "1"}
+    assert manifest["figures"]["scale"] == result.scale
+    assert tried[f"{result.scale:g}"] == min(tried.values()) == result.outcome.validation_after
 
 
 def test_the_changes_that_calibrate_are_of_validation_files_and_as_long_as_reviewed_ones(

@@ -157,6 +157,6 @@ def train_without_tracker(data: Rows, folder: Path) -> None:
 def test_without_a_tracker_none_is_even_imported(data: Rows, tmp_path: Path):
     process = CONTEXT.Process(target=train_without_tracker, args=(data, tmp_path))
     process.start()
-    process.join(60)
+    process.join(180)
     assert process.exitcode == 0
     assert {path.name for path in tmp_path.iterdir()} == {"run"}
