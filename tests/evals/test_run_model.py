@@ -109,7 +109,7 @@ def tuned_repository(embedded_home: Path, make_repository: Make, tmp_path: Path)
 
 def command_for(root: Path) -> list[str]:
     models = ["--model", "smollm2-135m", "--model", "idle"]
-    return ["eval", "repo", "--repo", str(root), *models, "--limit", "3", "--out", "out"]
+    return ["eval", "repo", "--repo", str(root), *models, "--limit", "3", "--levels", "line", "--out", "out"]
 
 
 def test_an_adapter_that_does_nothing_changes_no_figure(
@@ -145,7 +145,7 @@ def test_the_gate_measures_what_no_report_holds_and_reads_it_the_next_time(
 ) -> None:
     root, version = tuned_repository
     asked = ["gate", "idle", "--against", "smollm2-135m", "--tasks", "repo:exact_match_with_retrieval=0.02"]
-    asked += ["--repo", str(root), "--limit", "3", "--report", "out", "--json"]
+    asked += ["--repo", str(root), "--limit", "1", "--report", "out", "--json"]
     done = hone(embedded_home, tmp_path, *asked)
     assert done.returncode == 2, done.stderr
     told = json.loads(done.stdout)
@@ -196,12 +196,12 @@ def test_ctrl_c_keeps_what_was_measured_and_leaves_no_process(
         time.sleep(0.05)
         children = psutil.Process(process.pid).children(recursive=True) or children
     process.send_signal(signal.SIGINT)
-    out, error = process.communicate(timeout=60)
+    out, error = process.communicate(timeout=120)
     assert process.returncode == 130, error
     assert out == ""
     assert "hone: stopped; what was measured is kept in out" in error
     assert "Traceback" not in error
     assert samples_of(tmp_path / "out")
     assert children
-    _, alive = psutil.wait_procs(children, timeout=20)
+    _, alive = psutil.wait_procs(children, timeout=60)
     assert alive == []
