@@ -15,6 +15,9 @@ from tests.evals.report_fixtures import HOSTILE, hostile_report, pair, report
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 
+PATIENT = 120_000
+"""Milliseconds: a browser on one core that others use too."""
+
 
 def test_the_file_needs_no_other() -> None:
     text = html(hostile_report())
@@ -67,7 +70,9 @@ def browser() -> Iterator[Any]:
         pytest.skip("no chromium on this machine")
     with playwright.sync_playwright() as started:
         opened = started.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+            timeout=PATIENT,
         )
         yield opened
         opened.close()
@@ -78,6 +83,7 @@ class Page:
 
     def __init__(self, browser: Any, file: Path, **options: Any) -> None:
         self.context = browser.new_context(**options)
+        self.context.set_default_timeout(PATIENT)
         self.page = self.context.new_page()
         self.faults: list[str] = []
         self.requests: list[str] = []
