@@ -150,6 +150,20 @@ def test_seeds_stop_strings_and_adapters(engine: Torch) -> None:
     assert run(engine, max_tokens=8)[0] == whole
 
 
+def test_a_control_token_stays_text_where_it_is_said_to(engine: Torch) -> None:
+    mark = "<|im_end|>"
+
+    def count(**fields: Any) -> int:
+        usage = run(engine, f"{mark}x = 1{mark}y", max_tokens=1, **fields)[1].usage
+        assert usage is not None
+        return usage.prompt_tokens
+
+    shown = len(f"{mark}x = 1")
+    plain = len(engine.tokenize(mark))
+    assert plain > 1
+    assert count(verbatim=((shown, shown + len(mark)),)) == count() - 1 + plain
+
+
 def test_closing_the_iterator_lets_the_next_one_run(engine: Torch) -> None:
     stream = engine.stream(Request(PROMPT, max_tokens=200))
     next(stream)
