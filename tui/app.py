@@ -17,36 +17,22 @@ from textual.app import App, SystemCommand
 from textual.binding import BindingType
 from textual.screen import Screen
 from textual.theme import Theme
+from textual.worker import WorkerFailed
 
 from assistant import sessions
 from assistant.errors import HoneError, UsageError
-from tui import notifications, places
+from tui import encodings, faults, notifications, places
 from tui.chat.screen import ChatScreen
 from tui.chat.services import Services
 from tui.inert import inert
 from tui.jobs.watch import Watch
+from tui.themes import THEME, keep, kept
 from tuning.jobs.state import Status
 
 _JOBS_SECONDS = 2.0
 """Between looks at whether a job has ended."""
 LEAVE_SECONDS = 10.0
 """What leaving in order may take once the terminal is gone: the gateway has six of them."""
-
-THEME = Theme(
-    name="hone",
-    primary="#e0a458",
-    secondary="#7fa7c9",
-    accent="#c792b8",
-    foreground="#dcdfe4",
-    background="#15171c",
-    surface="#1c1f26",
-    panel="#262a33",
-    success="#8fc18a",
-    warning="#e3c26b",
-    error="#e0707a",
-    dark=True,
-    variables={"footer-key-foreground": "#e0a458", "border-blurred": "#3a404c"},
-)
 
 
 class HoneApp(App[None]):
@@ -64,12 +50,15 @@ class HoneApp(App[None]):
     def __init__(self, session: sessions.Session, model: str | None = None, services: Services | None = None) -> None:
         super().__init__()
         self.register_theme(THEME)
-        self.theme = THEME.name
+        self._kept_theme = kept()
+        self.theme = self._kept_theme if self._kept_theme in self.available_themes else THEME.name
         self.services = services or Services()
         self.chat = ChatScreen(self.services, session, model)
         self._made: dict[str, Screen[None]] = {places.CHAT.name: self.chat}
         self._watch = Watch()
         self._watching = False
+        self.fault: BaseException | None = None
+        """What nobody foresaw, and the app ended for."""
         for place in places.PLACES:
             self.add_mode(place.name, partial(self._screen_of, place))
 
@@ -80,6 +69,7 @@ class HoneApp(App[None]):
             for number in (signal.SIGTERM, signal.SIGHUP):
                 loop.add_signal_handler(number, self.exit)
             threading.Thread(target=_end_without_terminal, args=(sys.stdin.fileno(),), daemon=True).start()
+        self.theme_changed_signal.subscribe(self, self._keep_theme)
         # Not before the first frame is out: reading the configuration imports much.
         self.call_after_refresh(self._look_around)
         self.set_interval(_JOBS_SECONDS, self._look_at_jobs)
@@ -128,7 +118,33 @@ class HoneApp(App[None]):
             self.notify(words, severity="information" if good else "error", markup=False)
             notifications.send(self, os.environ, "Hone", words)
 
+    def get_css_variables(self) -> dict[str, str]:
+        """The footer has the screen's own ground: colours that a theme has for another one could not be read on it."""
+        variables = super().get_css_variables()
+        if "footer-background" in self.current_theme.variables:
+            variables["footer-key-foreground"] = variables["primary"]
+            variables["footer-description-foreground"] = variables["foreground"]
+        return variables
+
+    def _keep_theme(self, theme: Theme) -> None:
+        if theme.name == (self._kept_theme or THEME.name):
+            return
+        self._kept_theme = theme.name
+        try:
+            keep(theme.name)
+        except HoneError as error:
+            self.notify(str(error), severity="error", markup=False)
+
+    def _handle_exception(self, error: Exception) -> None:
+        cause = error.error if isinstance(error, WorkerFailed) else error
+        faults.record("the app ends", cause)
+        self.fault = self.fault or cause
+        super()._handle_exception(error)
+        # Textual would print the traceback with the values of the variables, what was typed among them.
+        self._exit_renderables.clear()
+
     def action_go(self, name: str) -> None:
+        faults.LOG.debug("screen %s", name)
         self.switch_mode(name)
 
     @on(places.Send)
@@ -164,6 +180,7 @@ class HoneApp(App[None]):
         for screen in self._made.values():
             if isinstance(screen, places.Keeping) and not await screen.may_leave():
                 return
+        self.chat.leave()
         self.exit()
 
     def close(self) -> None:
@@ -187,23 +204,41 @@ def _end_without_terminal(terminal: int) -> None:
         os._exit(1)
 
 
-def run(model: str | None, session: str | None) -> None:
+def run(model: str | None, session: str | None, log: Path | None = None) -> None:
     """Opens the app in this terminal and returns when the user leaves.
 
+    Args:
+        session: the conversation to go on with; None: the one here that broke off, else a new one.
+        log: where what happens is written, to be told at the end.
+
     Raises:
-        HoneError: no terminal, no such session, or one that is open elsewhere.
+        HoneError: no terminal, no such session, one that is open elsewhere, or a fault of the app's own.
     """
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise UsageError('the assistant needs a terminal; without one use `hone chat "..."` or see `hone --help`')
-    if os.environ.get("TERM", "") in ("", "dumb"):
-        raise UsageError("this terminal cannot show the assistant (TERM is unset or dumb); use `hone --plain`")
-    if not Path(os.curdir).exists():
-        raise HoneError("the current folder no longer exists; change to another one")
-    opened = sessions.open_session(session) if session else sessions.new()
+    _check_terminal()
+    opened = sessions.open_session(session) if session else sessions.left_behind(Path.cwd()) or sessions.new()
     app = HoneApp(opened, model)
     try:
         app.run()
     finally:
         app.close()
+    if log is not None:
+        print(f"What happened is in {log}", file=sys.stderr)  # noqa: T201
+    if app.fault is not None:
+        more = "" if log is not None else "; `hone --debug` writes down what happens"
+        on = f"; `hone --session {app.chat.session_id}` goes on" if app.chat.session_id else ""
+        raise HoneError(f"the app ended by a fault of its own, {inert(faults.line(app.fault))}{on}{more}")
     if app.chat.session_id:
         print(f"To go on with this conversation: hone --session {app.chat.session_id}")  # noqa: T201
+
+
+def _check_terminal() -> None:
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError('the assistant needs a terminal; without one use `hone chat "..."` or see `hone --help`')
+    if os.environ.get("TERM", "") in ("", "dumb"):
+        raise UsageError("this terminal cannot show the assistant (TERM is unset or dumb); use `hone --plain`")
+    if not encodings.is_utf8(sys.__stderr__):
+        raise UsageError(
+            "the assistant draws with characters that this locale lacks; set LC_ALL=C.UTF-8, or use `hone --plain`"
+        )
+    if not Path(os.curdir).exists():
+        raise HoneError("the current folder no longer exists; change to another one")

@@ -4,8 +4,8 @@ import sys
 
 import typer
 
-from assistant.errors import HoneError
-from tui import interrupts
+from assistant.errors import HoneError, UsageError
+from tui import encodings, interrupts
 from tui.commands.program import app
 
 __all__ = ["app", "main"]
@@ -27,22 +27,34 @@ def root(
     plain: bool = typer.Option(
         False, "--plain", help="Chat by lines: for screen readers, pipes, and terminals that the app does not fit."
     ),
+    debug: bool = typer.Option(
+        False, "--debug", help="Write what the assistant does to a log; nothing that is typed or answered is in it."
+    ),
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
 ) -> None:
     """Without a command: open the assistant in this folder."""
-    if context.invoked_subcommand is None and plain:
+    if (command := context.invoked_subcommand) is not None:
+        given = {"--model": model, "--session": session, "--plain": plain, "--debug": debug}
+        lost = next((flag for flag, value in given.items() if value), None)
+        if lost is not None:
+            raise UsageError(f"{lost} in front of {command} is for the assistant; see `hone {command} --help`")
+        return
+    from tui import faults
+
+    log = faults.start_log() if debug else None
+    if plain:
         from tui.plain import chat as by_lines
 
-        raise typer.Exit(by_lines.run(model=model, session=session))
-    if context.invoked_subcommand is None:
-        from tui.app import run
+        raise typer.Exit(by_lines.run(model=model, session=session, log=log))
+    from tui.app import run
 
-        run(model=model, session=session)
+    run(model=model, session=session, log=log)
 
 
 def main() -> None:
     """Runs the command line; a HoneError becomes one line on standard error and its exit code."""
     interrupts.keep()
+    encodings.tolerate(sys.stdout, sys.stderr)
     try:
         app()
     except HoneError as error:

@@ -40,6 +40,8 @@ class FakeClient:
     models_asked: list[str | None] = field(default_factory=list)
     closed_early: int = 0
     without_template: Sequence[str] = ()
+    detail: str = ""
+    """What it says while it loads."""
 
     waits: list[threading.Event] = field(default_factory=list)
 
@@ -54,7 +56,9 @@ class FakeClient:
     def health(self) -> dict[str, Any]:
         if self.load_error:
             return {"status": "loading", "error": self.load_error}
-        return {"status": "ok" if self.loaded.is_set() else "loading", "context_length": CONTEXT_LENGTH}
+        if not self.loaded.is_set():
+            return {"status": "loading", "detail": self.detail}
+        return {"status": "ok", "context_length": CONTEXT_LENGTH}
 
     def models(self) -> list[dict[str, Any]]:
         return [{"id": name, "chat": name not in self.without_template} for name in ("smollm2-135m", "shop")]
@@ -81,7 +85,7 @@ class FakeClient:
         try:
             for piece in script.pieces:
                 if isinstance(piece, threading.Event):
-                    piece.wait(20)
+                    piece.wait(300)
                 else:
                     written += 1
                     # Each piece is a token, the later the less probable.

@@ -16,7 +16,7 @@ from textual.widgets import Markdown, Static
 from assistant import sessions
 from assistant.errors import HoneError, UsageError
 from tests.tui.conftest import MakeApp, fixed_session
-from tests.tui.fake_client import FakeClient, Script, loaded_client
+from tests.tui.fake_client import FakeClient, Script, loaded_client, services
 from tui.app import HoneApp, run
 from tui.chat.answer import Answer
 from tui.chat.code import CodeBlock
@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 
 async def until(pilot: Pilot[None], condition: Callable[[], object]) -> None:
     """Waits for what the backend thread does; the limit only ends a test that would hang."""
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < end, "this never happened"
         await pilot.pause(0.02)
@@ -129,6 +129,20 @@ async def test_a_prompt_sent_before_the_model_is_ready_waits_visibly(make_app: M
         await until(pilot, lambda: "answer" in shown(app))
         assert "waits until" not in shown(app)
         assert status_of(app).queued == 0
+
+
+async def test_how_far_the_download_of_the_model_is_stands_in_the_status_line(make_app: MakeApp):
+    client = FakeClient([], detail="downloading 12 of 98 MB")
+    app = make_app(client)
+    async with app.run_test(size=(100, 24)) as pilot:
+        await until(pilot, lambda: status_of(app).detail == "downloading 12 of 98 MB")
+        line = app.screen.query_one(StatusLine)
+        assert str(line.render()).startswith("◌ loading downloading 12 of 98 MB │ smollm2-135m")
+        client.detail = "downloading 98 of 98 MB"
+        await until(pilot, lambda: "98 of 98" in str(line.render()))
+        client.loaded.set()
+        await until(pilot, lambda: idle(app))
+        assert "download" not in str(line.render())
 
 
 async def test_escape_takes_a_waiting_prompt_back_into_the_box(make_app: MakeApp):
@@ -397,8 +411,11 @@ async def main():
         await pilot.press("enter")
         while not any("this much" in widget.source for widget in app.screen.query(Markdown)):
             await pilot.pause(0.02)
+        app.screen.query_one(PromptInput).insert("waits for its turn")
+        await pilot.press("enter")
         app.screen.query_one(PromptInput).insert("the next, half typed")
-        await pilot.pause(1.0)
+        while sessions.load("last").draft != "waits for its turn\\n\\nthe next, half typed":
+            await pilot.pause(0.02)
         print("streaming", flush=True)
         await asyncio.sleep(60)
 
@@ -406,18 +423,38 @@ asyncio.run(main())
 """
 
 
-def test_a_killed_app_keeps_prompt_partial_answer_and_draft(hone_home: Path):
+async def test_what_a_killed_app_had_is_back_at_the_next_start(hone_home: Path):
     child = subprocess.Popen([sys.executable, "-c", CRASHING], cwd=ROOT, stdout=subprocess.PIPE, env=dict(os.environ))
     assert child.stdout is not None
     assert child.stdout.readline() == b"streaming\n"
+    # A second app in the same folder has a conversation of its own.
+    assert sessions.left_behind(ROOT) is None
+    other = HoneApp(sessions.new(ROOT), "smollm2-135m", services(loaded_client(Script(["other answer"]))))
+    async with other.run_test() as pilot:
+        await until(pilot, lambda: idle(other))
+        await type_and_send(pilot, "other question")
+        await until(pilot, lambda: "other answer" in shown(other) and idle(other))
+        await pilot.press("ctrl+q")
+    other.close()
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
     child.stdout.close()
-    kept = sessions.load("last")
-    assert kept.messages[0].text == "the question"
-    assert kept.messages[1].text.startswith("this much ")
-    assert kept.messages[1].finish == "interrupted"
-    assert kept.draft == "the next, half typed"
+    assert sessions.left_behind(ROOT.parent) is None
+    session = sessions.left_behind(ROOT)
+    assert session is not None
+    app = HoneApp(session, "smollm2-135m", services(loaded_client()))
+    async with app.run_test() as pilot:
+        assert any("all of it is back" in one.message for one in app._notifications)
+        await until(pilot, lambda: idle(app))
+        assert "the question" in shown(app)
+        assert "this much " in shown(app)
+        assert "Hone ended in the middle of this answer" in shown(app)
+        assert prompt_of(app).text == "waits for its turn\n\nthe next, half typed"
+        assert "other" not in shown(app)
+        assert prompt_of(app).inputs.entries == ("the question", "waits for its turn", "other question")
+        await pilot.press("ctrl+q")
+    app.close()
+    assert sessions.left_behind(ROOT) is None, "the user has left in order"
 
 
 def test_without_a_terminal_it_says_what_to_use(hone_home: Path):

@@ -125,7 +125,7 @@ def test_a_session_goes_on_and_ctrl_c_keeps_what_came(session_home: Path):
     assert child.stdout is not None
     came = child.stdout.read(8)
     os.killpg(child.pid, signal.SIGINT)
-    rest, errors = child.communicate(timeout=60)
+    rest, errors = child.communicate(timeout=120)
     assert child.returncode == 130
     assert b"Traceback" not in errors
     listed = json.loads(hone(session_home, "chat", "--sessions", "--json").stdout)["sessions"]
@@ -158,6 +158,6 @@ def test_on_a_terminal_the_loading_line_is_cleared(session_home: Path):
             break
         output += data
     os.close(main)
-    assert child.wait(30) == 0
+    assert child.wait(120) == 0
     assert b"loading smollm2-135m" in output
     assert output.index(b"loading") < output.rindex(b"\r\x1b[K")

@@ -17,6 +17,7 @@ from tests.tui.test_app import idle, notices, prompt_of, shown, type_and_send, u
 from tui.app import HoneApp
 from tui.chat.answer import Answer
 from tui.chat.applying import ApplyScreen, HunkView
+from tui.chat.code import CodeBlock
 from tui.chat.comparing import Comparison
 from tui.chat.conversation import UserMessage
 from tui.chat.picker import HistoryPicker
@@ -131,6 +132,25 @@ async def test_the_cursor_copies_what_the_model_wrote(make_app: MakeApp):
         await until(pilot, lambda: prompt_of(app).has_focus)
         await pilot.press("x")
         assert prompt_of(app).text == "x"
+
+
+async def test_a_click_goes_to_a_block_only_while_walking(make_app: MakeApp):
+    app = make_app(loaded_client(Script(["Look:\n\n```python\nx = 1\n```\n"])))
+    async with app.run_test(size=(100, 40)) as pilot:
+        await until(pilot, lambda: idle(app))
+        await type_and_send(pilot, "question")
+        await until(pilot, lambda: idle(app) and app.screen.query(CodeBlock))
+        question = app.screen.query_one(UserMessage)
+        await pilot.click(question)
+        await pilot.press("e")
+        assert prompt_of(app).text == "e"
+        await pilot.press("ctrl+up")
+        assert app.screen.query_one(CodeBlock).has_class("cursor")
+        await pilot.click(question)
+        assert question.has_class("cursor")
+        assert not app.screen.query_one(CodeBlock).has_class("cursor")
+        await pilot.click(CodeBlock)
+        assert app.screen.query_one(CodeBlock).has_class("cursor")
 
 
 async def test_code_is_applied_hunk_by_hunk_and_taken_back(make_app: MakeApp, shop: Path):

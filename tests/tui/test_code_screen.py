@@ -61,7 +61,7 @@ async def code(
 
 
 async def until(pilot: Pilot[None], condition: Callable[[], object]) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < end, "this never happened"
         await pilot.pause(0.02)
@@ -217,7 +217,7 @@ async def test_a_wish_waits_until_the_model_is_there(make_app: MakeApp, shop: Pa
     there, ghost = threading.Event(), FakeGhost(written={"    pass": " it()"})
 
     def loading(*_: object) -> FakeGhost:
-        there.wait(20)
+        there.wait(60)
         return ghost
 
     app = make_app(loaded_client())

@@ -174,6 +174,19 @@ def test_review_findings(app: HoneApp, snap_compare: Snap, size: tuple[int, int]
     assert snap_compare(app, terminal_size=size, run_before=before(go_to_review, review))
 
 
+def test_review_in_a_light_theme(app: HoneApp, snap_compare: Snap):
+    app.theme = "textual-light"
+    assert snap_compare(app, terminal_size=(130, 30), run_before=before(go_to_review, review))
+
+
+def test_review_refused(app: HoneApp, snap_compare: Snap):
+    async def refused(pilot: Pilot[None]) -> None:
+        pilot.app.screen.action_run("base", "no-such-branch")  # type: ignore[attr-defined]
+        await done(pilot)
+
+    assert snap_compare(app, terminal_size=(80, 24), run_before=before(go_to_review, refused))
+
+
 def test_review_under_way(app: HoneApp, snap_compare: Snap):
     gate = threading.Event()
 

@@ -89,7 +89,7 @@ def before(*actions: Action) -> Callable[..., Awaitable[None]]:
 
 
 async def settled(pilot: Pilot[None], condition: Callable[[], Any]) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < end, "this never happened"
         await pilot.pause(0.02)
@@ -142,6 +142,13 @@ def size_name(size: tuple[int, int]) -> str:
 def test_two_models(snap_compare: Snap, tmp_path: Path, size: tuple[int, int]):
     fill(tmp_path)
     assert snap_compare(Shown(), terminal_size=size, run_before=before(read, keys("down"), read))
+
+
+def test_light(snap_compare: Snap, tmp_path: Path):
+    fill(tmp_path)
+    app = Shown()
+    app.theme = "textual-light"
+    assert snap_compare(app, terminal_size=(120, 36), run_before=before(read, keys("down"), read))
 
 
 @pytest.mark.parametrize("size", SIZES, ids=size_name)

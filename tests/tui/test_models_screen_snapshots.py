@@ -75,7 +75,7 @@ def versions() -> list[AdapterVersion]:
 
 
 async def settled(pilot: Pilot[None], condition: Callable[[], Any]) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < end, "this never happened"
         await pilot.pause(0.02)

@@ -26,7 +26,7 @@ class Typing:
         os.write(self.descriptor, data)
 
     def next(self) -> Read:
-        return self.came.get(timeout=20)
+        return self.came.get(timeout=60)
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def all_read(data: bytes, terminal: bool = False) -> list[Read]:
     reader.start()
     with os.fdopen(write, "wb") as file:
         file.write(data)
-    assert ended.wait(20)
+    assert ended.wait(60)
     os.close(read)
     return came
 

@@ -73,7 +73,7 @@ async def review(
 
 
 async def until(pilot: Pilot[None], condition: Callable[[], object]) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < end, "this never happened"
         await pilot.pause(0.02)

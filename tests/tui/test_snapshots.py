@@ -13,6 +13,7 @@ from textual.widgets import Footer
 from tests.tui.conftest import MakeApp, fixed_session
 from tests.tui.fake_client import FakeClient, Script, loaded_client
 from tui.app import HoneApp
+from tui.chat.conversation import Notice
 from tui.chat.prompt import PromptInput
 from tui.chat.status import StatusLine
 
@@ -57,7 +58,7 @@ def before(*steps: Callable[[Pilot[None]], Awaitable[None]]) -> Before:
 
 
 async def until(pilot: Pilot[None], condition: Callable[[], Any]) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < end, "this never happened"
         await pilot.pause(0.02)
@@ -80,8 +81,18 @@ def ask(text: str, until_state: str | None = "ready") -> Callable[[Pilot[None]],
         pilot.app.screen.query_one(PromptInput).insert(text)
         await pilot.press("enter")
         await pilot.pause(0.3)
-        if until_state:
+        chat = pilot.app.chat  # type: ignore[attr-defined]
+        if until_state == "ready":
+            await until(pilot, lambda: not chat._waiting and chat._under_way is None and state(pilot) == "ready")
+        elif until_state:
             await until(pilot, lambda: state(pilot) == until_state)
+
+    return step
+
+
+def says(text: str) -> Callable[[Pilot[None]], Awaitable[None]]:
+    async def step(pilot: Pilot[None]) -> None:
+        await until(pilot, lambda: any(text in str(one.content) for one in pilot.app.screen.query(Notice)))
 
     return step
 
@@ -129,10 +140,16 @@ def test_code_answer(make_app: MakeApp, snap_compare: Snap, size: tuple[int, int
     assert snap_compare(app, terminal_size=size, run_before=steps)
 
 
+def test_light(make_app: MakeApp, snap_compare: Snap):
+    app = make_app(loaded_client(Script([CODE_ANSWER])))
+    app.theme = "textual-light"
+    assert snap_compare(app, terminal_size=(100, 30), run_before=before(ready, ask("How do I sum a CSV column?")))
+
+
 @pytest.mark.parametrize("size", SIZES, ids=size_name)
 def test_error(make_app: MakeApp, snap_compare: Snap, size: tuple[int, int]):
     app = make_app(loaded_client(Script(["It begins"], error="the engine ended (signal 9); send the request again")))
-    steps = before(ready, ask("Question"), ask("/modle"), ask("/model nothing"))
+    steps = before(ready, ask("Question"), ask("/modle"), ask("/model nothing"), says("no model is called nothing"))
     assert snap_compare(app, terminal_size=size, run_before=steps)
 
 
@@ -149,7 +166,7 @@ def test_long_conversation(make_app: MakeApp, snap_compare: Snap, size: tuple[in
 @pytest.mark.parametrize("size", SIZES, ids=size_name)
 def test_help_and_models(make_app: MakeApp, snap_compare: Snap, size: tuple[int, int]):
     app = make_app(loaded_client())
-    steps = before(ready, ask("/help"), ask("/model shop"), ask("/model"))
+    steps = before(ready, ask("/help"), ask("/model shop"), says("now answering"), ask("/model"), says("champion"))
     assert snap_compare(app, terminal_size=size, run_before=steps)
 
 

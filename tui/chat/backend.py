@@ -7,7 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from assistant.errors import HoneError
 from assistant.sessions import Message, Session
 from assistant.skills import chat, instructions, questions, tasks, why
 from assistant.skills.mentions import Place
+from tui import faults
 from tui.chat.batches import batches
 from tui.chat.commands import parse_skill
 from tui.chat.events import (
@@ -34,6 +35,7 @@ from tui.chat.events import (
     Rejected,
     Started,
     Unavailable,
+    logged,
 )
 from tui.chat.models import ModelTarget
 
@@ -61,7 +63,7 @@ class Backend:
     def __init__(self, connect: Connect, check: Check, post: Callable[[Posted], object], model: str | None) -> None:
         self._connect = connect
         self._check = check
-        self._post = post
+        self._to = post
         self._jobs: queue.SimpleQueue[Ask | Compare | _Switch | _Look | None] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._open = ExitStack()
@@ -69,8 +71,6 @@ class Backend:
         self._target: ModelTarget | None = None
         self._context_length = 0
         self._current: Ask | Compare | None = None
-        self._suspect = False
-        """The last answer broke off: before the next one the gateway is asked whether it still lives."""
         self.why = ""
         """On the last answer, as `assistant.skills.why` tells it."""
         self._thread = threading.Thread(target=self._run, args=(model,), name="backend", daemon=True)
@@ -109,6 +109,11 @@ class Backend:
         self._jobs.put(None)
         if self._thread.ident is not None:
             self._thread.join(timeout)
+
+    def _post(self, event: Posted) -> None:
+        if told := logged(event):
+            faults.LOG.debug("%s", told)
+        self._to(event)
 
     def _run(self, model: str | None) -> None:
         with self._open:
@@ -171,25 +176,22 @@ class Backend:
             self._closing.wait(_POLL_SECONDS)
         return None
 
-    def _revive(self, client: "Client", target: ModelTarget) -> None:
-        if not self._suspect:
-            return
-        self._suspect = False
-        try:
-            client.health()
-        except Exception:
-            self._reconnect(target)
-            self._post(Ready(target, self._context_length))
-
     def _look_after(self) -> None:
-        if self._client is None or self._target is None:
+        """A request has failed: a gateway that is gone is started again."""
+        client, target = self._client, self._target
+        if client is None or target is None:
             return
-        self._suspect = True
+        with suppress(Exception):
+            client.health()
+            return
         try:
-            self._revive(self._client, self._target)
+            self._reconnect(target)
         except Exception as error:
             self._client = None
             self._post(Unavailable(_line(error)))
+        else:
+            if self._client is not None:
+                self._post(Ready(target, self._context_length))
 
     def _answer(self, job: Ask) -> None:
         parts: list[str] = []
@@ -207,7 +209,7 @@ class Backend:
         try:
             finish, details = self._stream(job, question, parts)
         except Exception as error:
-            finish, line, self._suspect = "error", _line(error), True
+            finish, line = "error", _line(error)
         text = "".join(parts)
         model = str(details.get("model") or (self._target.asked if self._target else ""))
         try:
@@ -215,6 +217,8 @@ class Backend:
         except HoneError as error:
             line = line or str(error)
         self._post(Finished(job, finish, line, details, time.monotonic() - began))
+        if finish == "error":
+            self._look_after()
 
     def _stream(self, job: Ask, question: Message, parts: list[str]) -> tuple[str, dict[str, Any]]:
         try:
@@ -242,7 +246,6 @@ class Backend:
     def _connected(self) -> tuple["Client", ModelTarget]:
         if self._client is None or self._target is None:
             raise HoneError("no model is loaded; choose one with /model NAME")
-        self._revive(self._client, self._target)
         return self._client, self._target
 
     def _compare(self, job: Compare) -> None:
@@ -262,6 +265,7 @@ class Backend:
                 self._post(CompareSide(job, side, finish, details=details))
             except Exception as error:
                 self._post(CompareSide(job, side, "error", _line(error)))
+                self._look_after()
         self._post(CompareFinished(job))
 
     def _compare_side(
@@ -281,7 +285,6 @@ class Backend:
     def _client_of(self, target: ModelTarget) -> Iterator[tuple["Client", int]]:
         """The client at hand where it serves the model's base, else one for this answer alone."""
         if self._client is not None and self._target is not None and target.base == self._target.base:
-            self._revive(self._client, self._target)
             yield self._client, self._context_length
             return
         with self._connect(target.asked) as client:
@@ -337,5 +340,5 @@ def _line(error: Exception) -> str:
     """One line for the conversation, whatever went wrong."""
     if isinstance(error, HoneError):
         return str(error)
-    text = " ".join(str(error).split())
-    return f"unexpected {type(error).__name__}{': ' + text if text else ''}"
+    faults.record("the backend", error)
+    return f"unexpected {faults.line(error)}"

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
@@ -142,6 +143,14 @@ class Conversation(VerticalScroll, can_focus=False):
 
     def action_leave(self) -> None:
         self.post_message(self.Left())
+
+    def on_click(self, event: events.Click) -> None:
+        """While walking a click goes to a block. Else it does not: what is typed next belongs into the input box."""
+        if self._cursor is not None and event.widget is not None:
+            places = self._places()
+            clicked = next((one for one in event.widget.ancestors_with_self if one in places), None)
+            if isinstance(clicked, Widget):
+                self._go(clicked)
 
     def on_blur(self) -> None:
         self.can_focus = False

@@ -3,7 +3,6 @@
 from contextlib import closing
 
 from textual import on, work
-from textual.timer import Timer
 from textual.widgets import TextArea
 
 from assistant import sessions
@@ -14,20 +13,23 @@ from tui.chat.conversation import UserMessage
 from tui.chat.live import LiveScreen
 from tui.chat.services import Services
 from tui.chat.sessions_list import SessionsPicker
+from tui.soon import Soon
 
 _DRAFT_SECONDS = 0.6
+_DRAFT_LATEST = 3.0
+"""From a key until what was typed is on disk, however fast it goes on."""
 
 
 class ConversingScreen(LiveScreen):
     def __init__(self, services: Services, session: Session, model: str | None) -> None:
         super().__init__(services, session, model)
-        self._draft_timer: Timer | None = None
+        self._draft_soon = Soon(self, self._save_draft, _DRAFT_SECONDS, _DRAFT_LATEST)
         self._fork_at: int | None = None
         """The next prompt replaces the question at this place of the conversation, in a copy of what was before it."""
 
     async def _ask(self, text: str, again: Message | None = None) -> None:
         waits = self._under_way is not None or bool(self._waiting) or self._status.state == "loading"
-        self._cancel_draft()
+        self._draft_soon.drop()
         if waits:
             self._keep(lambda: self._session.queued(text))
         loading = self._status.state == "loading"
@@ -49,7 +51,8 @@ class ConversingScreen(LiveScreen):
 
     async def _become(self, session: Session) -> None:
         """Goes on with another conversation."""
-        self._cancel_draft()
+        self._draft_soon.drop()
+        self._keep(self._session.leave)
         self._session.close()
         self._session = session
         self._fork_at = None
@@ -120,14 +123,7 @@ class ConversingScreen(LiveScreen):
     @on(TextArea.Changed, "#prompt")
     def _typed(self) -> None:
         self._draft = self._prompt.text
-        self._cancel_draft()
-        self._draft_timer = self.set_timer(_DRAFT_SECONDS, self._save_draft)
-
-    def _cancel_draft(self) -> None:
-        if self._draft_timer is not None:
-            self._draft_timer.stop()
-            self._draft_timer = None
+        self._draft_soon.changed()
 
     def _save_draft(self) -> None:
-        self._draft_timer = None
         self._keep(lambda: self._session.draft(self._draft))

@@ -119,3 +119,21 @@ class CompareSide(Posted):
 @dataclass
 class CompareFinished(Posted):
     job: Compare
+
+
+def logged(event: Posted) -> str:
+    """The event for a log: nothing of what was asked and answered. Empty for what is not worth a line."""
+    match event:
+        case Piece() | ComparePiece():
+            return ""
+        case Loading():
+            return f"loading {event.target.label} {event.detail}".rstrip()
+        case Ready():
+            return f"ready: {event.target.label}, context {event.context_length}"
+        case Unavailable() | Refused():
+            return f"no model: {event.line}"
+        case Started():
+            return f"asked: {event.prompt.tokens} tokens"
+        case Finished():
+            return f"answered: {event.finish} after {event.seconds:.2f} s {event.line}".rstrip()
+    return type(event).__name__

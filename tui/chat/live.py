@@ -68,6 +68,7 @@ class LiveScreen(Screen[None]):
         self._began = 0.0
         self._ticker: Timer | None = None
         self._draft = session.conversation.draft
+        self._left = False
 
     @property
     def serving(self) -> "tuple[Client, str] | None":
@@ -101,6 +102,9 @@ class LiveScreen(Screen[None]):
         await self._show_conversation()
         if self._session.conversation.draft:
             self._prompt.put(self._session.conversation.draft)
+        if self._session.conversation.broke_off:
+            line = "Hone ended in the middle of this conversation; all of it is back. /clear begins a new one"
+            self.notify(line, timeout=15)
         # Not before the first frame is out: its imports would take their time from it.
         self.call_after_refresh(self._backend.start)
 
@@ -113,11 +117,18 @@ class LiveScreen(Screen[None]):
         for identifier in kept.jobs:
             await self._conversation.add(JobCard(identifier))
 
+    def leave(self) -> None:
+        """The user goes away in order: the next start begins with a new conversation."""
+        self._left = True
+
     def close(self) -> None:
         """Stops what runs; drafts and partial answers are on disk afterwards. The screen may be gone already."""
         with suppress(HoneError):
             self._session.draft(self._draft)
         self._backend.close()
+        if self._left:
+            with suppress(HoneError):
+                self._session.leave()
         self._session.close()
 
     def _show_title(self) -> None:

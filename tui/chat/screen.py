@@ -148,8 +148,12 @@ class ChatScreen(OperatingScreen):
 
     @work(thread=True, exclusive=True, group="names")
     def _read_names(self) -> None:
-        place = Place.here()
-        names = completion.read_paths(place)
+        try:
+            place = Place.here()
+            names = completion.read_paths(place)
+        except (HoneError, OSError):
+            # What cannot be read is not offered; asked for, it is refused with the reason.
+            return
         self.app.call_from_thread(self._prompt.know, names)
         self.app.call_from_thread(self._prompt.know, completion.read_symbols(place, names))
 

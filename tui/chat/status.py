@@ -7,6 +7,8 @@ from textual.content import Content
 from textual.reactive import reactive
 from textual.widget import Widget
 
+from tui.fields import Field, fitted
+
 State = Literal["loading", "ready", "answering", "stopping", "down"]
 _SIGNS: dict[State, tuple[str, str]] = {
     "loading": ("◌", "$text-warning"),
@@ -39,15 +41,10 @@ class StatusLine(Widget):
         super().__init__(id="status")
 
     def render(self) -> Content:
-        fields = _fields(self.status)
-        width = max(self.size.width, 1)
-        while len(fields) > 1 and _line(fields).cell_length > width:
-            fields.remove(max(fields, key=lambda field: field[0]))
-        return _line(fields).truncate(width, ellipsis=True)
+        return fitted(_fields(self.status), self.size.width)
 
 
-def _fields(status: Status) -> list[tuple[int, Content]]:
-    """The fields in their order on screen, each with its rank: a higher one goes first when space is short."""
+def _fields(status: Status) -> list[Field]:
     sign, style = _SIGNS[status.state]
     words = status.state if not status.detail else f"{status.state} {status.detail}"
     fields = [(0, Content.assemble((sign, style), " ", (words, style)))]
@@ -64,7 +61,3 @@ def _fields(status: Status) -> list[tuple[int, Content]]:
     if status.queued:
         fields.append((1, Content(f"{status.queued} queued").stylize("$text-warning")))
     return fields
-
-
-def _line(fields: list[tuple[int, Content]]) -> Content:
-    return Content(" │ ").stylize("$text-disabled").join([content for _, content in fields])

@@ -145,8 +145,12 @@ class CodeScreen(Screen[None]):
     @on(FileTabs.Written)
     @work(thread=True, exclusive=True, group="files")
     def _list(self) -> None:
-        found = files.listed(self.root, self._in_repository)
-        self.app.call_from_thread(self._listed, found)
+        try:
+            found = files.listed(self.root, self._in_repository)
+        except (HoneError, OSError) as error:
+            self.app.call_from_thread(self.notify, str(error), severity="error", markup=False)
+        else:
+            self.app.call_from_thread(self._listed, found)
 
     def _listed(self, found: files.Files) -> None:
         self.files = found
@@ -238,8 +242,12 @@ class CodeScreen(Screen[None]):
         if before is not None:
             before.close()
         if serving is not None:
-            ghost = cast("HoneApp", self.app).services.ghost(*serving, self.root if self._in_repository else None)
-            self.app.call_from_thread(self._prepared, ghost, serving)
+            try:
+                ghost = cast("HoneApp", self.app).services.ghost(*serving, self.root if self._in_repository else None)
+            except HoneError as error:
+                self.app.call_from_thread(self._tell_ghost, str(error), True)
+            else:
+                self.app.call_from_thread(self._prepared, ghost, serving)
 
     def _prepared(self, ghost: "Ghost", serving: "tuple[Client, str]") -> None:
         if serving == self._ghost_for:

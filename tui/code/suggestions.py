@@ -9,6 +9,7 @@ from textual.timer import Timer
 from textual.widget import Widget
 
 from assistant.errors import HoneError
+from tui import faults
 from tui.code.editor import Editor
 
 if TYPE_CHECKING:
@@ -78,6 +79,9 @@ class Suggestions:
                 shown = ghost.suggest(path, text, offset, manual=manual)
             except HoneError as error:
                 line = str(error)
+            except Exception as error:
+                faults.record("the suggestion", error)
+                line = f"unexpected {faults.line(error)}"
             self._host.post_message(Arrived(number, editor, shown, manual, line))
 
         self._asking = ghost

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from textual.message import Message
 
 from assistant.errors import HoneError
+from tui import faults
 
 _TELL_SECONDS = 0.1
 _SPEED_SECONDS = 5.0
@@ -75,8 +76,8 @@ class Pull:
         except HoneError as error:
             self._post(Ended(self.name, str(error)))
         except Exception as error:
-            text = " ".join(str(error).split())
-            self._post(Ended(self.name, f"unexpected {type(error).__name__}: {text}"))
+            faults.record("the download", error)
+            self._post(Ended(self.name, f"unexpected {faults.line(error)}"))
         else:
             self._post(Ended(self.name))
 

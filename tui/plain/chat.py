@@ -274,8 +274,12 @@ def _described(conversation: Conversation) -> str:
     return f"{conversation.created[:16].replace('T', ' ')}  {title or '(a draft)'}"
 
 
-def run(model: str | None, session: str | None) -> int:
+def run(model: str | None, session: str | None, log: Path | None = None) -> int:
     """Chats by lines on standard input and output; returns the exit code.
+
+    Args:
+        session: the conversation to go on with; None: in a terminal the one here that broke off, else a new one.
+        log: where what happens is written, to be told.
 
     Raises:
         HoneError: no such session, or one that is open elsewhere.
@@ -283,8 +287,11 @@ def run(model: str | None, session: str | None) -> int:
     if not Path(os.curdir).exists():
         raise HoneError("the current folder no longer exists; change to another one")
     terminal = sys.stdin.isatty()
-    opened = sessions.open_session(session) if session else sessions.new()
+    broke_off = sessions.left_behind(Path.cwd()) if terminal and not session else None
+    opened = sessions.open_session(session) if session else broke_off or sessions.new()
     chat = PlainChat(Services(), opened, model, sys.stdin.fileno(), terminal)
+    if log is not None:
+        note(f"what happens is written to {log}")
     signal.signal(signal.SIGINT, lambda *_: chat.post(Interrupted()))
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: chat.post(Gone()))

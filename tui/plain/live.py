@@ -9,6 +9,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -82,6 +83,8 @@ class LiveChat:
         self._meter = ""
         self._length = 0
         self._told: set[str] = set()
+        self._gone = False
+        """The terminal was closed: the user has not left in order."""
         self.failed = False
         """Something that was asked for did not come about."""
 
@@ -98,6 +101,9 @@ class LiveChat:
     def close(self) -> None:
         """Stops what runs; what came of it and what was typed ahead is on disk afterwards."""
         self._backend.close()
+        if not self._gone:
+            with suppress(HoneError):
+                self._session.leave()
         self._session.close()
 
     # What comes
@@ -129,6 +135,7 @@ class LiveChat:
             case Interrupted():
                 self._interrupt()
             case Gone():
+                self._gone = True
                 raise Left
             case _:
                 self._backend_event(event)
@@ -284,6 +291,7 @@ class LiveChat:
             if kept:
                 self._keep(partial(self._session.taken_back, text))
                 self._keep(partial(session.queued, text))
+        self._keep(self._session.leave)
         self._session.close()
         self._session = session
         self._told.clear()
