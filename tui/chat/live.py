@@ -68,7 +68,7 @@ class LiveScreen(Screen[None]):
         self._began = 0.0
         self._ticker: Timer | None = None
         self._draft = session.conversation.draft
-        self._left = False
+        self._goes = False
 
     @property
     def serving(self) -> "tuple[Client, str] | None":
@@ -119,14 +119,14 @@ class LiveScreen(Screen[None]):
 
     def leave(self) -> None:
         """The user goes away in order: the next start begins with a new conversation."""
-        self._left = True
+        self._goes = True
 
     def close(self) -> None:
         """Stops what runs; drafts and partial answers are on disk afterwards. The screen may be gone already."""
         with suppress(HoneError):
             self._session.draft(self._draft)
         self._backend.close()
-        if self._left:
+        if self._goes:
             with suppress(HoneError):
                 self._session.leave()
         self._session.close()
