@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 WORKERS ?= 2
 OFFLINE := make: could not install the packages; is there a network? (pip's message is above)
 
-.PHONY: hone setup test check tests test-slow benchmarks screens clean
+.PHONY: hone setup test check model tests test-slow benchmarks screens clean
 
 hone: setup
 	@$(BIN)/hone models pull smollm2-135m > /dev/null
@@ -39,7 +39,13 @@ $(VENV)/.dev: $(VENV)/.installed
 	@$(PIP) -e '.[dev]' || { echo "$(OFFLINE)"; exit 1; }
 	@touch $@
 
-test: $(VENV)/.dev check tests
+test: $(VENV)/.dev
+	@$(MAKE) --no-print-directory -j2 check model
+	@$(MAKE) --no-print-directory tests
+
+# The embedded model in all its forms, made while the other core checks types.
+model: $(VENV)/.dev
+	@HONE_HOME="$${HONE_TEST_HOME:-$(CURDIR)/.hone/test}" $(BIN)/hone models pull smollm2-135m --tuning > /dev/null
 
 check: $(VENV)/.dev
 	@$(BIN)/ruff check .
