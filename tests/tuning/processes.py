@@ -102,7 +102,7 @@ def kill_after(data: Rows, plan: Plan, folder: Path, step: int, delay: float) ->
 def finish(data: Rows, plan: Plan, folder: Path) -> dict[str, torch.Tensor]:
     process = CONTEXT.Process(target=run_to_end, args=(data, plan, folder))
     process.start()
-    process.join(120)
+    process.join(180)
     assert process.exitcode == 0
     return load_file(folder / "adapter.safetensors")
 
@@ -110,7 +110,7 @@ def finish(data: Rows, plan: Plan, folder: Path) -> dict[str, torch.Tensor]:
 def several(task: Callable[..., None], folder: Path, *arguments: Any, count: int = 2, sharded: bool = False) -> None:
     """Runs `task(rank, folder, *arguments)` in `count` processes that know of each other, as a launcher would.
 
-    Fails if one of them fails, or is still waiting for another after a minute.
+    Fails if one of them fails, or is still waiting for another after three minutes.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -124,7 +124,7 @@ def several(task: Callable[..., None], folder: Path, *arguments: Any, count: int
     ]
     for process in processes:
         process.start()
-    end = time.monotonic() + 60
+    end = time.monotonic() + 180
     for process in processes:
         process.join(max(0, end - time.monotonic()))
     codes = [process.exitcode for process in processes]

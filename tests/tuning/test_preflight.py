@@ -1,5 +1,6 @@
 """What is refused before the first step, and that looking changes nothing."""
 
+import json
 import math
 import re
 from dataclasses import replace
@@ -9,13 +10,14 @@ import pytest
 import torch
 
 from assistant.errors import HoneError
-from tests.tuning.processes import Rows, fresh, make_rows, weights
+from tests.tuning.processes import CONTEXT, Rows, fresh, make_rows, weights
 from tests.tuning.tiny import SIZES, make_model, make_tokenizer, save_base
 from tuning import preflight
-from tuning.examples.plain import IGNORED, Example
-from tuning.model import attention, flops, footprint
+from tuning.examples.plain import IGNORED, Example, windows
+from tuning.model import attention, flops, footprint, lora
 from tuning.model.flops import Shape, gemm_peak, lora_flops_per_token, shape_of
-from tuning.plan import Plan
+from tuning.model.load import load_base, load_tokenizer
+from tuning.plan import LoraOptions, Plan
 from tuning.preflight import MARKS, check_data, marked, measure, planned_seconds, probe, samples, shortened, whole_steps
 from tuning.ready import make_ready
 from tuning.train import train
@@ -303,41 +305,28 @@ def test_the_limit_of_a_control_group_counts(tmp_path: Path):
 
 
 @pytest.mark.model
-def test_the_estimated_footprint_is_near_the_measured_one(embedded_store: Path, data: Rows):
+@pytest.mark.parametrize("recompute", [False, True])
+def test_the_estimated_footprint_is_near_the_measured_one(embedded_store: Path, tmp_path: Path, recompute: bool):
     """In a process of its own, since a process keeps what it held before."""
-    import subprocess
-    import sys
-
     (folder,) = {path.parent for path in embedded_store.rglob("model.safetensors")}
-    for recompute in ("", "recompute"):
-        done = subprocess.run(
-            [sys.executable, "-c", MEASURE, str(folder), recompute], capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        measured, estimated = map(int, done.stdout.split())
-        assert estimated / footprint.MARGIN < measured < estimated * footprint.MARGIN
+    process = CONTEXT.Process(target=hold_a_run, args=(folder, recompute, tmp_path / "held.json"))
+    process.start()
+    process.join(300)
+    assert process.exitcode == 0
+    held, estimated = json.loads((tmp_path / "held.json").read_text())
+    assert estimated / footprint.MARGIN < held < estimated * footprint.MARGIN
 
 
-MEASURE = """
-import sys
-from pathlib import Path
-import torch
-torch.set_num_threads(1)
-from tuning.examples.plain import windows
-from tuning.model import attention, footprint, lora
-from tuning.model.load import load_base, load_tokenizer
-from tuning.plan import LoraOptions, Plan
-from tuning.preflight import probe
-from tuning.ready import make_ready
-
-folder, recompute = Path(sys.argv[1]), bool(sys.argv[2])
-attention.register()
-model = lora.add_lora(load_base(folder, torch.float32, attention.NAME), LoraOptions(), 0)
-ready = make_ready(model, Plan(steps=1, activation_checkpointing=recompute))
-text = "".join(f"value_{number} = {number} * {number}\\n" for number in range(400))
-row = windows("a.py", text, load_tokenizer(folder), 512, 0)[0]
-found = probe(ready, (row,), passes=1)
-estimate = footprint.estimate(folder, row_length=len(row.tokens), rank=32, bytes_per_number=4, recompute=recompute)
-trained = sum(parameter.numel() for parameter in ready.parameters)
-print(found.peak_bytes + 12 * trained, estimate.total)
-"""
+def hold_a_run(folder: Path, recompute: bool, answer: Path) -> None:
+    """Writes the bytes that a run of one row holds, and their estimate."""
+    torch.set_num_threads(1)
+    attention.register()
+    model = lora.add_lora(load_base(folder, torch.float32, attention.NAME), LoraOptions(), 0)
+    ready = make_ready(model, Plan(steps=1, activation_checkpointing=recompute))
+    text = "".join(f"value_{number} = {number} * {number}\n" for number in range(400))
+    row = windows("a.py", text, load_tokenizer(folder), 512, 0)[0]
+    found = probe(ready, (row,), passes=1)
+    estimate = footprint.estimate(folder, row_length=len(row.tokens), rank=32, bytes_per_number=4, recompute=recompute)
+    assert estimate is not None
+    trained = sum(parameter.numel() for parameter in ready.parameters)
+    answer.write_text(json.dumps([found.peak_bytes + 12 * trained, estimate.total]))
