@@ -101,7 +101,8 @@ def fill(shop: Path) -> None:
     models_here.version("billing", 3, base, before=0.7, after=0.66, day=4)
     models_here.event("promoted", first, "champion", day=3)
     models_here.event("promoted", second, "champion", first.id, day=4, data={"report": {"outcome": "pass"}})
-    run = models_here.measured("1qgt0001", (base.name, first.base_digest), (second.id, second.digest))
+    both = (base.name, first.base_digest), (second.id, second.digest)
+    run = models_here.measured("1qgt0001", *both, name="eval humaneval")
     models_here.decided(run, second.id, base.name)
 
     reports = paths.home() / "evals" / "reports"

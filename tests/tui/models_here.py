@@ -11,6 +11,7 @@ from assistant import paths
 from assistant.models import manifest, store
 from assistant.models.identity import adapter_digest, base_identity
 from assistant.models.registry import AdapterVersion, Registry
+from evals.report import json as reports
 from evals.report import runs
 from evals.report.results import task_report
 from evals.report.schema import Decision, to_json
@@ -106,11 +107,11 @@ def event(
     connection.close()
 
 
-def job(identifier: str, *steps: Step, command: Sequence[str], ended: bool = True) -> Job:
+def job(identifier: str, *steps: Step, command: Sequence[str], ended: bool = True, name: str = "") -> Job:
     """As it stands on disk; one that has not ended is supervised by this process."""
     made = Job(jobs_of.folder() / identifier)
     made.folder.mkdir()
-    wanted = spec(*steps, name=identifier)
+    wanted = spec(*steps, name=name or identifier)
     content = spec_of.to_json(wanted) | {"command": list(command)}
     (made.folder / "spec.json").write_text(json.dumps(content))
     files.append_line(made.events, {"time": "2026-01-02T03:04:05+00:00", "event": "submitted"})
@@ -125,7 +126,9 @@ def job(identifier: str, *steps: Step, command: Sequence[str], ended: bool = Tru
     return made
 
 
-def measured(identifier: str, before: tuple[str, str], after: tuple[str, str], won: int = 12, lost: int = 1) -> Job:
+def measured(
+    identifier: str, before: tuple[str, str], after: tuple[str, str], won: int = 12, lost: int = 1, name: str = ""
+) -> Job:
     """A job that evaluated two models, given by name and digest, on a hundred items."""
     rows = [
         [True] * (40 + lost) + [False] * (60 - lost),
@@ -136,7 +139,7 @@ def measured(identifier: str, before: tuple[str, str], after: tuple[str, str], w
         for (name, digest), right in zip((before, after), rows, strict=True)
     ]
     step = Step("eval", ("true",))
-    made = job(identifier, step, command=("eval", "humaneval", "--model", before[0], "--model", after[0]))
+    made = job(identifier, step, command=("eval", "humaneval", "--model", before[0], "--model", after[0]), name=name)
     folder = made.step_folder(step)
     folder.mkdir(parents=True)
     whole = report(task_report("humaneval", "humaneval@1", {"temperature": 0.0}, subjects))
@@ -148,12 +151,13 @@ def measured(identifier: str, before: tuple[str, str], after: tuple[str, str], w
 def decided(
     made: Job, candidate: str, against: str, outcome: Literal["pass", "regression", "inconclusive"] = "pass"
 ) -> None:
-    """The gate's decision in that job."""
+    """The gate's decision in that job, from what was measured there."""
+    tasks = [task for file in sorted(made.folder.glob("steps/*/report.json")) for task in reports.read(file).tasks]
     folder = made.folder / "reports" / "gate"
     folder.mkdir(parents=True)
     explanation = f"PASS: {candidate} may replace {against}."
     told = {"schema_version": 2, "candidate": candidate, "against": against, "outcome": outcome, "exit_code": 0}
     (folder / "decision.json").write_text(json.dumps(told | {"explanation": explanation}))
-    whole = replace(report(), gate=Decision(outcome, candidate, against, 0.05, (), explanation))
+    whole = replace(report(*tasks), gate=Decision(outcome, candidate, against, 0.05, (), explanation))
     (folder / "report.json").write_text(json.dumps(to_json(whole)))
     runs.record(whole, folder)

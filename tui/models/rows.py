@@ -139,7 +139,9 @@ def _base(node: Node, width: int, pulled: float | None) -> dict[str, Content]:
 
 
 def _about(node: Node) -> Content:
-    return Content(one_line(node.base.summary or (node.name if short(node.name) != node.name else "")))
+    """The beginning of what it is: all of it stands in the facts."""
+    summary = node.base.summary.partition(",")[0] if node.base.summary else ""
+    return Content(one_line(summary or (node.name if short(node.name) != node.name else "")))
 
 
 def _version(version: Version) -> dict[str, Content]:
