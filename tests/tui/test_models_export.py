@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
-from tests.tui.test_models_command import hone, refused, report
+from assistant.errors import HoneError
+from tests.tui.test_models_command import process, refused, report
 from tests.tuning import tiny_gguf
+from tui.cli import app
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -30,7 +32,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def test_exports_and_says_what_was_measured(base: str, tmp_path: Path) -> None:
-    done = hone("models", "export", "mine", "--to", "gguf-q8_0", "--to", "vllm", "--out", str(tmp_path / "out"))
+    done = process("models", "export", "mine", "--to", "gguf-q8_0", "--to", "vllm", "--out", str(tmp_path / "out"))
     assert done.returncode == 0, done.stderr
     assert "llama.cpp agrees on" in done.stdout
     assert "bits per byte" in done.stdout
@@ -44,21 +46,16 @@ def test_exports_and_says_what_was_measured(base: str, tmp_path: Path) -> None:
     assert Path(command.split()[2], "model.safetensors").is_file()
 
 
-def test_combines_and_shows_the_result(base: str) -> None:
-    command = [sys.executable, "-c", "from tui.cli import main; main()", "models"]
-    merged = subprocess.run(
-        [*command, "merge", "mine", "yours", "--weights", "0.5,0.5", "--name", "ours", "--json"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert merged.returncode == 0, merged.stderr
-    result = json.loads(merged.stdout)
+def test_combines_and_shows_the_result(base: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("models", "merge", "mine", "yours", "--weights", "0.5,0.5", "--name", "ours", "--json")
+    app(words, standalone_mode=False)
+    out, err = capsys.readouterr()
+    result = json.loads(out)
     assert result["schema_version"] == 1
     assert result["method"] == "cat"
     assert [parent.partition("@")[0] for parent in result["parents"]] == ["mine", "yours"]
     assert result["proof"]["agreement"] > 0.9
-    assert "combining mine@" in merged.stderr
+    assert "combining mine@" in err
     shown = report("models", "show", "ours")
     assert (shown["id"], shown["state"]) == (result["adapter"], "whole, and fits its base")
 
@@ -70,14 +67,18 @@ def test_bad_requests_are_one_line(base: str, tmp_path: Path) -> None:
         (["export", "mine", "--to", "peft"], "name a new folder", 2),
         (["export", "mine", "--to", "onnx", "--out", out], "onnx is no export format", 2),
         (["export", "mine", "--to", "peft", "--out", str(tmp_path)], "exists already", 1),
-        (["export", base, "--to", "peft", "--out", out], "is a base model", 2),
         (["export", "nobody", "--to", "peft", "--out", out], "no model is called nobody", 1),
         (["merge", "mine", "yours", "--weights", "a,b", "--name", "x"], "takes numbers with commas", 2),
         (["merge", "mine", "yours", "--weights", "0.5", "--name", "x"], "2 adapters need 2 weights", 2),
         (["merge", "mine", "yours", "--weights", "1,1", "--name", "x", "--method", "mean"], "mean is no method", 2),
         (["merge", "mine", "--weights", "1", "--name", "x", "--method", "svd"], "means nothing to one adapter", 2),
     ):
-        assert said in refused("models", *arguments, status=status)
+        with pytest.raises(HoneError) as refusal:
+            app(["models", *arguments], standalone_mode=False)
+        assert said in str(refusal.value)
+        assert "\n" not in str(refusal.value)
+        assert refusal.value.exit_code == status
+    assert "is a base model" in refused("models", "export", base, "--to", "peft", "--out", out, status=2)
     assert list(tmp_path.iterdir()) == []
 
 
