@@ -14,6 +14,7 @@ from tests.tuning import tiny_gguf
 
 PROMPTS = [f"def part_{number}(width, height):\n    return " for number in range(4)]
 IN_FLIGHT = 200
+ASKED = IN_FLIGHT + IN_FLIGHT // 2 + IN_FLIGHT // 4
 
 
 @pytest.fixture(scope="module")
@@ -84,19 +85,19 @@ async def test_mixed_adapters_at_once_answer_as_each_alone(
         assert answer == (model, expected[model, prompt])
 
 
-async def test_no_request_fails_or_is_mixed_while_another_version_is_promoted(
+async def test_no_request_fails_or_is_mixed_while_another_version_is_promoted_and_rolled_back(
     served: Served, versions: list[AdapterVersion]
 ) -> None:
     first, _, last = (version.id for version in versions)
     answered: list[tuple[str, str, str]] = []
-    in_flight = at_promotion = 0
+    in_flight = at_promotion = at_rollback = 0
 
     async with http(served) as client:
 
         async def worker(number: int) -> None:
-            nonlocal in_flight, at_promotion
-            # Every other one asks again: after the promotion, as a rule.
-            for turn in range(1 + number % 2):
+            nonlocal in_flight, at_promotion, at_rollback
+            # Some ask again: after the promotion, or the rollback, as a rule.
+            for turn in range(1 + number % 2 + number % 4 // 3):
                 prompt = PROMPTS[(number + turn) % len(PROMPTS)]
                 in_flight += 1
                 answered.append((prompt, *await ask(client, "champion", prompt)))
@@ -105,11 +106,15 @@ async def test_no_request_fails_or_is_mixed_while_another_version_is_promoted(
                     # Nothing else of this process runs meanwhile, so what is open now stays open on this side.
                     at_promotion = in_flight
                     Registry().promote(last)
+                if len(answered) == ASKED - 60:
+                    at_rollback = in_flight
+                    Registry().rollback()
 
         await asyncio.gather(*(worker(number) for number in range(IN_FLIGHT)))
         assert at_promotion > IN_FLIGHT // 2
-        assert (await ask(client, "champion", PROMPTS[0]))[0] == last
+        assert at_rollback > 10
+        assert (await ask(client, "champion", PROMPTS[0]))[0] == first
         expected = await alone(client, [first, last])
-    assert len(answered) == IN_FLIGHT + IN_FLIGHT // 2
+    assert len(answered) == ASKED
     assert {version for _, version, _ in answered} == {first, last}
     assert [entry for entry in answered if entry[2] != expected[entry[1], entry[0]]] == []
