@@ -37,7 +37,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def base(home: Path) -> store.BaseModel:
-    found = store.find(str(tiny_gguf.write_base(home / "tiny.gguf", "F16")))
+    found = store.find(tiny_gguf.ready_base(home / "tiny.gguf", "F16"))
     assert found is not None
     return found
 
@@ -127,7 +127,7 @@ def test_one_adapter_with_a_weight_is_that_adapter_scaled(parents: dict[str, Any
 def test_what_cannot_be_combined_is_one_line_and_registers_nothing(
     home: Path, base: store.BaseModel, parents: dict[str, Any]
 ) -> None:
-    other = store.find(str(tiny_gguf.write_base(home / "other.gguf", "F32")))
+    other = store.find(tiny_gguf.ready_base(home / "other.gguf", "F32"))
     assert other is not None
     stranger = tiny_gguf.register("stranger", other.name, seed=4)
     nameless = tiny_gguf.register("nameless", base.name, seed=5)
