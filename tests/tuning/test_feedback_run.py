@@ -30,7 +30,7 @@ OPTIONS = FeedbackOptions(least=4, preference_rate=1e-3)
 
 @pytest.fixture
 def base(hone_home: Path, tmp_path: Path) -> str:
-    return str(tiny_gguf.write_base(tmp_path / "tiny.gguf"))
+    return tiny_gguf.ready_base(tmp_path / "tiny.gguf")
 
 
 @pytest.fixture

@@ -58,10 +58,10 @@ def tuned(repository: Path, session_home: Path) -> dict:
     return {"result": json.loads(done.stdout), "log": done.stderr}
 
 
-@pytest.fixture(scope="module")
-def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Of runs whose course is the subject, and not what they learn."""
-    return str(tiny_gguf.write_base(tmp_path_factory.mktemp("tiny") / "tiny.gguf"))
+@pytest.fixture
+def tiny_base(hone_home: Path, tmp_path: Path) -> str:
+    """Of runs whose course is the subject, and not what they learn; its tuning form is in the state folder."""
+    return tiny_gguf.ready_base(tmp_path / "tiny.gguf")
 
 
 def tiny_run(name: str, repository: Path, base: str, *options: str) -> list[str]:
