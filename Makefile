@@ -71,11 +71,16 @@ $(VENV)/.benchmark: $(VENV)/.installed
 	@$(PIP) -e '.[benchmark]' || { echo "$(OFFLINE)"; exit 1; }
 	@touch $@
 
-# What the README quotes; wants a quiet machine and about two hours. `python -m benchmarks.pays` takes many more.
+# What the README quotes; wants a quiet machine and about three hours. `python -m benchmarks.pays` takes many more.
 benchmarks: $(VENV)/.benchmark
 	@$(BIN)/python -m benchmarks.corpora
 	@$(BIN)/python -m benchmarks.startup
 	@$(BIN)/python -m benchmarks.decode
+	@$(BIN)/python -m benchmarks.serving_form
+	@$(BIN)/python -m benchmarks.complete
+	@$(BIN)/python -m benchmarks.gateway
+	@$(BIN)/python -m benchmarks.tui_stream
+	@$(BIN)/python -m benchmarks.ops
 	@$(BIN)/python -m benchmarks.tune_speed
 	@$(BIN)/python -m benchmarks.tune_speed --curves
 	@$(BIN)/python -m benchmarks.cached_start
