@@ -108,12 +108,14 @@ def train(
     step, tokens, spent, checks = at.step, at.tokens, at.spent, at.checks
     saved = time.monotonic()
     began = saved - at.elapsed
-    interrupted = stopped_early = False
+    # A run that is resumed at its end has no step left, and was validated.
+    interrupted, stopped_early, validated = False, False, True
     wrapped.train()
     with _open_metrics(accelerator, plan, keeper, at.step) as metrics:
         for epoch, rows in step_batches(data.rows, plan.rows_per_step, plan.seed, step):
             (share,) = agreed(accelerator, _share(step, planned, time.monotonic() - began, plan))
-            if share >= 1:
+            # The time may have run out since the last step; the run ends with a validated one.
+            if share >= 1 and validated:
                 break
             rate = learning_rate_at(share, plan)
             _set_rate(ready.optimizer, rate)
@@ -130,7 +132,8 @@ def train(
             )
             interrupted = bool(pressed)
             bits = None
-            if share >= 1 or interrupted or (plan.checks and share >= (checks + 1) / plan.checks):
+            validated = share >= 1 or interrupted or bool(plan.checks and share >= (checks + 1) / plan.checks)
+            if validated:
                 # At least one more: 2 of 44 steps times 22 validations is less than 1, rounded.
                 checks = max(checks + 1, int(share * plan.checks))
                 bits = validation_bits(accelerator, wrapped, data.validation)

@@ -344,7 +344,7 @@ def _idle(http: httpx.Client) -> bool:
 def test_a_promotion_takes_effect_with_the_next_request(client: openai.OpenAI, home: Path) -> None:
     from assistant.models.registry import Registry
 
-    first, second = register_adapter("tuned", seed=1), register_adapter("tuned", seed=2)
+    first, second = register_adapter("tuned", seed=1), register_adapter("tuned", seed=3)
 
     def ask(model: str) -> tuple[str, str]:
         answer = client.completions.create(model=model, prompt=PROMPT, max_tokens=24, temperature=0)

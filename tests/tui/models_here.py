@@ -152,7 +152,7 @@ def decided(
     made: Job, candidate: str, against: str, outcome: Literal["pass", "regression", "inconclusive"] = "pass"
 ) -> None:
     """The gate's decision in that job, from what was measured there."""
-    tasks = [task for file in sorted(made.folder.glob("steps/*/report.json")) for task in reports.read(file).tasks]
+    tasks = [task for file in sorted(made.folder.glob("steps/*eval*/report.json")) for task in reports.read(file).tasks]
     folder = made.folder / "reports" / "gate"
     folder.mkdir(parents=True)
     explanation = f"PASS: {candidate} may replace {against}."

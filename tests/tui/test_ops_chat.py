@@ -12,6 +12,7 @@ from assistant import sessions
 from assistant.models.registry import AdapterVersion, Registry
 from tests.tui.conftest import MakeApp
 from tests.tui.fake_client import Script, loaded_client
+from tests.tui.models_here import decided
 from tests.tui.test_app import idle, notices, prompt_of, shown, type_and_send, until
 from tests.tuning.jobs_here import end_all, ended, shell, submit
 from tests.tuning.jobs_here import until as until_seen
@@ -184,7 +185,9 @@ async def test_a_job_is_followed_again_after_the_app_was_closed(make_app: MakeAp
     assert app.chat.session_id == "1qgt0000"
     app.chat.close()
     gate.touch()
-    ended(Job(folder() / identifier))
+    job = Job(folder() / identifier)
+    ended(job)
+    decided(job, SHOP, "smollm2-135m")
     again = make_app(loaded_client(), sessions.open_session("1qgt0000"))
     async with again.run_test(size=(110, 40)) as pilot:
         await until(pilot, lambda: "passed the gate" in texts(again, ResultCard))
