@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,8 +72,9 @@ class LlamaCpp:
         self._lora = lora is not None
         params = xllamacpp.CommonParams()
         params.model.path = str(gguf)
-        params.n_parallel = 1
-        params.n_ctx = max(map(len, passages)) + 16
+        # A slot for each passage: they are read side by side, and llama.cpp computes a token of each at once.
+        params.n_parallel = len(passages)
+        params.n_ctx = len(passages) * (max(map(len, passages)) + 16)
         # Threads wait for each other longer than a very small model computes.
         threads = 1 if gguf.stat().st_size < _SMALL_BYTES else cores.physical()
         params.cpuparams.n_threads = threads
@@ -91,19 +93,28 @@ class LlamaCpp:
 
         Places whose token is no whole character are left out, since llama.cpp reports nothing for them either.
         """
-        picks: Picks = {}
-        scores: dict[Place, float] = {}
+        by_passage: dict[int, list[int]] = {}
         for index, at in places(self._passages, ends):
-            passage = self._passages[index]
-            answered = self._ask(passage[:at], passage[at], scale)
-            if answered is not None:
-                pick, scores[index, at] = answered
-                picks[index, at] = END if pick in ends else pick
-        return Served(picks, scores)
+            by_passage.setdefault(index, []).append(at)
 
-    def _ask(self, prompt: Sequence[int], follows: int, scale: float) -> tuple[int, float] | None:
+        def answers(index: int) -> dict[Place, tuple[int, float] | None]:
+            passage = self._passages[index]
+            return {(index, at): self._ask(index, passage[:at], passage[at], scale) for at in by_passage[index]}
+
+        with ThreadPoolExecutor(len(by_passage)) as pool:
+            found = {
+                place: answered
+                for passage in pool.map(answers, by_passage)
+                for place, answered in passage.items()
+                if answered is not None
+            }
+        picks = {place: END if pick in ends else pick for place, (pick, _) in found.items()}
+        return Served(picks, {place: score for place, (_, score) in found.items()})
+
+    def _ask(self, slot: int, prompt: Sequence[int], follows: int, scale: float) -> tuple[int, float] | None:
         fields: dict[str, Any] = {
             "prompt": list(prompt),
+            "id_slot": slot,
             "n_predict": 1,
             "temperature": 0,
             # The probabilities that are reported are the model's own; the bias only makes llama.cpp sample, and so
