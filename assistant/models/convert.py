@@ -5,14 +5,13 @@ An adapter tuned on that folder is trained against the very weights that llama.c
 
 import errno
 import os
-import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-from assistant import atomic, paths
+from assistant import paths
 from assistant.errors import HoneError
 from assistant.models import transfer
 from assistant.models.digests import file_digest
@@ -31,25 +30,17 @@ def tuning_folder(base: BaseModel, progress: Progress | None = None) -> Path:
     """
     if base.gguf is None:
         raise HoneError(f"{base.name} has no GGUF to convert")
-    target = cached_folder(base.gguf)
-    if target.exists():
-        return target
-    target.parent.mkdir(exist_ok=True)
-    with transfer.locked(target.parent / f".{target.name}.lock", f"{base.name} for tuning", progress):
-        if target.exists():
-            return target
-        for leftover in target.parent.glob(f".{target.name}.*.part"):
-            shutil.rmtree(leftover, ignore_errors=True)
-        size = read_header(base.gguf).parameters * _BYTES_PER_PARAMETER
-        what = f"the tuning form of {base.name}"
-        transfer.require_space(target.parent, size + size // 50, what)
+    gguf, what = base.gguf, f"the tuning form of {base.name}"
+    size = read_header(gguf).parameters * _BYTES_PER_PARAMETER
+
+    def make(folder: Path) -> None:
         if progress:
             progress(f"converting {base.name} to fp32 for tuning", 0, size)
-        with transfer.disk_errors(what, target.parent), atomic.new_folder(target) as staging:
-            _convert_in_child(base.gguf, staging, what)
+        _convert_in_child(gguf, folder, what)
         if progress:
             progress(f"converting {base.name} to fp32 for tuning", size, size)
-    return target
+
+    return transfer.made_once(cached_folder(gguf), what, size + size // 50, make, progress)
 
 
 def cached_folder(gguf: Path) -> Path:

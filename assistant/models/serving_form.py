@@ -5,19 +5,21 @@ llama.cpp's matrix kernels for processors know Q8_0 and not Q4_1, so it reads a 
 in Q8_0, made once: each weight is within 1/254 of the largest of its 32 of what it was.
 """
 
-import shutil
 from pathlib import Path
 
-from assistant import atomic, paths
+from assistant import paths
 from assistant.models import transfer
 from assistant.models.digests import file_digest
 from assistant.models.gguf_file import read_header
+from assistant.models.gguf_write import rewrite, target_bytes
 from assistant.models.transfer import Progress
 
 _MOSTLY_Q4_1 = 3
 """`general.file_type` of llama.cpp (llama.h, llama_ftype)."""
 _LARGEST = 1_000_000_000
 """Parameters. A larger model writes an answer as fast as the memory gives its weights, and Q8_0 has twice the bytes."""
+
+_FILE = "model.gguf"
 
 
 def serving_gguf(gguf: Path, progress: Progress | None = None) -> Path:
@@ -29,24 +31,12 @@ def serving_gguf(gguf: Path, progress: Progress | None = None) -> Path:
     header = read_header(gguf)
     if header.values.get("general.file_type") != _MOSTLY_Q4_1 or header.parameters > _LARGEST:
         return gguf
-    folder = cached_folder(gguf)
-    served = folder / "model.gguf"
-    if served.exists():
-        return served
-    folder.parent.mkdir(exist_ok=True)
-    with transfer.locked(folder.parent / f".{folder.name}.lock", f"{gguf.name} for serving", progress):
-        if served.exists():
-            return served
-        for leftover in folder.parent.glob(f".{folder.name}.*.part"):
-            shutil.rmtree(leftover, ignore_errors=True)
-        from assistant.models.gguf_write import rewrite, target_bytes
+    def make(folder: Path) -> None:
+        name = str(header.values.get("general.name", gguf.stem))
+        rewrite(gguf, "Q8_0", folder / _FILE, name, progress=progress)
 
-        what = f"the serving form of {gguf.name}"
-        transfer.require_space(folder.parent, header.parameters * target_bytes("Q8_0") // 32, what)
-        with transfer.disk_errors(what, folder.parent), atomic.new_folder(folder) as staging:
-            name = str(header.values.get("general.name", gguf.stem))
-            rewrite(gguf, "Q8_0", staging / served.name, name, progress=progress)
-    return served
+    size = header.parameters * target_bytes("Q8_0") // 32
+    return transfer.made_once(cached_folder(gguf), f"the serving form of {gguf.name}", size, make, progress) / _FILE
 
 
 def cached_folder(gguf: Path) -> Path:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from assistant import atomic
 from assistant.errors import HoneError
 
 Progress = Callable[[str, int, int | None], None]
@@ -36,6 +37,32 @@ def locked(lock: Path, what: str, progress: Progress | None) -> Iterator[None]:
         yield
     finally:
         held.release()
+
+
+def made_once(
+    target: Path, what: str, size: int, make: Callable[[Path], None], progress: Progress | None = None
+) -> Path:
+    """The cached folder `target`, filled by `make` when it is missing; one process makes it and others wait for it.
+
+    Args:
+        what: the thing made, for messages.
+        size: bytes that it will take.
+
+    Raises:
+        HoneError: not enough disk, or what `make` raises; nothing is left behind.
+    """
+    if target.exists():
+        return target
+    target.parent.mkdir(exist_ok=True)
+    with locked(target.parent / f".{target.name}.lock", what, progress):
+        if target.exists():
+            return target
+        for leftover in target.parent.glob(f".{target.name}.*.part"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        require_space(target.parent, size, what)
+        with disk_errors(what, target.parent), atomic.new_folder(target) as staging:
+            make(staging)
+    return target
 
 
 def require_space(folder: Path, needed: int, what: str) -> None:
