@@ -31,6 +31,7 @@ def serving_gguf(gguf: Path, progress: Progress | None = None) -> Path:
     header = read_header(gguf)
     if header.values.get("general.file_type") != _MOSTLY_Q4_1 or header.parameters > _LARGEST:
         return gguf
+
     def make(folder: Path) -> None:
         name = str(header.values.get("general.name", gguf.stem))
         rewrite(gguf, "Q8_0", folder / _FILE, name, progress=progress)
