@@ -77,17 +77,18 @@ class Model:
             for answer in part:
                 rows = hidden[at + len(prompt) - 1 : at + len(prompt) + len(answer) - 1]
                 scores = torch.log_softmax(functional.linear(rows, self._head()).float(), -1)
-                found.append(float(scores.gather(1, torch.tensor(answer)[:, None]).sum()))
+                found.append(float(scores.gather(1, torch.tensor(answer, device=scores.device)[:, None]).sum()))
                 at += len(prompt) + len(answer)
         return found
 
     def _hidden(self, documents: Sequence[Sequence[int]]) -> torch.Tensor:
         base = base_of(self.model)
         lengths = tuple(map(len, documents))
+        device = self._head().device
         with torch.no_grad():
             hidden: torch.Tensor = getattr(base, base.base_model_prefix)(
-                input_ids=torch.tensor([[token for document in documents for token in document]]),
-                position_ids=torch.tensor([[at for length in lengths for at in range(length)]]),
+                input_ids=torch.tensor([[token for document in documents for token in document]], device=device),
+                position_ids=torch.tensor([[at for length in lengths for at in range(length)]], device=device),
                 use_cache=False,
                 document_lengths=lengths,
             ).last_hidden_state[0]

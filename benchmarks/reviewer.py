@@ -118,14 +118,13 @@ def _kept(run: Run) -> dict[str, Any]:
 
 def made(run: Run) -> dict[str, Any]:
     """Trains, calibrates and asks once."""
-    import torch
 
     from assistant.models import store
     from evals.tasks import review_lines, review_metrics, review_scores
     from tuning import reviewer
     from tuning.calibration import Platt
     from tuning.model import attention, lora
-    from tuning.model.load import fastest_dtype, load_base, load_tokenizer
+    from tuning.model.load import best_device, fastest_dtype, load_base, load_tokenizer
     from tuning.plan import LoraOptions, Plan
     from tuning.ready import make_ready
     from tuning.train import train
@@ -145,7 +144,7 @@ def made(run: Run) -> dict[str, Any]:
         lora=LoraOptions(rank=run.rank),
     )
     attention.register()
-    base = load_base(folder, fastest_dtype(torch.device("cpu")), attention.NAME)
+    base = load_base(folder, fastest_dtype(best_device()), attention.NAME)
     ready = make_ready(lora.add_lora(base, plan.lora, plan.seed), plan)
     if form.ranked:
         ready = replace(ready, wrapped=Ranked(ready.model, verdict_choices(tools)))

@@ -246,11 +246,10 @@ def _told(row: Row) -> Row:
 
 
 def _dtype() -> str:
-    import torch
 
-    from tuning.model.load import fastest_dtype
+    from tuning.model.load import best_device, fastest_dtype
 
-    return str(fastest_dtype(torch.device("cpu"))).removeprefix("torch.")
+    return str(fastest_dtype(best_device())).removeprefix("torch.")
 
 
 def table(rows: Sequence[Row]) -> list[str]:

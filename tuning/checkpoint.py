@@ -176,9 +176,9 @@ def restore(
     with torch.no_grad():
         for name, parameter in named:
             parameter.copy_(like(tensors[f"weight/{name}"], parameter))
-            # The count of steps stays on the CPU, as the optimizer keeps it.
+            # The count of steps is one number, sharded or not, where AdamW's fused kernel reads it.
             optimizer.state[parameter] = {
-                key: value.clone() if value.dim() == 0 else like(value, parameter)
+                key: value.to(parameter.device, copy=True) if value.dim() == 0 else like(value, parameter)
                 for key, value in states[name].items()
             }
     torch.set_rng_state(tensors["random"])

@@ -4,14 +4,14 @@
     seconds = tokens x (4 N + 3 A + 6 N_lora) / (operations per second reached) x (1 + OVERHEAD)
 
 N are the weights of all linear layers with the output head, A the work of attention, N_lora the trained weights (see
-`tuning.model.flops`). What is reached per second is measured on one machine here and assumed elsewhere: of a GPU it is
-the maker's figure for dense bfloat16 times `ASSUMED_SHARE`. Memory is the estimate of `tuning.model.footprint`, without
-what several processes would share.
+`tuning.model.flops`). What is reached per second is measured on two cores and on an H100, and assumed elsewhere: of
+another GPU it is the maker's figure for dense bfloat16 times `ASSUMED_SHARE`. Memory is the estimate of
+`tuning.model.footprint`, without what several processes would share.
 
 `python -m tuning.cost` prints the tables of docs/scale.md.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,7 +24,7 @@ OVERHEAD = 0.06
 """Validation and checkpoints, over the time in optimizer steps: two runs of 230,762 and 256,829 tokens that took
 919 s and 1,224 s spent 864 s and 1,158 s of them in steps."""
 ASSUMED_SHARE = 0.35
-"""Of a GPU's operations per second that such a loop reaches: an assumption, nothing was measured."""
+"""Of a GPU's operations per second that such a loop reaches; on an H100 it is 0.36 to 0.43 from 1.5 B weights on."""
 CONTEXT_SHARE = 0.5
 """Mean length of the document that a token is in, over the length of a row: documents are packed."""
 RANK = 32
@@ -101,7 +101,8 @@ class Machine:
     memory: float
     """Bytes that a run may take; 0: it depends."""
     is_gpu: bool
-    is_measured: bool
+    measured: Mapping[str, float]
+    """Tokens per second in optimizer steps with rank 32, by the architectures' names."""
 
 
 def reached(tokens_per_second: float, architecture: Architecture, rank: int = RANK, row: int = ROW) -> float:
@@ -111,13 +112,28 @@ def reached(tokens_per_second: float, architecture: Architecture, rank: int = RA
 
 MEASURED_TOKENS_PER_SECOND = 260.0
 """SmolLM2-135M, bfloat16, rank 32, rows of 1,024, on two cores of an x86-64 server: see the README's table."""
-HERE = Machine("2 CPU cores", reached(MEASURED_TOKENS_PER_SECOND, LADDER[0]), 0, is_gpu=False, is_measured=True)
+HERE = Machine(
+    "2 CPU cores",
+    reached(MEASURED_TOKENS_PER_SECOND, LADDER[0]),
+    0,
+    is_gpu=False,
+    measured={LADDER[0].name: MEASURED_TOKENS_PER_SECOND},
+)
+ON_H100 = {
+    "SmolLM2 135M": 120_916.0,
+    "Qwen2.5-Coder 0.5B": 91_850.0,
+    "Qwen2.5-Coder 1.5B": 55_184.0,
+    "Qwen2.5-Coder 3B": 29_939.0,
+    "Qwen2.5-Coder 7B": 14_529.0,
+    "Qwen2.5-Coder 14B": 6_433.0,
+}
+"""Medians of `benchmarks.gpu`: random weights of these sizes, bfloat16, rank 32, 16 rows of 1,024 a step."""
 MACHINES = (
     HERE,
     # Dense bfloat16 and memory by NVIDIA's data sheets.
-    Machine("L4", 121e12 * ASSUMED_SHARE, 24e9, is_gpu=True, is_measured=False),
-    Machine("A100 80 GB", 312e12 * ASSUMED_SHARE, 80e9, is_gpu=True, is_measured=False),
-    Machine("H100 80 GB", 989e12 * ASSUMED_SHARE, 80e9, is_gpu=True, is_measured=False),
+    Machine("L4", 121e12 * ASSUMED_SHARE, 24e9, is_gpu=True, measured={}),
+    Machine("A100 80 GB", 312e12 * ASSUMED_SHARE, 80e9, is_gpu=True, measured={}),
+    Machine("H100 80 GB", 989e12 * ASSUMED_SHARE, 80e9, is_gpu=True, measured=ON_H100),
 )
 
 
@@ -167,14 +183,22 @@ def cost(
         },
         architecture.linear(),
         architecture.others,
-        row_length=row,
+        pass_tokens=row,
         rank=rank,
         bytes_per_number=2,
         quantize=quantize,
         recompute=recompute,
         on_gpu=machine.is_gpu,
     )
-    return Cost(work, machine.reached / done, tokens * done / machine.reached * (1 + OVERHEAD), held.total)
+    speed = _reached(machine, architecture) / done
+    return Cost(work, speed, tokens / speed * (1 + OVERHEAD), held.total)
+
+
+def _reached(machine: Machine, architecture: Architecture) -> float:
+    """Operations per second: as measured, of the next larger architecture where this one was not."""
+    larger = (each for each in LADDER if each.parameters >= architecture.parameters and each.name in machine.measured)
+    known = next(larger, None)
+    return machine.reached if known is None else reached(machine.measured[known.name], known)
 
 
 def memory_table() -> str:
@@ -205,10 +229,10 @@ def hours_table(tokens: int = 1_000_000) -> str:
             one = cost(each, machine, tokens)
             fits = not machine.memory or one.memory * footprint.MARGIN <= machine.memory
             # On a GPU a small model waits for the launch of its kernels; no figure of seconds would be true.
-            short = not machine.is_measured and one.seconds < 60
+            short = each.name not in machine.measured and one.seconds < 60
             cells.append("-" if not fits else "under 1 min" if short else _duration(one.seconds))
         rows.append(tuple(cells))
-    header = ("model", *(f"{one.name}{'' if one.is_measured else ' (assumed)'}" for one in MACHINES))
+    header = ("model", *(f"{one.name}{'' if one.measured else ' (assumed)'}" for one in MACHINES))
     return _markdown(header, rows)
 
 

@@ -232,6 +232,16 @@ def collate(rows: Sequence[Row]) -> Batch:
     )
 
 
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    return Batch(
+        batch.tokens.to(device),
+        batch.positions.to(device),
+        batch.labels.to(device),
+        batch.document_lengths,
+        batch.text_bytes,
+    )
+
+
 def order(count: int, seed: int, epoch: int) -> list[int]:
     """The indices of `count` rows in the order of one epoch: a function of seed and epoch alone."""
     indices = list(range(count))

@@ -6,6 +6,7 @@ one alone decides, writes and reports.
 
 import os
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ import torch
 
 from assistant.errors import HoneError
 from tuning.trackers import check_tracker
+
+PATIENCE = timedelta(hours=6)
+"""How long processes of a run wait for each other; torch's default is 10 minutes on GPUs and 30 on CPUs."""
 
 
 def launched() -> int:
@@ -36,6 +40,7 @@ def start(tracker: str = "none", folder: Path | None = None) -> Any:
         HoneError: the tracker is not installed, or the way of sharding is not one we can use.
     """
     from accelerate import Accelerator
+    from accelerate.utils import InitProcessGroupKwargs
 
     check_tracker(tracker)
     sharded = os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
@@ -49,6 +54,8 @@ def start(tracker: str = "none", folder: Path | None = None) -> Any:
     on_cpu = launched() > 1 and not torch.cuda.is_available() and not torch.xpu.is_available()
     accelerator = Accelerator(
         cpu=on_cpu,
+        # The others wait while the first process makes the corpus, longer than torch waits by itself.
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
         log_with=None if tracker == "none" else tracker,
         project_dir=None if folder is None else str(folder),
     )

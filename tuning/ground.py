@@ -23,6 +23,8 @@ from tuning.train import Progress
 if TYPE_CHECKING:
     import torch
 
+    from tuning.model.footprint import Footprint
+
 
 @dataclass(frozen=True)
 class Watcher:
@@ -108,27 +110,63 @@ def dtype_of(ground: Ground, plan: Plan) -> "torch.dtype":
     Raises:
         HoneError: the machine lacks the memory, or what the plan asks for.
     """
-    from tuning.model.footprint import available_memory, check_fits, estimate
+    from tuning.model.footprint import available_memory, check_fits
     from tuning.model.load import check_quantize, dtype_for
+    from tuning.ready import rows_per_pass
 
     check_quantize(plan.quantize, ground.accelerator)
     # What such a start takes out of the base's weights, bfloat16 cannot hold exactly.
     exact = plan.dtype == "auto" and BASE_CHANGING.fullmatch(plan.lora.init)
     dtype = dtype_for("float32" if exact else plan.dtype, ground.accelerator, ground.watcher.note)
     device = ground.accelerator.device.type
-    footprint = estimate(
-        ground.folder,
-        row_length=plan.row_length,
-        rank=plan.rank,
-        bytes_per_number=dtype.itemsize,
-        quantize=plan.quantize,
-        recompute=plan.activation_checkpointing,
-        on_gpu=device == "cuda",
-    )
+    footprint = _footprint(ground, plan, dtype, plan.row_length * rows_per_pass(plan, ground.accelerator.device))
     warning = check_fits(footprint, available_memory(device)) if footprint else None
     if warning:
         ground.watcher.note(warning)
     return dtype
+
+
+def _footprint(ground: Ground, plan: Plan, dtype: "torch.dtype", tokens: int) -> "Footprint | None":
+    from tuning.model.footprint import estimate
+
+    return estimate(
+        ground.folder,
+        pass_tokens=tokens,
+        rank=plan.rank,
+        bytes_per_number=dtype.itemsize,
+        quantize=plan.quantize,
+        recompute=plan.activation_checkpointing,
+        on_gpu=ground.accelerator.device.type == "cuda",
+    )
+
+
+def hardware_of(ground: Ground, plan: Plan) -> tuple[Plan, "torch.dtype"]:
+    """The plan with as many tokens at once as a GPU has memory for, where it leaves that open; and `dtype_of` it.
+
+    Raises:
+        HoneError: as for `dtype_of`.
+    """
+    from tuning.distributed import agreed
+    from tuning.model.footprint import available_memory
+    from tuning.model.fused import unusable
+    from tuning.ready import largest_pass
+
+    if ground.accelerator.device.type != "cuda":
+        return plan, dtype_of(ground, plan)
+    one_row = replace(plan, pass_tokens=plan.pass_tokens or plan.row_length)
+    dtype = dtype_of(ground, one_row)
+    if reason := unusable():
+        ground.watcher.note(f"no fused kernels for this GPU, so steps are slower ({reason})")
+    if plan.pass_tokens is not None:
+        return plan, dtype
+
+    def bytes_for(tokens: int) -> int:
+        found = _footprint(ground, plan, dtype, tokens)
+        return found.total if found else 0
+
+    tokens = largest_pass(plan.row_length, bytes_for, available_memory("cuda"))
+    # Each process may see another GPU, or less free memory on it.
+    return replace(plan, pass_tokens=round(agreed(ground.accelerator, float(tokens))[0])), dtype
 
 
 def name_of(dtype: "torch.dtype") -> Literal["float32", "bfloat16"]:

@@ -18,6 +18,7 @@ from tuning.data import Data
 from tuning.distributed import agreed, is_first
 from tuning.manifest import versions
 from tuning.plan import Plan
+from tuning.ready import rows_per_pass
 
 FORMAT = 1
 FILE_NAME = "numbers.json"
@@ -46,6 +47,7 @@ def key_of(base_digest: str, data: Data, plan: Plan, dtype: torch.dtype, acceler
         asdict(plan.lora),
         plan.quantize,
         plan.activation_checkpointing,
+        rows_per_pass(plan, accelerator.device),
         str(dtype),
         _machine(accelerator.device),
         accelerator.num_processes,

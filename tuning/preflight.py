@@ -16,14 +16,14 @@ import torch
 
 from assistant.errors import HoneError
 from tuning import measured
-from tuning.data import Data, collate
+from tuning.data import Data, collate, to_device
 from tuning.examples.pack import Row
 from tuning.examples.plain import IGNORED, Example
 from tuning.model.flops import gemm_peak, lora_flops_per_token, shape_of
 from tuning.model.footprint import available_memory, gigabytes
 from tuning.plan import Plan
 from tuning.ready import Ready
-from tuning.train import VALIDATION_ROWS, evenly, held_memory, to_device, total_steps, validation_bits
+from tuning.train import VALIDATION_ROWS, evenly, held_memory, total_steps, validation_bits
 
 LOOKED_AT = 512
 """Rows that the shares are counted in, taken evenly from all of them."""
@@ -34,7 +34,7 @@ MARKS = ("⟦", "⟧")
 
 @dataclass(frozen=True)
 class Probe:
-    """One row, forward and backward, as the loop computes it."""
+    """The rows of one pass, forward and backward, as the loop computes them."""
 
     tokens: int
     loss: float
@@ -94,7 +94,7 @@ class Preflight:
         return [
             f"{self.rows} rows ({self.train_tokens:,} tokens, {self.supervised_share:.1%} of them learnt), "
             f"{self.validation_rows} validation rows; {self.trained / 1e6:.1f} M trained parameters",
-            f"{when}: a row of {probe.tokens:,} tokens in {probe.seconds:.2f} s, {self.tokens_per_second:,.0f} tok/s"
+            f"{when}: {probe.tokens:,} tokens at once in {probe.seconds:.2f} s, {self.tokens_per_second:,.0f} tok/s"
             f"{together} ({self.dtype}, {self.device}), MFU {self.mfu:.0%} of {self.peak_flops / 1e9:,.0f} GFLOP/s; "
             f"base loss {probe.loss:.3f}",
             f"memory {gigabytes(self.training_bytes)} (measured {gigabytes(probe.peak_bytes)} without the optimizer), "
@@ -129,22 +129,22 @@ def check_data(data: Data, plan: Plan) -> None:
 def measure(
     ready: Ready, data: Data, plan: Plan, tokenizer: Any = None, passes: int = 2, key: str | None = None
 ) -> Preflight:
-    """Measures one row and says what the run will take. Every process takes part.
+    """Measures one pass and says what the run will take. Every process takes part.
 
     Args:
         tokenizer: decodes the samples; None shows none.
-        passes: over the row, of which the fastest counts; the first one is slower than a run's steps.
+        passes: over the same rows, of which the fastest counts; the first one is slower than a run's steps.
         key: of `measured.key_of`; what an earlier run measured under it is taken as it is, and only the memory is
             looked at again. None measures.
 
     Raises:
-        HoneError: the row does not fit in memory, or the base's loss on it is not a number.
+        HoneError: the rows do not fit in memory, or the base's loss on them is not a number.
     """
     accelerator = ready.accelerator
     device = accelerator.device
     looked_at = evenly(data.rows, LOOKED_AT)
     labels = [label for row in looked_at for label in _row_labels(row)]
-    fullest = max(looked_at, key=_size)
+    fullest = sorted(looked_at, key=_size, reverse=True)[: ready.rows_per_pass]
     free, held = available_memory(device.type), held_memory(device)
     dtype = next(p.dtype for p in ready.model.parameters() if not p.requires_grad and p.is_floating_point())
 
@@ -155,10 +155,10 @@ def measure(
 
     measurement = measured.once(accelerator, "speed", key, numbers)
     found, peak = _probe_of(measurement.numbers), measurement.numbers[-1]
-    learnt = sum(label != IGNORED for label in _row_labels(fullest))
+    learnt = sum(label != IGNORED for label in _labels(fullest))
     shape = shape_of(ready.model)
     speed = accelerator.num_processes * found.tokens / found.seconds
-    lengths = [len(example.tokens) for example in fullest]
+    lengths = [len(example.tokens) for row in fullest for example in row]
     validation_tokens = sum(_size(row) for row in evenly(data.validation, VALIDATION_ROWS))
     validation = validation_tokens / accelerator.num_processes * found.forward_seconds / found.tokens
     return Preflight(
@@ -200,23 +200,24 @@ def base_bits(ready: Ready, data: Data, key: str | None = None) -> float | None:
     """
 
     def numbers() -> list[float]:
-        bits = validation_bits(ready.accelerator, ready.wrapped, data.validation)
+        bits = validation_bits(ready.accelerator, ready.wrapped, data.validation, rows_per_pass=ready.rows_per_pass)
         return [math.nan if bits is None else bits]
 
     (bits,) = measured.once(ready.accelerator, "validation", key, numbers).numbers
     return None if math.isnan(bits) else bits
 
 
-def probe(ready: Ready, row: Row, passes: int = 2) -> Probe:
-    """Forward and backward over one row, without a step; weights and gradients are left as they were.
+def probe(ready: Ready, rows: Sequence[Row], passes: int = 2) -> Probe:
+    """Forward and backward over the rows of one pass, without a step; weights and gradients are left as they were.
 
     Raises:
-        HoneError: the row does not fit in memory, or its loss is not a number.
+        HoneError: they do not fit in memory, or their loss is not a number.
     """
     device, wrapped = ready.accelerator.device, ready.wrapped
     was_training = wrapped.training
     wrapped.train()
-    batch = to_device(collate([row]), device)
+    batch = to_device(collate(rows), device)
+    size = sum(map(_size, rows))
     labels = int((batch.labels != IGNORED).sum())
     if not labels:
         raise HoneError("the fullest row has no supervised token, so nothing would be learnt")
@@ -238,8 +239,8 @@ def probe(ready: Ready, row: Row, passes: int = 2) -> Probe:
             ready.optimizer.zero_grad(set_to_none=True)
     except torch.OutOfMemoryError as error:
         raise HoneError(
-            f"a row of {_size(row):,} tokens does not fit in the GPU's memory; take a smaller row_length, a lower rank "
-            "or activation_checkpointing"
+            f"{size:,} tokens at once do not fit in the GPU's memory; take a smaller "
+            f"{'pass_tokens' if len(rows) > 1 else 'row_length'}, a lower rank or activation_checkpointing"
         ) from error
     finally:
         wrapped.train(was_training)
@@ -247,7 +248,7 @@ def probe(ready: Ready, row: Row, passes: int = 2) -> Probe:
         raise HoneError(f"the base model's loss on the training data is {value}; its weights or its dtype are unusable")
     if device.type == "cuda":
         peak = torch.cuda.max_memory_allocated(device)
-    return Probe(_size(row), value, forward, whole, peak)
+    return Probe(size, value, forward, whole, peak)
 
 
 def _most_held() -> int:

@@ -22,6 +22,7 @@ from tuning.scoring import (
 
 if TYPE_CHECKING:
     from assistant.models.gguf_write import Kind
+    from tuning.model.load import Quantize
 
 __all__ = ["Proof", "picks_and_scores", "prove"]
 
@@ -76,6 +77,8 @@ def prove(
     passages: Sequence[Sequence[int]],
     expected: Sequence[Sequence[float]],
     dtype: str,
+    device: str = "cpu",
+    quantize: "Quantize" = "none",
 ) -> Proof:
     """Compares in a fresh process.
 
@@ -85,6 +88,8 @@ def prove(
         passages: token ids of held-out text.
         expected: per passage, the log-probability of each token but the first, from the trained model in memory.
         dtype: the number format that `expected` was computed in, `float32` or `bfloat16`.
+        device: the kind of device that it was computed on, `cpu` or `cuda`: another one rounds otherwise.
+        quantize: of the base that it was computed with, as `Plan.quantize`.
 
     Raises:
         HoneError: the fresh process failed.
@@ -96,6 +101,8 @@ def prove(
         "passages": [list(passage) for passage in passages],
         "expected": [list(values) for values in expected],
         "dtype": dtype,
+        "device": device,
+        "quantize": quantize,
     }
     return Proof(**in_fresh_process("tuning.proof", request))
 
@@ -131,8 +138,10 @@ def _measure(request: dict[str, Any], sockets: Path, scratch: Path) -> Proof:
     del model, tuned
 
     attention.register()
-    again = load_base(base_folder, getattr(torch, request["dtype"]), attention.NAME)
+    again = load_base(base_folder, getattr(torch, request["dtype"]), attention.NAME, request["quantize"])
     reloaded = PeftModel.from_pretrained(again, adapter, autocast_adapter_dtype=True).eval()
+    if request["quantize"] == "none":
+        reloaded = reloaded.to(request["device"])
     fast.speed_up(reloaded)
     _, scores = picks_and_scores(reloaded, passages, ends)
     del again, reloaded

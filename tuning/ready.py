@@ -1,6 +1,6 @@
 """A model made ready to train: on its device, with its optimizer, its fast paths and its share of the processes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,9 +9,13 @@ import torch
 from assistant.errors import HoneError
 from tuning import distributed
 from tuning.model import fast, memory
+from tuning.model.footprint import MARGIN
 from tuning.model.packed import PackedModel
 from tuning.model.recompute import recompute_activations
 from tuning.plan import Plan
+
+GPU_PASS = 16_384
+"""Tokens that a GPU computes at once, so that its time goes into products and not into their start."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,8 @@ class Ready:
     """The trained parameters with their names; sharded where the model is."""
     pages_kept: bool
     """Whether freed memory stays in the process, so that what it holds is the most it has held."""
+    rows_per_pass: int = 1
+    """Rows that are computed at once."""
 
     @property
     def parameters(self) -> list[torch.nn.Parameter]:
@@ -67,7 +73,27 @@ def make_ready(model: Any, plan: Plan, accelerator: Any = None) -> Ready:
         # Sharding replaces the parameters, so they are named after it.
         named=tuple((name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad),
         pages_kept=memory.keep_pages(),
+        rows_per_pass=rows_per_pass(plan, accelerator.device),
     )
+
+
+def rows_per_pass(plan: Plan, device: torch.device) -> int:
+    """How many rows a device computes at once, at most those of a step."""
+    tokens = plan.pass_tokens or (GPU_PASS if device.type == "cuda" else 1)
+    return max(1, min(tokens // plan.row_length, plan.rows_per_step))
+
+
+def largest_pass(row_length: int, memory_of: Callable[[int], int], available: int) -> int:
+    """Tokens that a GPU computes at once: `GPU_PASS`, or as many as fit, but a row at least.
+
+    Args:
+        memory_of: bytes that a run takes with so many, as estimated.
+        available: bytes.
+    """
+    tokens = GPU_PASS
+    while tokens > row_length and memory_of(tokens) * MARGIN > available:
+        tokens //= 2
+    return max(tokens, row_length)
 
 
 def _leave_the_file(model: Any) -> None:

@@ -16,7 +16,7 @@ from tuning.corpus.sources import Source
 from tuning.data import Data, resolve_sources
 from tuning.distributed import is_first, whole
 from tuning.feedback_run import FRESH
-from tuning.ground import Ground, Watcher, adapted_model, base_model, data_of, dtype_of, name_of, stand
+from tuning.ground import Ground, Watcher, adapted_model, base_model, data_of, hardware_of, name_of, stand
 from tuning.naming import check_new_name
 from tuning.plan import Plan
 from tuning.proof import Proof
@@ -111,7 +111,7 @@ def dry_run(plan: Plan, name: str, base_spec: str, watcher: Watcher) -> "DryRun"
     ground = stand(name, base_spec, replace(plan, tracker="none"), watcher)
     data = data_of(ground, sources, plan)
     check_data(data, plan)
-    dtype = dtype_of(ground, plan)
+    plan, dtype = hardware_of(ground, plan)
     key = key_of(base_identity(ground.base).digest, data, plan, dtype, ground.accelerator)
     ready = make_ready(adapted_model(ground, plan, dtype), plan, ground.accelerator)
     found = measure(ready, data, plan, load_tokenizer(ground.folder), key=key)
@@ -150,7 +150,7 @@ def _tune(
     if resumed is not None:
         unfinished.check_corpus(name, resumed, data.corpus)
     check_data(data, plan)
-    dtype = dtype_of(ground, plan if resumed is None else replace(plan, dtype=resumed.dtype))
+    plan, dtype = hardware_of(ground, plan if resumed is None else replace(plan, dtype=resumed.dtype))
     swept = None
     if plan.sweep and resumed is None:
         swept = _sweep(ground, data, plan, dtype)
@@ -290,12 +290,17 @@ def _scaled(ready: Any, data: Data, plan: Plan, unscaled: float | None) -> tuple
         if scale == 1.0:
             return unscaled
         with at_scale(ready.model, scale):
-            return validation_bits(ready.accelerator, ready.wrapped, data.validation)
+            return validation_bits(ready.accelerator, ready.wrapped, data.validation, rows_per_pass=ready.rows_per_pass)
 
     scale, tried = (scales[0], {scales[0]: score(scales[0])}) if len(scales) == 1 else pick_scale(score, scales)
     if scale != 1.0:
         scale_model(ready.model, scale)
     return scale, tried
+
+
+def _on(ground: Ground, model: Any) -> Any:
+    """A model on the device of the run; a quantized one is there and says no to being moved."""
+    return model if getattr(model, "is_quantized", False) else model.to(ground.accelerator.device)
 
 
 def _preferred(ground: Ground, model: Any, data: Data, plan: Plan, dtype: "torch.dtype") -> dict[str, Any]:
@@ -311,7 +316,7 @@ def _preferred(ground: Ground, model: Any, data: Data, plan: Plan, dtype: "torch
         ground.watcher.note(f"learning from {len(written.preferences)} preferences ({written.method.upper()})")
         preferred = prefer(
             model,
-            lambda: load_base(ground.folder, dtype, quantize=plan.quantize).to(ground.accelerator.device),
+            lambda: _on(ground, load_base(ground.folder, dtype, quantize=plan.quantize)),
             load_tokenizer(ground.folder),
             data.end_token,
             written.preferences,
@@ -374,7 +379,16 @@ def _export(
     assert ground.base.gguf is not None
     with publish.staged(ground.name) as staging:
         publish.save(model, ground.folder, ground.base.name, staging)
-        proof = prove(ground.folder, ground.base.gguf, staging, compared.tokens, expected, dtype_name)
+        proof = prove(
+            ground.folder,
+            ground.base.gguf,
+            staging,
+            compared.tokens,
+            expected,
+            dtype_name,
+            ground.accelerator.device.type,
+            plan.quantize,
+        )
         publish.refuse_bad(proof)
         content = manifest.tuned(data, plan, dtype_name, outcome, proof, rest)
         content["proof"]["compared_on"] = compared.source

@@ -47,7 +47,7 @@ def picks_and_scores(
     picks: Picks = {}
     scores = []
     for index, passage in enumerate(passages):
-        tokens = torch.tensor([list(passage)])
+        tokens = torch.tensor([list(passage)], device=model.device)
         with torch.no_grad():
             logits = model(input_ids=tokens, document_lengths=(len(passage),), use_cache=False).logits[0, :-1].float()
         for at, pick in enumerate(logits.argmax(-1).tolist(), start=1):

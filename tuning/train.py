@@ -11,7 +11,7 @@ import torch
 
 from assistant.errors import HoneError
 from tuning.checkpoint import Checkpoint, Keeper, Position, capture, restore
-from tuning.data import Batch, Data, collate, step_batches
+from tuning.data import Batch, Data, collate, step_batches, to_device
 from tuning.distributed import agreed, is_first
 from tuning.examples.pack import Row
 from tuning.examples.plain import IGNORED
@@ -120,7 +120,9 @@ def train(
             rate = learning_rate_at(share, plan)
             _set_rate(ready.optimizer, rate)
             start = time.perf_counter()
-            loss, counted = step_on(accelerator, wrapped, ready.optimizer, parameters, rows, plan.clip)
+            loss, counted = step_on(
+                accelerator, wrapped, ready.optimizer, parameters, rows, plan.clip, ready.rows_per_pass
+            )
             spent += time.perf_counter() - start
             step, tokens = step + 1, tokens + counted
             if not math.isfinite(loss):
@@ -136,7 +138,7 @@ def train(
             if validated:
                 # At least one more: 2 of 44 steps times 22 validations is less than 1, rounded.
                 checks = max(checks + 1, int(share * plan.checks))
-                bits = validation_bits(accelerator, wrapped, data.validation)
+                bits = validation_bits(accelerator, wrapped, data.validation, rows_per_pass=ready.rows_per_pass)
                 best.offer(bits, parameters)
                 stopped_early = share < 1 and not interrupted and best.stale >= (plan.patience or math.inf)
             elapsed = time.monotonic() - began
@@ -188,7 +190,9 @@ def _begin(ready: Ready, data: Data, start_from: Checkpoint | None, before: floa
     if start_from is not None:
         at = start_from.position
         return at, _Best(at.best, restore(start_from, ready.named, ready.adamw), at.stale)
-    bits = validation_bits(ready.accelerator, ready.wrapped, data.validation) if before is None else before
+    bits = before
+    if bits is None:
+        bits = validation_bits(ready.accelerator, ready.wrapped, data.validation, rows_per_pass=ready.rows_per_pass)
     at = Position(step=0, tokens=0, spent=0.0, elapsed=0.0, share=0.0, checks=0, before=bits, best=bits)
     # B starts at zero, so until a validation improves on the base the best adapter is one that changes nothing.
     return at, _Best(bits, _copies(ready.parameters), 0)
@@ -277,10 +281,16 @@ def _share(step: int, planned: int | None, elapsed: float, plan: Plan) -> float:
 
 
 def step_on(
-    accelerator: Any, wrapped: Any, optimizer: Any, parameters: Sequence[torch.Tensor], rows: Sequence[Row], clip: float
+    accelerator: Any,
+    wrapped: Any,
+    optimizer: Any,
+    parameters: Sequence[torch.Tensor],
+    rows: Sequence[Row],
+    clip: float,
+    rows_per_pass: int = 1,
 ) -> tuple[float, int]:
     """One optimizer step over `rows`, shared among the processes; returns (mean loss per label, tokens)."""
-    batches, counted = _share_out(accelerator, rows)
+    batches, counted = _share_out(accelerator, rows, rows_per_pass)
     labels = sum(int((batch.labels != IGNORED).sum()) for batch in batches[:counted])
     labels = int(_sum(accelerator, float(labels)))
     if not labels:
@@ -299,16 +309,17 @@ def step_on(
     return _sum(accelerator, summed.item()) / labels, sum(len(e.tokens) for row in rows for e in row)
 
 
-def _share_out(accelerator: Any, rows: Sequence[Row]) -> tuple[list[Batch], int]:
-    """This process's rows as batches, one a row, and how many of them count.
+def _share_out(accelerator: Any, rows: Sequence[Row], rows_per_pass: int) -> tuple[list[Batch], int]:
+    """This process's rows as batches, one a pass, and how many of them count.
 
-    Every process has as many, since they meet in each pass; one with a row less fills up with a row that counts for
+    Every process has as many, since they meet in each pass; one with a pass less fills up with a row that counts for
     nothing.
     """
-    mine = list(rows[accelerator.process_index :: accelerator.num_processes])
-    counted, passes = len(mine), math.ceil(len(rows) / accelerator.num_processes)
-    mine += [rows[0]] * (passes - counted)
-    return [to_device(collate([row]), accelerator.device) for row in mine], counted
+    mine = rows[accelerator.process_index :: accelerator.num_processes]
+    groups = [mine[start : start + rows_per_pass] for start in range(0, len(mine), rows_per_pass)]
+    counted, passes = len(groups), math.ceil(math.ceil(len(rows) / accelerator.num_processes) / rows_per_pass)
+    groups += [rows[:1]] * (passes - counted)
+    return [to_device(collate(group), accelerator.device) for group in groups], counted
 
 
 def _sum(accelerator: Any, value: float) -> float:
@@ -319,7 +330,9 @@ def _sum(accelerator: Any, value: float) -> float:
     return float(accelerator.reduce(total, "sum").item())
 
 
-def validation_bits(accelerator: Any, wrapped: Any, rows: Sequence[Row], most: int = VALIDATION_ROWS) -> float | None:
+def validation_bits(
+    accelerator: Any, wrapped: Any, rows: Sequence[Row], most: int = VALIDATION_ROWS, rows_per_pass: int = 1
+) -> float | None:
     """Bits per byte over at most `most` validation rows (the same ones each time); None without rows.
 
     End tokens count as bits but not as bytes. Logits are held for a few hundred tokens at a time and not kept.
@@ -327,7 +340,7 @@ def validation_bits(accelerator: Any, wrapped: Any, rows: Sequence[Row], most: i
     if not rows:
         return None
     chosen = evenly(rows, most)
-    batches, counted = _share_out(accelerator, chosen)
+    batches, counted = _share_out(accelerator, chosen, rows_per_pass)
     was_training = wrapped.training
     wrapped.eval()
     with torch.no_grad():
@@ -341,13 +354,3 @@ def evenly(rows: Sequence[Row], most: int) -> list[Row]:
     """At most `most` of the rows, from the first on and as far apart as each other."""
     apart = max(1, len(rows) // most)
     return [rows[index] for index in range(0, len(rows), apart)][:most]
-
-
-def to_device(batch: Batch, device: torch.device) -> Batch:
-    return Batch(
-        batch.tokens.to(device),
-        batch.positions.to(device),
-        batch.labels.to(device),
-        batch.document_lengths,
-        batch.text_bytes,
-    )

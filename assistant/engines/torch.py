@@ -57,9 +57,9 @@ class TorchScorer:
                 continue
             longest = max(len(sequences[index]) for index in chosen)
             # Padded on the right: under a causal mask no real position sees the padding.
-            ids = torch.zeros(len(chosen), longest, dtype=torch.long)
+            ids = torch.zeros(len(chosen), longest, dtype=torch.long, device=self._model.device)
             for row, index in enumerate(chosen):
-                ids[row, : len(sequences[index])] = torch.tensor(sequences[index])
+                ids[row, : len(sequences[index])] = torch.tensor(sequences[index], device=ids.device)
             with torch.inference_mode():
                 hidden = _backbone(self._model)(input_ids=ids, use_cache=False).last_hidden_state
                 for row, index in enumerate(chosen):
@@ -86,7 +86,8 @@ class TorchScorer:
             raise InvalidRequestError(f"a position is outside of 1 to {len(token_ids) - 1}")
         found: list[list[float]] = []
         with torch.inference_mode():
-            hidden = _backbone(self._model)(input_ids=torch.tensor([list(token_ids)]), use_cache=False)
+            ids = torch.tensor([list(token_ids)], device=self._model.device)
+            hidden = _backbone(self._model)(input_ids=ids, use_cache=False)
             before = hidden.last_hidden_state[0, [position - 1 for position in positions]]
             head = self._model.get_output_embeddings()
             for start in range(0, len(positions), _SCORE_ROWS):
@@ -230,7 +231,8 @@ class Torch:
             # One pass, which cannot be ended in its middle.
             if cancelled():
                 raise EngineError("the question was cancelled")
-            hidden = _backbone(self._model)(input_ids=torch.tensor([list(asked.tokens)]), use_cache=False)
+            ids = torch.tensor([list(asked.tokens)], device=self._model.device)
+            hidden = _backbone(self._model)(input_ids=ids, use_cache=False)
             before = hidden.last_hidden_state[0, [position - 1 for position in asked.positions]]
             head = self._model.get_output_embeddings()
             found: list[list[float]] = []
@@ -287,7 +289,7 @@ class Torch:
         made: list[int] = []
         began = first = time.perf_counter()
         cache: Any = None
-        step = torch.tensor([ids])
+        step = torch.tensor([ids], device=self._model.device)
         while True:
             if cancelled.is_set() or self._closed:
                 reason = "cancelled"
@@ -299,7 +301,8 @@ class Torch:
                 first = time.perf_counter()
             if request.max_tokens == 0:
                 break
-            logits = output.logits[0, -1].float()
+            # Sampling draws from a generator on the CPU.
+            logits = output.logits[0, -1].float().cpu()
             token = sample(logits, request, ids, made, generator)
             made.append(token)
             if token in ends:
@@ -316,7 +319,7 @@ class Torch:
             late = request.line_seconds is not None and time.perf_counter() - first > request.line_seconds
             if len(made) >= limit or (late and text.lines > 0):
                 break
-            step = torch.tensor([[token]])
+            step = torch.tensor([[token]], device=self._model.device)
         rest = "" if indent.stopped else indent.add(text.rest()) + indent.rest()
         if rest:
             yield Chunk(rest)

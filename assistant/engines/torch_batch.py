@@ -16,6 +16,8 @@ from assistant.engines.torch_sample import StopText
 
 TOKENS_AT_ONCE = 8192
 """Of the prompts of one batch, padding included."""
+GPU_TOKENS_AT_ONCE = 65_536
+"""The same on a GPU."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +70,11 @@ class TorchBatch:
             prompts: token ids, each with room for `max_tokens` in the model's context.
             wanted: indices of prompts; a batch with none of them is passed over. None wants all.
         """
+        most = GPU_TOKENS_AT_ONCE if self._model.device.type == "cuda" else TOKENS_AT_ONCE
         order = sorted(range(len(prompts)), key=lambda index: (-len(prompts[index]), index))
         while order:
             longest = len(prompts[order[0]]) + max_tokens
-            count = max(1, TOKENS_AT_ONCE // longest)
+            count = max(1, most // longest)
             chosen, order = order[:count], order[count:]
             if wanted is None or any(index in wanted for index in chosen):
                 yield self._batch(chosen, [prompts[index] for index in chosen], max_tokens, stop)
@@ -82,11 +85,12 @@ class TorchBatch:
         import torch
 
         longest = max(map(len, prompts))
-        tokens = torch.zeros(len(prompts), longest, dtype=torch.long)
-        seen = torch.zeros(len(prompts), longest, dtype=torch.long)
+        device = self._model.device
+        tokens = torch.zeros(len(prompts), longest, dtype=torch.long, device=device)
+        seen = torch.zeros(len(prompts), longest, dtype=torch.long, device=device)
         # Padded on the left, so that all answers begin at the same column.
         for row, prompt in enumerate(prompts):
-            tokens[row, longest - len(prompt) :] = torch.tensor(prompt)
+            tokens[row, longest - len(prompt) :] = torch.tensor(prompt, device=device)
             seen[row, longest - len(prompt) :] = 1
         positions = (seen.cumsum(1) - 1).clamp_(min=0)
         ends = end_tokens(self._model, self.tokenizer)

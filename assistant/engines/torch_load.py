@@ -22,7 +22,7 @@ def load_tokenizer(folder: Path) -> Any:
 
 
 def load_model(folder: Path, adapters: Mapping[str, Path], threads: int | None, dtype: str = "float32") -> Any:
-    """A model for inference, peft's when there are adapters.
+    """A model for inference, peft's when there are adapters, on a CUDA GPU where there is one.
 
     Args:
         dtype: of weights and adapters, as torch names it.
@@ -63,7 +63,7 @@ def load_model(folder: Path, adapters: Mapping[str, Path], threads: int | None, 
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise HoneError(f"cannot load the model in {folder}: {_line(error)}") from error
     # peft adds fp32 adapters to whatever base.
-    return model.to(getattr(torch, dtype)).eval()
+    return model.to(device="cuda" if torch.cuda.is_available() else "cpu", dtype=getattr(torch, dtype)).eval()
 
 
 def _line(error: Exception) -> str:

@@ -8,7 +8,7 @@ import torch
 from assistant.errors import HoneError
 from tests.tuning.processes import fresh, make_rows
 from tests.tuning.tiny import make_model
-from tuning.data import collate
+from tuning.data import collate, to_device
 from tuning.model import load
 from tuning.model.load import check_quantize, dtype_for, quantization
 from tuning.model.recompute import recompute_activations
@@ -38,7 +38,8 @@ def loss_and_gradients(activation_checkpointing: bool):
     usual = mlp.forward
     mlp.forward = lambda x: calls.append(torch.is_grad_enabled()) or usual(x)
     ready.wrapped.train()
-    loss = ready.wrapped(collate(make_rows().rows[:3]))
+    device = ready.accelerator.device
+    loss = ready.wrapped(to_device(collate(make_rows().rows[:3]), device))
     loss.backward()
     return loss.detach(), [parameter.grad for parameter in ready.parameters], len(calls), ready
 
@@ -54,7 +55,7 @@ def test_activation_checkpointing_has_the_same_loss_and_gradients_bit_for_bit():
     # Nothing is computed twice where nothing is learnt.
     ready.wrapped.eval()
     with torch.no_grad():
-        ready.wrapped(collate(make_rows().rows[:1]))
+        ready.wrapped(to_device(collate(make_rows().rows[:1]), ready.accelerator.device))
 
 
 def test_a_whole_run_is_the_same_with_activation_checkpointing():

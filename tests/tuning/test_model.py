@@ -1,5 +1,7 @@
 """The fast paths against the plain computation, forward and gradients, in fp32."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch.nn import functional
@@ -7,7 +9,8 @@ from torch.nn import functional
 from tests.tuning.tiny import SAMPLE, SIZES, make_model, make_tokenizer
 from tuning.data import collate
 from tuning.examples.plain import IGNORED, windows
-from tuning.model import attention, fast, lora
+from tuning.model import attention, fast, fused, lora, norm, rotary
+from tuning.model import swiglu as swiglu_module
 from tuning.model.loss import CHUNK, summed_cross_entropy
 from tuning.model.norm import rms_norm
 from tuning.model.packed import PackedModel
@@ -207,6 +210,37 @@ def test_rms_norm_swiglu_and_rotation_equal_autograd():
     angles = torch.randn(1, 20, 8, generator=generator).repeat(1, 1, 2)
     cos, sin = angles.cos(), angles.sin()
     check(lambda x: rotate(x, cos, sin), lambda x: apply_rotary_pos_emb(x, x, cos, sin)[0], 1, 3, 20, 16)
+
+
+def test_what_a_gpu_compiles_is_what_a_cpu_computes():
+    generator = torch.Generator().manual_seed(1)
+    x, weight, gradient = (torch.randn(shape, generator=generator) for shape in ((1, 20, 48), (48,), (1, 20, 48)))
+    known = x.clone().requires_grad_()
+    rms_norm(known, weight, 1e-5).backward(gradient)
+    out, scale = norm._forward.__wrapped__(x, weight, 1e-5)
+    torch.testing.assert_close(out, rms_norm(x, weight, 1e-5))
+    torch.testing.assert_close(norm._backward.__wrapped__(gradient, x, scale, weight), known.grad)
+
+    known = x.clone().requires_grad_()
+    swiglu_module.swiglu(known).backward(gradient[..., :24])
+    torch.testing.assert_close(swiglu_module._forward.__wrapped__(x), swiglu(x))
+    torch.testing.assert_close(swiglu_module._backward.__wrapped__(gradient[..., :24], x), known.grad)
+
+    heads = torch.randn(1, 3, 20, 16, generator=generator)
+    cos, sin = (torch.randn(1, 20, 8, generator=generator).repeat(1, 1, 2) for _ in range(2))
+    for direction in (1, -1):
+        turned = rotary._turned_at_once.__wrapped__(heads, cos, sin, direction)
+        torch.testing.assert_close(turned, rotary._turned(heads, cos, sin, direction))
+
+
+def test_only_a_gpu_with_much_to_do_uses_them(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(fused, "unusable", lambda: None)
+    assert not fused.is_worth_it(torch.empty(1, 1 << 20, 4096, device="meta"))
+    large = SimpleNamespace(device=torch.device("cuda"), shape=(1, 16_384, 896))
+    assert fused.is_worth_it(large)
+    assert not fused.is_worth_it(SimpleNamespace(device=torch.device("cuda"), shape=(1, 16_384, 576)))
+    monkeypatch.setattr(fused, "unusable", lambda: "no compiler")
+    assert not fused.is_worth_it(large)
 
 
 def test_speed_up_leaves_variants_to_peft():

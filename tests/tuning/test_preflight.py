@@ -103,7 +103,7 @@ def test_a_base_that_computes_no_number_is_refused(data: Rows):
     model = fresh()
     model.get_input_embeddings().weight.data.fill_(float("nan"))
     with pytest.raises(HoneError, match="base model's loss on the training data is nan"):
-        probe(make_ready(model, Plan(steps=1)), data.rows[0])
+        probe(make_ready(model, Plan(steps=1)), data.rows[:1])
 
 
 def with_dropout():
@@ -246,7 +246,7 @@ def test_the_gemm_peak_is_a_rate(monkeypatch: pytest.MonkeyPatch):
 
 def test_the_footprint_counts_weights_from_the_headers_of_the_files(tmp_path: Path):
     folder = save_base(tmp_path)
-    options = {"row_length": 128, "rank": 4, "bytes_per_number": 4}
+    options = {"pass_tokens": 128, "rank": 4, "bytes_per_number": 4}
     found = footprint.estimate(folder, **options)
     assert found is not None
     model = make_model()
@@ -256,7 +256,7 @@ def test_the_footprint_counts_weights_from_the_headers_of_the_files(tmp_path: Pa
     assert footprint.estimate(folder, **options | {"rank": 8}).adapter == 2 * found.adapter
     assert footprint.estimate(folder, **options | {"bytes_per_number": 2}).weights == found.weights / 2
     assert footprint.estimate(folder, **options, recompute=True).activations < found.activations
-    assert footprint.estimate(folder, **options | {"row_length": 256}).activations > found.activations
+    assert footprint.estimate(folder, **options | {"pass_tokens": 256}).activations > found.activations
     four, eight = (footprint.estimate(folder, **options, quantize=quantize).weights for quantize in ("4bit", "8bit"))
     assert four < eight < found.weights
     # Embeddings are not quantized.
@@ -265,15 +265,15 @@ def test_the_footprint_counts_weights_from_the_headers_of_the_files(tmp_path: Pa
 
 def test_a_family_that_is_not_known_has_no_estimate_and_a_folder_without_a_model_is_one_line(tmp_path: Path):
     with pytest.raises(HoneError, match="holds no model"):
-        footprint.estimate(tmp_path, row_length=64, rank=4, bytes_per_number=4)
+        footprint.estimate(tmp_path, pass_tokens=64, rank=4, bytes_per_number=4)
     (tmp_path / "config.json").write_text('{"n_embd": 768}')
-    assert footprint.estimate(tmp_path, row_length=64, rank=4, bytes_per_number=4) is None
+    assert footprint.estimate(tmp_path, pass_tokens=64, rank=4, bytes_per_number=4) is None
     (tmp_path / "config.json").write_text("{" + ", ".join(f'"{name}": 8' for name in footprint.SIZES) + "}")
     with pytest.raises(HoneError, match="no safetensors"):
-        footprint.estimate(tmp_path, row_length=64, rank=4, bytes_per_number=4)
+        footprint.estimate(tmp_path, pass_tokens=64, rank=4, bytes_per_number=4)
     (tmp_path / "model.safetensors").write_bytes(b"none")
     with pytest.raises(HoneError, match="cannot read"):
-        footprint.estimate(tmp_path, row_length=64, rank=4, bytes_per_number=4)
+        footprint.estimate(tmp_path, pass_tokens=64, rank=4, bytes_per_number=4)
 
 
 def test_what_cannot_fit_is_refused_and_what_may_not_is_said():
@@ -325,8 +325,8 @@ def hold_a_run(folder: Path, recompute: bool, answer: Path) -> None:
     ready = make_ready(model, Plan(steps=1, activation_checkpointing=recompute))
     text = "".join(f"value_{number} = {number} * {number}\n" for number in range(400))
     row = windows("a.py", text, load_tokenizer(folder), 512, 0)[0]
-    found = probe(ready, (row,), passes=1)
-    estimate = footprint.estimate(folder, row_length=len(row.tokens), rank=32, bytes_per_number=4, recompute=recompute)
+    found = probe(ready, [(row,)], passes=1)
+    estimate = footprint.estimate(folder, pass_tokens=len(row.tokens), rank=32, bytes_per_number=4, recompute=recompute)
     assert estimate is not None
     trained = sum(parameter.numel() for parameter in ready.parameters)
     answer.write_text(json.dumps([found.peak_bytes + 12 * trained, estimate.total]))

@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,10 +11,11 @@ from tests.tuning.tiny import make_model, make_tokenizer
 from tuning.data import collate, order, prepare, step_batches
 from tuning.examples.plain import IGNORED
 from tuning.model import attention, lora
+from tuning.model.footprint import MARGIN
 from tuning.model.packed import PackedModel
 from tuning.plan import LoraOptions, Plan
-from tuning.ready import make_ready
-from tuning.train import Diverged, learning_rate_at, step_on, train, validation_bits
+from tuning.ready import GPU_PASS, largest_pass, make_ready, rows_per_pass
+from tuning.train import Diverged, _share_out, learning_rate_at, step_on, train, validation_bits
 
 
 @pytest.fixture
@@ -89,6 +91,53 @@ def test_accumulated_rows_have_the_gradient_of_one_large_batch_in_short_steps_to
         assert tokens == batch.tokens.numel()
         for found, want in zip(grads.seen, wanted, strict=True):
             torch.testing.assert_close(found, want, rtol=1e-4, atol=1e-6)
+
+
+def test_rows_computed_at_once_have_the_losses_of_one_after_the_other():
+    made, losses = make_rows(files=8), {}
+    for tokens in (None, 1 << 20):
+        plan, seen = Plan(steps=6, rows_per_step=4, learning_rate=1e-2, pass_tokens=tokens), []
+        train(make_ready(fresh(), plan), made, plan, seen.append)
+        losses[tokens] = [(one.loss, one.validation or 0.0) for one in seen]
+    for one, other in zip(*losses.values(), strict=True):
+        assert one == pytest.approx(other, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("device", "tokens", "row", "step", "expected"),
+    [
+        ("cpu", None, 1024, 64, 1),
+        ("cuda", None, 1024, 64, 16),
+        ("cuda", None, 1024, 4, 4),
+        ("cuda", None, 32_768, 4, 1),
+        ("cpu", 4096, 1024, 64, 4),
+        ("cuda", 1500, 1024, 64, 1),
+    ],
+)
+def test_a_gpu_computes_more_rows_at_once_than_a_cpu(device: str, tokens, row: int, step: int, expected: int):
+    plan = Plan(pass_tokens=tokens, row_length=row, rows_per_step=step)
+    assert rows_per_pass(plan, torch.device(device)) == expected
+
+
+def test_a_gpu_computes_as_much_at_once_as_fits():
+    assert largest_pass(1024, lambda tokens: tokens, 1 << 30) == GPU_PASS
+    assert largest_pass(1024, lambda tokens: tokens, round(GPU_PASS / 2 * MARGIN)) == GPU_PASS // 2
+    assert largest_pass(3000, lambda tokens: tokens, 1) == 3000
+    assert largest_pass(1 << 20, lambda tokens: tokens, 1 << 30) == 1 << 20
+
+
+@pytest.mark.parametrize(("rows", "at_once"), [(7, 2), (7, 3), (5, 4), (1, 2), (8, 2)])
+def test_every_process_has_as_many_passes_and_each_row_counts_once(rows: int, at_once: int):
+    made = make_rows(files=8).rows
+    some = (made * rows)[:rows]
+    passes, counted = set(), []
+    for process in range(2):
+        here = SimpleNamespace(process_index=process, num_processes=2, device=torch.device("cpu"))
+        batches, count = _share_out(here, some, at_once)
+        passes.add(len(batches))
+        counted += [length for batch in batches[:count] for length in batch.document_lengths]
+    assert len(passes) == 1
+    assert sorted(counted) == sorted(len(example.tokens) for row in some for example in row)
 
 
 def test_validation_never_asks_for_logits(data):

@@ -248,13 +248,11 @@ def _held_out(options: "HeldOut", engine: str) -> "Report":
 
     try:
         if engine == "torch":
-            import torch
-
             from evals.batched import open_batched
             from evals.environment import describe_torch
-            from tuning.model.load import fastest_dtype
+            from tuning.model.load import best_device, fastest_dtype
 
-            dtype = str(fastest_dtype(torch.device("cpu"))).removeprefix("torch.")
+            dtype = str(fastest_dtype(best_device())).removeprefix("torch.")
             return report(run(options, lambda name: open_batched(name, dtype), engine=describe_torch(dtype)))
         return report(run(options, lambda name: connect(model=name)))
     except KeyboardInterrupt:

@@ -9,6 +9,7 @@ import torch
 
 from tuning.model import lora
 from tuning.model.attention import packed_attention
+from tuning.model.fused import is_worth_it
 from tuning.model.norm import rms_norm
 from tuning.model.rotary import rotate
 from tuning.model.swiglu import swiglu
@@ -71,7 +72,9 @@ def _speed_up_attention(module: Any) -> bool:
         shape = hidden_states.shape[:-1]
         heads = project(hidden_states).view(*shape, -1, width).transpose(1, 2)
         turning, value = heads.split([heads.shape[1] - values, values], dim=1)
-        query, key = rotate(turning, *position_embeddings).split([heads.shape[1] - 2 * values, values], dim=1)
+        query, key = rotate(turning, *position_embeddings, is_worth_it(hidden_states)).split(
+            [heads.shape[1] - 2 * values, values], dim=1
+        )
         attended, _ = packed_attention(
             module, query, key, value, None, module.scaling, document_lengths=rest["document_lengths"]
         )
@@ -90,7 +93,7 @@ def _speed_up_mlp(module: Any) -> bool:
         return False
 
     def forward(x: torch.Tensor) -> torch.Tensor:
-        return module.down_proj(swiglu(project(x)))
+        return module.down_proj(swiglu(project(x), is_worth_it(x)))
 
     module.forward = forward
     return True
@@ -100,6 +103,6 @@ def _speed_up_norm(module: Any) -> None:
     weight, epsilon = module.weight, module.variance_epsilon
 
     def forward(x: torch.Tensor) -> torch.Tensor:
-        return rms_norm(x, weight, epsilon)
+        return rms_norm(x, weight, epsilon, is_worth_it(x))
 
     module.forward = forward

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from assistant.errors import HoneError
-from tuning.model.loss import CHUNK
+from tuning.model.loss import CHUNK, GPU_CHUNK
 
 SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
 """What `config.json` says of a Llama-like model."""
@@ -33,7 +33,7 @@ class Footprint:
     adapter: int
     """Its weights, gradients, the optimizer's two moments and the copy of the best: all in fp32."""
     activations: int
-    """Of one row, the longest time held; rows of a step follow each other, so more of them take no more."""
+    """Of one pass, the longest time held; passes of a step follow each other, so more of them take no more."""
     runtime: int
 
     @property
@@ -43,7 +43,7 @@ class Footprint:
     def describe(self) -> str:
         return (
             f"about {gigabytes(self.total)}: base {gigabytes(self.weights)}, adapter and optimizer "
-            f"{gigabytes(self.adapter)}, activations of a row {gigabytes(self.activations)}"
+            f"{gigabytes(self.adapter)}, activations of a pass {gigabytes(self.activations)}"
         )
 
 
@@ -54,7 +54,7 @@ def gigabytes(count: float) -> str:
 def estimate(
     folder: Path,
     *,
-    row_length: int,
+    pass_tokens: int,
     rank: int,
     bytes_per_number: int,
     quantize: Literal["none", "4bit", "8bit"] = "none",
@@ -65,6 +65,7 @@ def estimate(
 
     Args:
         folder: of the base model, with `config.json` and safetensors files, of which only the headers are read.
+        pass_tokens: computed at once, see `Plan.pass_tokens`.
         bytes_per_number: 4 for float32, 2 for bfloat16.
         recompute: activation checkpointing.
 
@@ -81,7 +82,7 @@ def estimate(
         configuration,
         linear,
         others,
-        row_length=row_length,
+        pass_tokens=pass_tokens,
         rank=rank,
         bytes_per_number=bytes_per_number,
         quantize=quantize,
@@ -95,7 +96,7 @@ def of_sizes(
     linear: Sequence[Sequence[int]],
     others: int,
     *,
-    row_length: int,
+    pass_tokens: int,
     rank: int,
     bytes_per_number: int,
     quantize: Literal["none", "4bit", "8bit"] = "none",
@@ -116,13 +117,15 @@ def of_sizes(
     return Footprint(
         weights=int(in_linear * packed) + others * bytes_per_number,
         adapter=adapter * 4 * 5,
-        activations=_activations(configuration, row_length, rank, bytes_per_number, recompute),
+        activations=_activations(
+            configuration, pass_tokens, rank, bytes_per_number, recompute, GPU_CHUNK if on_gpu else CHUNK
+        ),
         runtime=0 if on_gpu else RUNTIME,
     )
 
 
 def _activations(
-    configuration: Mapping[str, Any], tokens: int, rank: int, bytes_per_number: int, recompute: bool
+    configuration: Mapping[str, Any], tokens: int, rank: int, bytes_per_number: int, recompute: bool, chunk: int
 ) -> int:
     """What the fast paths keep of a Llama-like layer for the backward pass, counted tensor by tensor."""
     hidden, layers = configuration["hidden_size"], configuration["num_hidden_layers"]
@@ -137,7 +140,7 @@ def _activations(
     held = layers * hidden + layer if recompute else layers * layer
     # The gradients that the backward pass of one layer has in hand.
     passing = 6 * inner + 4 * hidden
-    return int(bytes_per_number * (tokens * (held + passing) * (1 + UNUSABLE) + 3 * CHUNK * vocabulary))
+    return int(bytes_per_number * (tokens * (held + passing) * (1 + UNUSABLE) + 3 * min(chunk, tokens) * vocabulary))
 
 
 def check_fits(footprint: Footprint, available: int) -> str | None:

@@ -111,6 +111,11 @@ def dtype_for(asked: Dtype, accelerator: Any, note: Callable[[str], None]) -> to
     return torch.bfloat16 if asked == "bfloat16" or bfloat16 else torch.float32
 
 
+def best_device() -> torch.device:
+    """The GPU, where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def fastest_dtype(device: torch.device) -> torch.dtype:
     """bfloat16 where a matrix product is at least 1.5 times as fast in it as in float32, measured now; else float32."""
     import time

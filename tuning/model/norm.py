@@ -4,10 +4,17 @@ from typing import Any
 
 import torch
 
+from tuning.model.fused import fused
+
 
 class _RmsNorm(torch.autograd.Function):
     @staticmethod
-    def forward(context: Any, x: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
+    def forward(context: Any, x: torch.Tensor, weight: torch.Tensor, epsilon: float, fuse: bool) -> torch.Tensor:
+        context.fuse = fuse
+        if fuse:
+            out, scale = _forward(x, weight, epsilon)
+            context.save_for_backward(x, weight, scale)
+            return out
         wide = x.float()
         norm = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
         scale = norm.square_().div_(x.shape[-1]).add_(epsilon).rsqrt_()
@@ -17,12 +24,28 @@ class _RmsNorm(torch.autograd.Function):
     @staticmethod
     def backward(context: Any, *outputs: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, weight, scale = context.saved_tensors
+        if context.fuse:
+            return _backward(outputs[0], x, scale, weight), None, None, None
         # All in fp32: operations on two number formats at once are several times slower on a CPU.
         wide, gradient = x.float(), (outputs[0] * weight).float()
         along = (gradient * wide).sum(-1, keepdim=True).mul_(scale**3).div_(-x.shape[-1])
-        return (gradient * scale).addcmul_(wide, along).to(x.dtype), None, None
+        return (gradient * scale).addcmul_(wide, along).to(x.dtype), None, None, None
 
 
-def rms_norm(x: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
+@fused(1)
+def _forward(x: torch.Tensor, weight: torch.Tensor, epsilon: float) -> tuple[torch.Tensor, torch.Tensor]:
+    wide = x.float()
+    scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + epsilon)
+    return (wide * scale).to(x.dtype) * weight, scale
+
+
+@fused(1, 1, 1)
+def _backward(outputs: torch.Tensor, x: torch.Tensor, scale: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    wide, gradient = x.float(), (outputs * weight).float()
+    along = (gradient * wide).mean(-1, keepdim=True) * scale**3
+    return (gradient * scale - wide * along).to(x.dtype)
+
+
+def rms_norm(x: torch.Tensor, weight: torch.Tensor, epsilon: float, fuse: bool = False) -> torch.Tensor:
     """`x / sqrt(mean(x²) + epsilon) * weight` over the last dimension, the mean in fp32; gradient for x only."""
-    return _RmsNorm.apply(x, weight, epsilon)
+    return _RmsNorm.apply(x, weight, epsilon, fuse)

@@ -4,17 +4,21 @@ from typing import Any
 
 import torch
 
+from tuning.model.fused import fused
+
 
 class _Rotate(torch.autograd.Function):
     @staticmethod
-    def forward(context: Any, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    def forward(context: Any, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, fuse: bool) -> torch.Tensor:
         context.save_for_backward(cos, sin)
-        return _turned(x, cos, sin, 1)
+        context.turn = _turned_at_once if fuse else _turned
+        turned: torch.Tensor = context.turn(x, cos, sin, 1)
+        return turned
 
     @staticmethod
     def backward(context: Any, *outputs: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         cos, sin = context.saved_tensors
-        return _turned(outputs[0], cos, sin, -1), None, None
+        return context.turn(outputs[0], cos, sin, -1), None, None, None
 
 
 def _turned(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, direction: int) -> torch.Tensor:
@@ -27,7 +31,15 @@ def _turned(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, direction: in
     return out
 
 
-def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+@fused(2, 1, 1)
+def _turned_at_once(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, direction: int) -> torch.Tensor:
+    half = x.shape[-1] // 2
+    first, second = x[..., :half].float(), x[..., half:].float()
+    cos, sin = cos[..., :half].unsqueeze(1).float(), sin[..., :half].unsqueeze(1).float() * direction
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1).to(x.dtype).contiguous()
+
+
+def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, fuse: bool = False) -> torch.Tensor:
     """The heads of x, each turned by its position.
 
     Args:
@@ -37,4 +49,4 @@ def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tenso
     Returns:
         [1, heads, tokens, head_dim], contiguous.
     """
-    return _Rotate.apply(x, cos, sin)
+    return _Rotate.apply(x, cos, sin, fuse)
