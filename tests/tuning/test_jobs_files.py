@@ -170,6 +170,15 @@ def test_a_decision_is_no_mistake_in_the_command_line():
     assert told == "see `hone jobs logs j`; `hone jobs resume j` does the step again"
 
 
+def test_what_a_step_complained_of_stands_above_what_its_other_processes_say(tmp_path: Path):
+    log = tmp_path / "log"
+    begun = "$ hone tune\nhone: of the step before\n$ hone tune\n"
+    log.write_text(begun + "hone: the corpus is gone\n" + "[rank1]: Traceback\n" * 500 + "=======\n")
+    assert record.complaint(log) == "the corpus is gone"
+    log.write_text(begun + "[rank1]: Traceback\n")
+    assert record.complaint(log) is None
+
+
 def test_last_lines_of_a_log(tmp_path: Path):
     log = tmp_path / "log"
     log.write_bytes(b"old\n" * 100_000 + b"bar 1%\rbar 99%\r\n\n\xff end\n")

@@ -17,6 +17,7 @@ RESERVED = 1 << 16
 LAST_LINES = 50
 _LINE = 400
 _TAIL = 1 << 16
+_LONG_TAIL = 1 << 20
 _DISK_FULL = re.compile(r"no space left on device|disk quota exceeded|ENOSPC|cannot write .*: file too large", re.I)
 _NO_MEMORY = re.compile(
     r"MemoryError|cannot allocate memory|can't allocate memory|not enough memory|std::bad_alloc"
@@ -85,11 +86,11 @@ def from_json(content: dict[str, Any]) -> Record | None:
     return record if record.ending in get_args(Ending) else None
 
 
-def last_lines(log: Path, most: int = LAST_LINES) -> tuple[str, ...]:
+def last_lines(log: Path, most: int = LAST_LINES, tail: int = _TAIL) -> tuple[str, ...]:
     """The end of a log; of a line that is written over again and again, what stood there last."""
     try:
         with log.open("rb") as file:
-            file.seek(max(0, file.seek(0, 2) - _TAIL))
+            file.seek(max(0, file.seek(0, 2) - tail))
             text = file.read().decode("utf-8", "replace")
     except OSError:
         return ()
@@ -114,6 +115,17 @@ def said(lines: Sequence[str]) -> str | None:
     return lines[-1].strip() if lines else None
 
 
+def complaint(log: Path) -> str | None:
+    """The line that the last step's command of Hone ended with. Where several processes train one run, what the others
+    and their launchers say of that end stands below it, at length."""
+    for line in reversed(last_lines(log, _LONG_TAIL, _LONG_TAIL)):
+        if line.startswith("hone: "):
+            return line.removeprefix("hone: ")
+        if line.startswith("$ "):
+            break
+    return None
+
+
 def signal_name(number: int) -> str:
     try:
         return signal.Signals(number).name
@@ -126,7 +138,7 @@ def reason_of(step: str, code: int, lines: Sequence[str], evidence: Sequence[str
 
     Args:
         code: its exit code; negative: the signal that killed it.
-        explained: what the step itself reported as its explanation.
+        explained: what the step itself said of it, where that is known; else the last lines tell.
     """
     if code < 0 and evidence:
         return f"{step} was killed because memory ran out ({evidence[0]})"
@@ -148,7 +160,7 @@ def advice_of(
     """What to do after a step that did not end well, in one line.
 
     Args:
-        explained: as for `reason_of`; a decision is no mistake in the command line.
+        explained: what its report explains; a decision is no mistake in the command line.
         kept: there is a checkpoint to go on from.
     """
     again = f"`hone jobs resume {identifier}` " + ("goes on from the checkpoint" if kept else "does the step again")

@@ -180,7 +180,7 @@ class Supervisor:
         kept = state.checkpoint_of(self._job, self._spec, step.name) is not None
         return self.ended(
             "died" if code < 0 else "failed",
-            record.reason_of(step.name, code, lines, evidence, explained),
+            record.reason_of(step.name, code, lines, evidence, explained or record.complaint(self._job.log)),
             record.advice_of(self._job.id, code, lines, evidence, explained, kept),
             step.name,
             code,
