@@ -3,6 +3,7 @@
 import os
 import random
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -13,19 +14,24 @@ import torch
 from assistant import cores, prompts
 from assistant.errors import HoneError
 from tuning import cache
-from tuning.corpus import state
+from tuning.corpus import ordered, state
 from tuning.corpus.assemble import Corpus, Note, Surprise, assemble, open_corpus
 from tuning.corpus.document import Document
+from tuning.corpus.ordered import ALONE, Workers
 from tuning.corpus.sources import Source, parse, resolve
 from tuning.examples.make import Maker
+from tuning.examples.making import Making, text_bytes
 from tuning.examples.pack import Row
 from tuning.examples.plain import IGNORED, Example
 from tuning.plan import CorpusOptions, Plan
-from tuning.rows import Rows, RowsWriter
+from tuning.rows import Kept, Rows, RowsWriter, kept
 
 FORMAT = 3
 """Of cached corpora and rows: another number makes them anew."""
 
+
+_WORTH_BYTES = 2 << 20
+"""With less text, other processes take as long to begin as this one to make the examples."""
 
 MOST_REPEATS = 16
 """Of a small repository beside a reviewer's general set, each time with other bugs."""
@@ -82,10 +88,11 @@ def read_corpus(
     Raises:
         HoneError: a source that cannot be read, nothing usable, or too little to hold files out.
     """
-    kept = asdict(replace(options, sources=(), weights=()))
+    settings = asdict(replace(options, sources=(), weights=()))
 
     def make(folder: Path) -> None:
-        assemble(sources, options, folder, note, surprise, processes=cores.usable())
+        with _workers() as workers:
+            assemble(sources, options, folder, note, surprise, workers)
 
     now = state.state_of(sources)
     key = cache.key_of(
@@ -93,7 +100,7 @@ def read_corpus(
         version("detect-secrets"),
         # What cannot be told to be unchanged is read anew.
         now if now is not None else os.urandom(16).hex(),
-        kept,
+        settings,
         surprise.base if surprise else None,
     )
     folder = cache.folder_for("corpora", key, make)
@@ -101,6 +108,10 @@ def read_corpus(
     if corpus is None:
         raise HoneError(f"the corpus kept in {folder} cannot be read; remove that folder")
     return corpus
+
+
+def _workers() -> AbstractContextManager[Workers]:
+    return ordered.on_this_machine(cores.usable())
 
 
 def resolve_sources(specs: Sequence[str | Path], options: CorpusOptions) -> list[Source]:
@@ -135,9 +146,12 @@ def make_rows(corpus: Corpus, tokenizer: Any, plan: Plan) -> Data:
         plan.row_length,
         plan.seed,
     )
-    folder = cache.folder_for(
-        "rows", key, lambda staging: _write_rows(corpus, Maker(tokenizer, plan, end_token), plan, weights, staging)
-    )
+
+    def make(folder: Path) -> None:
+        with _workers() if corpus.summary.bytes >= _WORTH_BYTES else nullcontext(ALONE) as workers:
+            _write_rows(corpus, Maker(tokenizer, plan, end_token), plan, weights, folder, workers)
+
+    folder = cache.folder_for("rows", key, make)
     rows, validation = Rows(folder / "train"), Rows(folder / "validation")
     if not len(rows):
         raise HoneError("no file is left to train on after the split; name a larger repository")
@@ -153,24 +167,26 @@ def make_rows(corpus: Corpus, tokenizer: Any, plan: Plan) -> Data:
     )
 
 
-def _write_rows(corpus: Corpus, maker: Maker, plan: Plan, weights: Sequence[float], folder: Path) -> None:
+def _write_rows(
+    corpus: Corpus, maker: Maker, plan: Plan, weights: Sequence[float], folder: Path, workers: Workers
+) -> None:
+    making = Making(maker)
+
+    def made(documents: Iterator[tuple[Document, int]]) -> Iterator[Kept]:
+        for examples in ordered.mapped(documents, making, text_bytes, workers):
+            yield from examples
+
     with RowsWriter(folder / "train") as train, RowsWriter(folder / "validation") as validation:
-        for document in corpus.documents("train"):
-            times = _times(document, weights[document.source])
-            for kind, example in maker.examples(document) if times else ():
-                # Where a document is seen again, other bugs are seeded into it.
-                train.add(example, kind, 1 if kind == "review" else times)
-            for again in range(1, times):
-                for example in maker.reviewed(document, again):
-                    train.add(example, "review")
-        for document in corpus.documents("validation"):
-            # What is replayed against forgetting is no measure of a run; the general set of a reviewer is.
-            if plan.examples.task == "review" or not (plan.corpus.replay and document.source == len(weights) - 1):
-                for kind, example in maker.examples(document):
-                    validation.add(example, kind)
+        taught = ((each, _times(each, weights[each.source])) for each in corpus.documents("train"))
+        for example in made((each, times) for each, times in taught if times):
+            train.add(example)
+        # What is replayed against forgetting is no measure of a run; the general set of a reviewer is.
+        left_out = len(weights) - 1 if plan.corpus.replay and plan.examples.task != "review" else None
+        for example in made((each, 1) for each in corpus.documents("validation") if each.source != left_out):
+            validation.add(example)
         if plan.examples.review_rate:
-            for example in _history(corpus, maker, plan):
-                train.add(example, "fix")
+            for fix in _history(corpus, maker, plan):
+                train.add(kept(fix, "fix"))
         for writer in (train, validation):
             writer.pack(plan.row_length)
 

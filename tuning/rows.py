@@ -5,6 +5,7 @@ import json
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, overload
@@ -23,6 +24,24 @@ KINDS = "kinds.json"
 
 _TOKEN = np.dtype("<i4")
 _INDEX = np.dtype("<i8")
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An example as the files have it, which is small to send from the process that made it."""
+
+    kind: str
+    repeats: int
+    """How often it is packed; its tokens are stored once."""
+    tokens: bytes
+    spans: bytes
+    """Those that are learnt."""
+    text_bytes: int
+
+
+def kept(example: Example, kind: str, repeats: int = 1) -> Kept:
+    tokens, spans = np.asarray(example.tokens, _TOKEN), np.asarray(example.supervised, _TOKEN)
+    return Kept(kind, repeats, tokens.tobytes(), spans.tobytes(), example.text_bytes)
 
 
 class RowsWriter:
@@ -48,15 +67,16 @@ class RowsWriter:
         self._tokens.close()
         self._spans.close()
 
-    def add(self, example: Example, kind: str, repeats: int = 1) -> None:
-        """Keeps an example; it is packed `repeats` times, its tokens stored once."""
+    def add(self, example: Kept) -> None:
+        """Keeps an example."""
         token, span = self._next
-        self._kinds[kind] += repeats
-        self._order.extend([len(self._entries) // 3] * repeats)
+        self._kinds[example.kind] += example.repeats
+        self._order.extend([len(self._entries) // 3] * example.repeats)
         self._entries.extend((token, span, example.text_bytes))
-        self._tokens.write(np.asarray(example.tokens, _TOKEN).tobytes())
-        self._spans.write(np.asarray(example.supervised, _TOKEN).tobytes())
-        self._next = (token + len(example.tokens), span + len(example.supervised))
+        self._tokens.write(example.tokens)
+        self._spans.write(example.spans)
+        size = _TOKEN.itemsize
+        self._next = (token + len(example.tokens) // size, span + len(example.spans) // (2 * size))
 
     def pack(self, row_length: int) -> None:
         """Writes which examples each row of at most `row_length` tokens holds.

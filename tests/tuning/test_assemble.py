@@ -1,6 +1,7 @@
 """From sources to a corpus in files, and to rows: what is taken, where it goes, what is made again."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,11 +10,13 @@ import pytest
 from assistant.errors import HoneError
 from tests.conftest import git
 from tests.tuning.code import module, modules
+from tests.tuning.elsewhere import Elsewhere, contents
 from tests.tuning.tiny import make_tokenizer
 from tuning import data as pipeline
-from tuning.corpus import ordered
+from tuning.corpus import neardup, ordered
 from tuning.corpus.assemble import Surprise, assemble
 from tuning.corpus.document import Document
+from tuning.corpus.ordered import Workers
 from tuning.examples.mutate import OPERATORS
 from tuning.plan import CorpusOptions, ExampleOptions, Plan
 
@@ -198,22 +201,36 @@ def test_instructions_for_a_base_without_chat_template_are_one_line(hone_home, m
         pipeline.prepare([make_repository(documented)], make_tokenizer(), plan)
 
 
-def test_any_number_of_processes_leaves_the_same_files(hone_home, make_repository, tmp_path, monkeypatch):
+def test_wherever_the_work_is_done_the_same_files_are_left(hone_home, make_repository, tmp_path, monkeypatch):
     monkeypatch.setattr(ordered, "BATCH_BYTES", 5000)
+    monkeypatch.setattr(neardup, "BATCH_BYTES", 5000)
+    monkeypatch.setattr(pipeline, "_WORTH_BYTES", 0)
     # Put together here, so that no scanner takes this file for a leak.
     leaked = 'token = "ghp_' + '1234567890abcdefghijklmnopqrstuvwxyz"\n'
-    texts = modules(40) | {"src/leak.py": leaked * 3, "src/min.min.js": "x" * 3000, "src/empty.py": ""}
-    options = CorpusOptions()
-    sources = pipeline.resolve_sources([make_repository(texts)], options)
-    folders = [tmp_path / "one", tmp_path / "two"]
-    one, two = (
-        assemble(sources, options, folder, processes=count) for count, folder in zip((1, 2), folders, strict=True)
-    )
-    assert one.summary == two.summary
-    assert one.summary.redactions == {"GitHub Token": 3}
-    names = sorted(file.name for file in folders[0].iterdir())
-    assert names == sorted(file.name for file in folders[1].iterdir())
-    assert all((folders[0] / name).read_bytes() == (folders[1] / name).read_bytes() for name in names)
+    texts = modules(60) | {"src/leak.py": leaked * 3, "src/min.min.js": "x" * 3000, "src/empty.py": ""}
+    repository = make_repository(texts)
+    plan = replace(PLAN, corpus=CorpusOptions(weights=(2.5,)), examples=ExampleOptions(review_rate=1.0), row_length=512)
+    elsewhere = Elsewhere()
+    made = {}
+    for name, workers in (
+        ("alone", nullcontext(ordered.ALONE)),
+        ("two processes", ordered.on_this_machine(2)),
+        ("elsewhere", nullcontext(Workers(elsewhere, 3))),
+    ):
+        monkeypatch.setenv("HONE_HOME", str(tmp_path / name))
+        with workers as these:
+            monkeypatch.setattr(pipeline, "_workers", lambda these=these: nullcontext(these))
+            data = pipeline.prepare([repository], make_tokenizer(), plan)
+        assert data.corpus.summary.redactions == {"GitHub Token": 3}
+        assert data.counts["review"] > 5
+        made[name] = contents(tmp_path / name / "cache")
+    assert len(made["alone"]) == 16
+    assert made["two processes"] == made["alone"]
+    assert made["elsewhere"] == made["alone"]
+    # So it did work, not in the order that it was asked in, and without being sent the whole corpus at once.
+    assert {"Making", "redact_batch", "_block"} <= {*elsewhere.works}
+    assert elsewhere.done != sorted(elsewhere.done)
+    assert elsewhere.most <= 8 < len(elsewhere.done)
 
 
 def test_a_broken_detector_leaves_nothing(hone_home, repository, monkeypatch):

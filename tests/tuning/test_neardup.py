@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from assistant.errors import HoneError
 from tests.tuning.planted import code, document, jaccard, with_changes
-from tuning.corpus import minhash
+from tuning.corpus import minhash, ordered
 from tuning.corpus.neardup import CROWD, Clusters, Settings, Signatures, find
 
 
 def clusters_of(folder: Path, texts: list[str], options: Settings | None = None, processes: int = 1) -> Clusters:
-    with Signatures(folder, options, processes) as signatures:
+    with ordered.on_this_machine(processes) as workers, Signatures(folder, options, workers) as signatures:
         for number, text in enumerate(texts):
             assert signatures.add(document(text, f"{number}.py")) == number
         return find(signatures)

@@ -19,6 +19,7 @@ from tuning.corpus import decontaminate, neardup, ordered
 from tuning.corpus.collect import read
 from tuning.corpus.document import Document, Dropped, Turn
 from tuning.corpus.filters import Filters
+from tuning.corpus.ordered import ALONE, Workers
 from tuning.corpus.redact import redact_batch
 from tuning.corpus.sources import Source
 from tuning.corpus.split import NO_SIDE, SIDES, Split, split_by_date, split_by_path
@@ -106,19 +107,19 @@ def assemble(
     folder: Path,
     note: Note = lambda files, size: None,
     surprise: Surprise | None = None,
-    processes: int = 1,
+    workers: Workers = ALONE,
 ) -> Corpus:
     """Reads `sources` (resolved) into `folder`, which is empty and the caller's to remove on an error.
 
     Args:
-        processes: that redact and sign beside the caller; any number leaves the same files.
+        workers: that redact and sign beside the caller; any of them leave the same files.
 
     Raises:
         HoneError: nothing usable, too little to hold files out, a detector that failed, or a full disk.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _Assembly(sources, options, folder, processes) as assembly:
+        with _Assembly(sources, options, folder, workers) as assembly:
             assembly.gather(note)
             kept, related = assembly.judge(surprise)
             sides = assembly.split(kept, related)
@@ -134,7 +135,7 @@ def assemble(
 class _Assembly:
     """The state between the steps: files in the folder, and a few numbers for each document."""
 
-    def __init__(self, sources: Sequence[Source], options: CorpusOptions, folder: Path, processes: int) -> None:
+    def __init__(self, sources: Sequence[Source], options: CorpusOptions, folder: Path, workers: Workers) -> None:
         self._sources, self._options = sources, options
         settings = neardup.Settings(
             shingle=options.shingle,
@@ -142,8 +143,8 @@ class _Assembly:
             duplicate=options.near_duplicates or 1.0,
             related=min(neardup.Settings.related, options.near_duplicates or 1.0),
         )
-        self._signatures = neardup.Signatures(folder / SIGNATURES, settings, processes)
-        self._ahead = 2 * processes
+        self._signatures = neardup.Signatures(folder / SIGNATURES, settings, workers)
+        self._workers = workers
         self._texts = (folder / DOCUMENTS).open("w+b")
         self._dropped = (folder / DROPPED).open("w", encoding="utf-8")
         self.offsets, self._committed, self._sizes = array("q"), array("q"), array("q")
@@ -181,9 +182,7 @@ class _Assembly:
         taken = 0
         found = read(self._sources, _filters(self._options))
         work = redact_batch if self._options.redact else _as_it_is
-        for count, item in enumerate(
-            ordered.mapped(found, work, _text_bytes, self._signatures.workers, self._ahead), 1
-        ):
+        for count, item in enumerate(ordered.mapped(found, work, _text_bytes, self._workers), 1):
             if isinstance(item, Dropped):
                 self._drop(item)
             else:

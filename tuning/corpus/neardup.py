@@ -9,7 +9,6 @@ import hashlib
 from array import array
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -19,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assistant.errors import HoneError
-from tuning.corpus import minhash, ordered
+from tuning.corpus import minhash
 from tuning.corpus.document import Document, Dropped
+from tuning.corpus.ordered import ALONE, Pending, Workers
 
 BATCH_BYTES = 1 << 19
 """Text per call of `minhash.sketch`: larger batches leave the processor's cache, smaller ones pay numpy's overhead."""
@@ -116,22 +116,21 @@ class _Block:
 class Signatures:
     """What is kept of each document, in files below `folder`, which must be empty and is the caller's to remove.
 
-    With several `processes` the sketches are made beside the caller, with the same result.
+    With `workers` the sketches are made beside the caller, with the same result.
 
     Raises:
         HoneError: the folder cannot be written to.
     """
 
-    def __init__(self, folder: Path, settings: Settings | None = None, processes: int = 1) -> None:
+    def __init__(self, folder: Path, settings: Settings | None = None, workers: Workers = ALONE) -> None:
         self.folder = folder
         self.settings = settings or Settings()
         self.bands, self.rows = self.settings.bands
         self._added = 0
         self._batch: list[str] = []
         self._batch_bytes = 0
-        self.workers = ordered.pool(processes) if processes > 1 else None
-        self._ahead = 2 * processes
-        self._pending: deque[Future[_Block]] = deque()
+        self._workers = workers
+        self._pending: deque[Pending[_Block]] = deque()
         names = ["texts", "sets", "counts", "shingles", *map(_band, range(self.bands))]
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -145,8 +144,6 @@ class Signatures:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.workers:
-            self.workers.shutdown(cancel_futures=True)
         for file in self._files.values():
             # What a full disk refused is not needed any more.
             with contextlib.suppress(OSError):
@@ -187,11 +184,11 @@ class Signatures:
     def _send(self) -> None:
         batch, self._batch, self._batch_bytes = self._batch, [], 0
         arguments = (batch, self.settings, self.bands, self.rows)
-        if self.workers is None:
+        if self._workers.executor is None:
             self._write(_block(*arguments))
             return
-        self._pending.append(self.workers.submit(_block, *arguments))
-        if len(self._pending) > self._ahead:
+        self._pending.append(self._workers.executor.submit(_block, *arguments))
+        if len(self._pending) > self._workers.ahead:
             self._write(self._pending.popleft().result())
 
     def _write(self, block: _Block) -> None:
