@@ -23,6 +23,7 @@ from tuning.examples.make import Maker
 from tuning.examples.making import Making, text_bytes
 from tuning.examples.pack import Row
 from tuning.examples.plain import IGNORED, Example
+from tuning.jobs import ray_workers
 from tuning.plan import CorpusOptions, Plan
 from tuning.rows import Kept, Rows, RowsWriter, kept
 
@@ -111,7 +112,9 @@ def read_corpus(
 
 
 def _workers() -> AbstractContextManager[Workers]:
-    return ordered.on_this_machine(cores.usable())
+    """Of a run across nodes of Ray those of its nodes, else this machine's."""
+    places = ray_workers.places()
+    return ray_workers.on_nodes(places) if places else ordered.on_this_machine(cores.usable())
 
 
 def resolve_sources(specs: Sequence[str | Path], options: CorpusOptions) -> list[Source]:

@@ -72,6 +72,12 @@ class Cluster:
             process.wait()
         self._started = []
 
+    def lose_actor(self, kind: str) -> None:
+        """Kills a process that holds such an actor, once there is one."""
+        found: list[psutil.Process] = []
+        until(lambda: found.extend(each for each in self._family() if _title(each).startswith(f"ray::{kind}")) or found)
+        _kill(found[:1])
+
     def end(self) -> None:
         family = self._family()
         self.lose()

@@ -1,6 +1,7 @@
 """From sources to a corpus in files, and to rows: what is taken, where it goes, what is made again."""
 
 import json
+import sys
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from tuning.corpus.assemble import Surprise, assemble
 from tuning.corpus.document import Document
 from tuning.corpus.ordered import Workers
 from tuning.examples.mutate import OPERATORS
+from tuning.jobs import ray_workers
 from tuning.plan import CorpusOptions, ExampleOptions, Plan
 
 PLAN = Plan(steps=1, row_length=128)
@@ -231,6 +233,16 @@ def test_wherever_the_work_is_done_the_same_files_are_left(hone_home, make_repos
     assert {"Making", "redact_batch", "_block"} <= {*elsewhere.works}
     assert elsewhere.done != sorted(elsewhere.done)
     assert elsewhere.most <= 8 < len(elsewhere.done)
+
+
+def test_a_run_across_nodes_of_ray_gives_its_corpus_to_them(monkeypatch):
+    with pipeline._workers() as workers:
+        assert not isinstance(workers.executor, ray_workers.Actors)
+    monkeypatch.setenv(ray_workers.VARIABLE, '{"one": 2, "other": 1}')
+    with pipeline._workers() as workers:
+        assert isinstance(workers.executor, ray_workers.Actors)
+        assert workers.ahead == 6
+    assert "ray" not in sys.modules
 
 
 def test_a_broken_detector_leaves_nothing(hone_home, repository, monkeypatch):

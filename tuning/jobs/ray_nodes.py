@@ -1,10 +1,11 @@
 """A tuning run on several nodes of Ray: the job's own is the first, the others are reserved as tasks of Ray; on each
 runs `accelerate launch`. As `python -m tuning.jobs.ray_nodes NODES PROCESSES NAME=AMOUNT.. -- OPTION.. -- COMMAND..`.
 
-The one module that imports Ray, by the nodes' interpreter. What is told to leave is the first process of the run, which
-decides for all of them.
+Ray is imported here and in `ray_workers.py` alone, by the nodes' interpreter. What is told to leave is the first
+process of the run, which decides for all of them.
 """
 
+import json
 import os
 import signal
 import socket
@@ -12,11 +13,12 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tuning.jobs import launching
+from tuning.jobs import launching, ray_workers
 from tuning.jobs.launching import Place, end_first, exit_code, pass_on
 from tuning.jobs.metrics import VARIABLE
 
@@ -38,14 +40,15 @@ def across(
     """
     place = Place(nodes, 0, "127.0.0.1", _free_port())
     others: list[Any] = []
+    held: dict[str, int] = {}
     if nodes > 1:
-        place, others = _begin_others(place, processes, reserved, options, command)
+        place, others, held = _begin_others(place, processes, reserved, options, command)
     process = subprocess.Popen(
         launching.launcher(processes, options, command, place),
         stdout=subprocess.PIPE,
         text=True,
         errors="replace",
-        env=_environment(),
+        env=_environment(held),
     )
     # The launcher, which Ray tells too, gives its processes thirty seconds.
     pass_on((signal.SIGTERM,), lambda: end_first(process))
@@ -57,10 +60,11 @@ def across(
 
 def _begin_others(
     place: Place, processes: int, reserved: dict[str, float], options: Sequence[str], command: Sequence[str]
-) -> tuple[Place, list[Any]]:
-    """Waits until Ray has found all nodes, and starts the run on those besides this one."""
+) -> tuple[Place, list[Any], dict[str, int]]:
+    """Waits until Ray has found all nodes, and starts the run on those besides this one; also gives how many cores are
+    reserved on each node, by Ray's names of them."""
     import ray
-    from ray.util.placement_group import placement_group
+    from ray.util.placement_group import placement_group, placement_group_table
     from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
     ray.init(log_to_driver=False, logging_level="warning")
@@ -81,7 +85,12 @@ def _begin_others(
         )
         there = Place(place.nodes, rank, place.address, place.port)
         started.append(task.remote(launching.launcher(processes, options, command, there), _told(), os.getcwd()))
-    return place, started
+    # Two parts of a run may lie on one node.
+    nodes = Counter(
+        [ray.get_runtime_context().get_node_id(), *placement_group_table(group)["bundles_to_node_id"].values()]
+    )
+    cores = max(1, round(reserved.get("CPU", 1)))
+    return place, started, {node: count * cores for node, count in nodes.items()}
 
 
 def _node(command: list[str], environment: dict[str, str], folder: str) -> int:
@@ -126,9 +135,9 @@ def _watch(others: list[Any], process: "subprocess.Popen[str]") -> None:
                 return
 
 
-def _environment() -> dict[str, str]:
+def _environment(held: dict[str, int]) -> dict[str, str]:
     # A folder of the user's named like a module of ours is none.
-    return {**os.environ, "PYTHONSAFEPATH": "1"}
+    return {**os.environ, "PYTHONSAFEPATH": "1", **({ray_workers.VARIABLE: json.dumps(held)} if held else {})}
 
 
 def _told() -> dict[str, str]:
