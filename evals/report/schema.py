@@ -27,7 +27,8 @@ class Figure:
     n: int
     """Items that it rests on."""
     unit: str
-    """`share` (0 to 1, shown as per cent), `seconds`, `bits per byte`, `tokens per second`, or empty."""
+    """`share` (0 to 1, shown as per cent), `seconds`, `bytes`, `joules`, `bits per byte`, `tokens per second`, or
+    empty."""
     better: Better
     method: str
     """How value and interval were computed: `Wilson`, `bootstrap over 41 files`."""

@@ -3,6 +3,9 @@
 from evals.report.schema import Comparison, Decision, Figure, TaskDecision, TaskOutcome
 from evals.statistics import smallest_decisive
 
+NAMED = ("bits per byte", "tokens per second")
+"""Units that stand in the name of each figure that has them, and not beside its value."""
+
 
 def label(name: str) -> str:
     """A figure's name as words."""
@@ -10,10 +13,17 @@ def label(name: str) -> str:
 
 
 def quantity(value: float, unit: str) -> str:
+    """With its unit, but for the units of `NAMED`."""
     if unit == "share":
         return f"{value:.1%}"
     if unit == "seconds":
         return f"{1000 * value:.0f} ms" if abs(value) < 1 else f"{value:.2f} s"
+    if unit == "bytes":
+        return f"{value / 1e6:,.0f} MB" if abs(value) >= 1e6 else f"{value:,.0f} bytes"
+    if unit == "joules":
+        return f"{1000 * value:.0f} mJ" if abs(value) < 1 else f"{value:.2f} J"
+    if unit == "tokens per second":
+        return f"{value:,.1f}"
     return f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
 
 
@@ -58,7 +68,7 @@ def distance(value: float, unit: str) -> str:
     if unit == "share":
         return f"{100 * abs(value):.1f} points"
     shown = quantity(abs(value), unit)
-    return shown if unit in ("", "seconds") else f"{shown} {unit}"
+    return f"{shown} {unit}" if unit in NAMED else shown
 
 
 def reason(tested: TaskDecision, outcome: TaskOutcome, units: int, alpha: float) -> str:

@@ -18,9 +18,10 @@ from evals.gate import decide
 from evals.gate_inputs import Measured, Wanted
 from evals.report import json as json_report
 from evals.report import junit, markdown, sarif, words
-from evals.report.schema import Report, from_json, to_json
+from evals.report.html import html
+from evals.report.schema import Figure, ModelResult, Report, TaskReport, from_json, to_json
 from evals.report.write import write
-from tests.evals.report_fixtures import HOSTILE, hostile_report, pair, report, row, task
+from tests.evals.report_fixtures import HOSTILE, facts, hostile_report, pair, report, row, task
 
 SARIF_SCHEMA = Path(__file__).parent / "data" / "sarif-2.1.0.schema.json"
 
@@ -194,10 +195,54 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("value", "unit", "shown"),
-    [(0.125, "share", "12.5%"), (0.2514, "seconds", "251 ms"), (2.5, "seconds", "2.50 s"), (1234.5, "", "1,234")],
+    [
+        (0.125, "share", "12.5%"),
+        (0.2514, "seconds", "251 ms"),
+        (2.5, "seconds", "2.50 s"),
+        (1234.5, "", "1,234"),
+        (412_876_800.0, "bytes", "413 MB"),
+        (2_050_000_000.0, "bytes", "2,050 MB"),
+        (812.0, "bytes", "812 bytes"),
+        (0.25, "joules", "250 mJ"),
+        (3.5, "joules", "3.50 J"),
+        (44.94, "tokens per second", "44.9"),
+    ],
 )
 def test_quantities_are_shown_in_their_unit(value: float, unit: str, shown: str) -> None:
     assert words.quantity(value, unit) == shown
+
+
+def test_a_size_has_its_unit_once() -> None:
+    assert words.distance(0.25, "seconds") == "250 ms"
+    assert words.distance(-3e6, "bytes") == "3 MB"
+    assert words.distance(0.25, "bits per byte") == "0.250 bits per byte"
+    assert words.distance(3.14, "tokens per second") == "3.1 tokens per second"
+
+
+def test_each_figure_of_speed_shows_its_unit_in_every_form() -> None:
+    figures = {
+        "time to first token at 1": Figure(0.0514, 0.05, 0.06, 8, "seconds", "lower", "mean"),
+        "answer tokens per second at 1": Figure(44.94, 39.42, 49.68, 8, "tokens per second", "higher", "mean"),
+        "energy per answer token at 1": Figure(0.25, None, None, 8, "joules", "lower", "RAPL"),
+        "peak memory": Figure(412_876_800.0, None, None, 1, "bytes", "lower", "VmHWM"),
+    }
+    models = (ModelResult(facts("m"), figures, {}, None, (0.2, 1.4)),)
+    made = report(TaskReport("speed", "speed@1", {}, models, (), (), ()))
+    shown = {
+        "time to first token at 1": "51 ms [50 ms, 60 ms]",
+        "answer tokens per second at 1": "44.9 [39.4, 49.7]",
+        "energy per answer token at 1": "250 mJ",
+        "peak memory": "413 MB",
+    }
+    rows = [line.split("  ") for line in markdown.plain(made).splitlines()]
+    for name, value in shown.items():
+        assert any(row[0] == name and row[-1].strip() == value for row in rows), name
+        assert f"| {name} | {value} |" in markdown.markdown(made)
+        assert f'name="{name}" value="{value}"' in junit.junit(made)
+        page = html(made)
+        assert f"<td>{value}</td>" in page
+        # The plot writes it beside its mark.
+        assert f">{value}</text>" in page
 
 
 def test_changes_are_shown_in_points_or_relative() -> None:
