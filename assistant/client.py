@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import httpx
 
     from assistant.config import Settings
+    from assistant.gateway.conversation import Conversation
 
 _START_SECONDS = 20.0
 _STOP_SECONDS = 6.0
@@ -139,6 +140,14 @@ class Client:
         """Token ids of each text alone; special tokens spelled in it count as plain text."""
         answer = self._json("POST", "/v1/tokenize", {"model": model or self._model, "texts": list(texts)})
         return list(answer["tokens"])
+
+    def render(self, messages: Sequence[Mapping[str, str]], model: str | None = None) -> "Conversation":
+        """A conversation as `chat` gives it to the model: written out by its own template."""
+        from assistant.gateway.conversation import Conversation
+
+        body = {"model": model or self._model, "messages": [dict(message) for message in messages]}
+        answer = self._json("POST", "/apply-template", body)
+        return Conversation(answer["prompt"], tuple((start, end) for start, end in answer["verbatim"]))
 
     def choose(
         self, texts: Sequence[str], choices: Sequence[str], assumed: int = 0, model: str | None = None

@@ -2,10 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from assistant.gateway.conversation import Conversation
 from evals import environment, samples
 from evals.subjects import Subject
 from evals.tasks.base import Answer, Ask, Item, Verdict
@@ -84,9 +85,11 @@ def to_row(sampled: Sampled, job: Job, task: str, subject: Subject, rung: str | 
         rung: of the sandbox that its verdict rests on, None when nothing was run.
     """
     ask, answer, verdict = sampled.ask, sampled.answer, sampled.verdict
-    shown: dict[str, Any] = (
-        {"messages": [asdict(message) for message in ask.messages]} if ask.prompt is None else {"prompt": ask.prompt}
-    )
+    shown: dict[str, Any] = {"prompt": ask.prompt}
+    if ask.prompt is None:
+        # `rendered` is None where a server rendered them that is not ours.
+        rendered = None if answer.rendered is None else asdict(answer.rendered)
+        shown = {"messages": [asdict(message) for message in ask.messages], "rendered": rendered}
     decoding = {"temperature": job.temperature, "seed": job.seed}
     return {
         "key": sampled.key,
@@ -115,13 +118,19 @@ def to_row(sampled: Sampled, job: Job, task: str, subject: Subject, rung: str | 
 
 
 def answer_of(row: Mapping[str, Any]) -> Answer:
-    return Answer(text=row["text"], **{name: row[name] for name in _ANSWER})
+    rendered = row["ask"].get("rendered")
+    conversation = None if rendered is None else Conversation(rendered["prompt"], _spans(rendered["verbatim"]))
+    return Answer(text=row["text"], rendered=conversation, **{name: row[name] for name in _ANSWER})
 
 
 def recall(job: Job, row: Mapping[str, Any]) -> Sampled:
     """The sample that a line keeps."""
     verdict = Verdict(extracted=row["extracted"], **row["verdict"])
     return Sampled(job.item, job.attempt, job.ask, answer_of(row), verdict, job.key)
+
+
+def _spans(found: Sequence[Sequence[int]]) -> tuple[tuple[int, int], ...]:
+    return tuple((start, end) for start, end in found)
 
 
 def _sha256(text: str) -> str:

@@ -12,7 +12,8 @@ from typing import Any, Literal, Protocol, TypeVar
 
 from assistant import prompts
 from assistant.engines.remote import base_url
-from assistant.errors import HoneError, UnknownModel, UsageError
+from assistant.errors import EngineError, HoneError, UnknownModel, UsageError
+from assistant.gateway.conversation import Conversation
 from evals.server import RETRY_SECONDS, Server, TransientError
 from evals.tasks.base import Answer, Ask
 
@@ -80,6 +81,14 @@ class Subject:
         )
 
 
+Messages = Sequence[Mapping[str, str]]
+
+
+def by_the_server(messages: Messages) -> Conversation | None:
+    """A server that is not ours renders conversations and does not say how."""
+    return None
+
+
 @dataclass(frozen=True)
 class Connected:
     """A subject that answers."""
@@ -87,6 +96,8 @@ class Connected:
     client: Generator
     model: str
     fim: prompts.FimTokens | None
+    render: Callable[[Messages], Conversation | None] = by_the_server
+    """How a conversation is written out for the model; None where that cannot be known."""
 
 
 Connect = Callable[[Subject], AbstractContextManager[Connected]]
@@ -180,7 +191,17 @@ def connector(slots: int) -> Connect:
         from assistant.skills.complete import model_form
 
         with open_gateway(load_settings(slots=slots), subject.name) as client:
-            yield Connected(client, subject.name, model_form(client, subject.name).fim)
+
+            def render(messages: Messages) -> Conversation | None:
+                try:
+                    return client.render(messages, subject.name)
+                except EngineError:
+                    raise
+                except HoneError:
+                    # A fleet with a server that is no Hone's; what else is wrong the question itself will meet.
+                    return None
+
+            yield Connected(client, subject.name, model_form(client, subject.name).fim, render)
 
     return connect
 
@@ -211,9 +232,10 @@ def respond(
         "seed": seed,
         "stop": ask.stop,
     }
+    messages = [{"role": message.role, "content": message.content} for message in ask.messages]
+    rendered = connected.render(messages) if ask.prompt is None else None
     started = time.perf_counter()
     if ask.prompt is None:
-        messages = [{"role": message.role, "content": message.content} for message in ask.messages]
         stream = connected.client.chat(messages, **limits)
     else:
         stream = connected.client.complete(ask.prompt, parse_special=ask.parse_special, **limits)
@@ -243,6 +265,7 @@ def respond(
         completion_tokens=details.get("completion_tokens"),
         seconds=time.perf_counter() - started,
         first_token_seconds=first,
+        rendered=rendered,
     )
 
 

@@ -11,6 +11,7 @@ from assistant.gateway.sampling import Sampling
 from assistant.prompts import CompletionMode, FimTokens
 
 TOKENIZE = "/v1/tokenize"
+APPLY_TEMPLATE = "/apply-template"
 _SAMPLING = (
     "temperature",
     "top_p",
@@ -43,6 +44,7 @@ _FIELDS: Mapping[str, tuple[str, ...]] = {
     "/completion": (*_SAMPLING, "prompt", "n_predict", "n_indent", "t_max_predict_ms", "samplers", "response_fields"),
     TOKENIZE: ("texts", "parse_special"),
     "/v1/choices": ("texts", "choices", "assumed"),
+    APPLY_TEMPLATE: ("messages",),
 }
 _SEGMENTS = ("segments", "language", "temperature", "seed", "mode")
 _ONLY_HONE_TAKES = frozenset({"parse_special"})
@@ -129,6 +131,8 @@ def parse(path: str, body: Mapping[str, Any]) -> Forwarded:
     if path == "/completion":
         raw = native.parse_raw(body)
         return _generating(path, kept, raw.sampling, Need(path), "complete", raw.prompt)
+    if path == APPLY_TEMPLATE:
+        return Forwarded(path, kept, openai.parse_chat(body).sampling.model, need=Need(path))
     if path == TOKENIZE:
         return Forwarded(path, kept, openai.parse_tokenize(body).model, need=Need(path, ("hone", "vllm")))
     return Forwarded(path, kept, choices.parse_choices(body).model, need=Need(path))

@@ -28,7 +28,7 @@ from assistant.gateway.failures import (
     failure,
 )
 from assistant.gateway.fleet import Fleet, Target
-from assistant.gateway.fleet_request import TOKENIZE, Forwarded, parse
+from assistant.gateway.fleet_request import APPLY_TEMPLATE, TOKENIZE, Forwarded, parse
 from assistant.gateway.fleet_server import Answer, FailedError, LostError, RefusedError, Server
 from assistant.gateway.fleet_stream import Passed
 from assistant.gateway.stream import Headers, while_connected
@@ -44,6 +44,7 @@ _PATHS = (
     "/v1/completions",
     "/v1/fim/completions",
     TOKENIZE,
+    APPLY_TEMPLATE,
     "/v1/choices",
     "/infill",
     "/completion",

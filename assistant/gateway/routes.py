@@ -74,6 +74,7 @@ class Endpoints:
             "/v1/completions": post(self._complete),
             "/v1/fim/completions": post(self._fim_chat),
             "/v1/tokenize": post(self._tokenize),
+            "/apply-template": post(self._apply_template),
             "/v1/choices": post(self._choices),
             "/infill": post(self._infill),
             "/completion": post(self._native),
@@ -95,6 +96,13 @@ class Endpoints:
             tokens = await lease.tokenize(request.texts, request.parse_special)
         await exchange.reply(200, {"model": lease.served.name, "tokens": tokens})
 
+    async def _apply_template(self, exchange: Exchange) -> None:
+        request = openai.parse_chat(await exchange.body())
+        async with self._serving.lease(request.sampling.model) as lease:
+            rendered = await _rendered(request, lease)
+        told = {"prompt": rendered.prompt, "verbatim": rendered.verbatim}
+        await exchange.reply(200, {"model": lease.served.name, **told})
+
     async def _choices(self, exchange: Exchange) -> None:
         body = await exchange.body()
         request = choices.parse_choices(body)
@@ -108,10 +116,7 @@ class Endpoints:
         body = await exchange.body()
         request = openai.parse_chat(body)
         async with self._turn(exchange, body, request.sampling.model, request.sampling.choices) as (lease, expires):
-            template = lease.engine.chat_template
-            if template is None:
-                raise BadFieldError("model", f"{lease.served.name} has no chat template; use /v1/completions")
-            rendered = await conversation.render(request.messages, template, lease.engine)
+            rendered = await _rendered(request, lease)
             asked = _Asked(rendered.prompt, True, verbatim=rendered.verbatim)
             await self._answer("chat", asked, request.sampling, lease, expires, exchange)
 
@@ -232,6 +237,13 @@ class Endpoints:
             cut = sum(result.reason == "length" for result in results)
             took = time.monotonic() - began
             self._counting.add(measured(lease.served.name, source, texts, took, tokens, cut))
+
+
+async def _rendered(request: openai.ChatRequest, lease: Lease) -> conversation.Conversation:
+    template = lease.engine.chat_template
+    if template is None:
+        raise BadFieldError("model", f"{lease.served.name} has no chat template; use /v1/completions")
+    return await conversation.render(request.messages, template, lease.engine)
 
 
 async def _ask_around(place: around.Around, sampling: Sampling, lease: Lease) -> _Asked:

@@ -13,7 +13,7 @@ from typing import Any
 
 from evals.report import markdown, plots, words
 from evals.report.schema import Report, TaskReport
-from evals.report.skim import prompt_of
+from evals.report.skim import prompt_of, prompt_title
 
 
 def html(report: Report) -> str:
@@ -101,6 +101,7 @@ def _samples(task: TaskReport) -> dict[str, Any]:
                 "item": sample["item"],
                 "attempt": sample["attempt"],
                 "prompt": prompt,
+                "title": prompt_title(sample["ask"]),
                 "sha256": sample["prompt_sha256"],
                 "answers": [None] * len(names),
             },
@@ -123,6 +124,7 @@ def _answer(sample: Mapping[str, Any], own_prompt: str | None) -> dict[str, Any]
         "seconds": sample["seconds"],
         "tokens": sample["completion_tokens"],
         "prompt": own_prompt,
+        "title": prompt_title(sample["ask"]),
     }
 
 

@@ -128,10 +128,22 @@ class ReportFile:
 
 
 def prompt_of(ask: Mapping[str, Any]) -> str:
-    """What a model was shown; empty where only its digest was kept."""
+    """What a model was shown; empty where only its digest was kept. `prompt_title` says in which form."""
+    if ask.get("rendered"):
+        return str(ask["rendered"]["prompt"])
     if ask.get("messages"):
         return "\n\n".join(f"{message['role']}: {message['content']}" for message in ask["messages"])
     return ask.get("prompt") or ""
+
+
+def prompt_title(ask: Mapping[str, Any]) -> str:
+    """Who wrote out what `prompt_of` gives."""
+    if not ask.get("messages"):
+        return "prompt"
+    if ask.get("rendered"):
+        return "prompt, rendered by the model's chat template"
+    # What an earlier version kept does not tell.
+    return "messages, rendered by the server" if "rendered" in ask else "messages"
 
 
 def _places(found: Mapping[tuple[str, int], list[Answer | None]]) -> list[Place]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from assistant import prompts
+from assistant.gateway.conversation import Conversation
 from evals.sandbox.outcome import ErrorClass
 
 if TYPE_CHECKING:
@@ -68,6 +69,9 @@ class Answer:
     completion_tokens: int | None
     seconds: float
     first_token_seconds: float | None
+    rendered: Conversation | None = None
+    """The conversation as the model's own template wrote it out; None of a raw prompt, which nobody renders, and where
+    a server that is not ours rendered it and does not say how."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from evals import statistics
 from evals.errors import HarnessError
 from evals.progress import Progress
 from evals.report.schema import Better, Figure, ModelResult, TaskReport
-from evals.subjects import Connect, Connected, Subject, respond
+from evals.subjects import Connect, Connected, Subject, by_the_server, respond
 from evals.tasks.base import Answer, Ask
 
 NAME = "speed"
@@ -67,7 +67,9 @@ def measure(subjects: Sequence[Subject], connect: Connect, plan: Plan = Plan(), 
     """
     models, requests, notes = [], list[dict[str, Any]](), list[str]()
     for subject in subjects:
-        with connect(subject) as connected:
+        with connect(subject) as opened:
+            # No request may come beside those that are timed.
+            connected = replace(opened, render=by_the_server)
             progress = (
                 Progress(f"{NAME}, {subject.name}", plan.requests * sum(plan.levels), "requests") if show else None
             )

@@ -46,6 +46,25 @@ async def test_the_template_alone_ends_turns() -> None:
     assert text[: request.verbatim[0][0]].count("<|im_start|>") == 2
 
 
+async def test_what_is_shown_of_a_conversation_is_what_the_engine_gets() -> None:
+    engine = ScriptedEngine(control=CONTROL, chat_template=CHATML)
+    body = {"messages": [{"role": "system", "content": "Be brief."}, *said(ATTACK)]}
+    async with client(gateway(engine)) as http:
+        shown = await http.post("/apply-template", json=body)
+        assert engine.requests == []
+        assert (await http.post("/v1/chat/completions", json=body)).status_code == 200
+    (request,) = engine.requests
+    assert shown.json() == {
+        "model": "fake",
+        "prompt": request.prompt,
+        "verbatim": [list(span) for span in request.verbatim],
+    }
+    async with client(gateway(ScriptedEngine(chat_template=None))) as http:
+        refused = await http.post("/apply-template", json=body)
+    assert refused.status_code == 400
+    assert "no chat template" in refused.json()["error"]["message"]
+
+
 async def test_ordinary_code_is_sent_as_before() -> None:
     engine = ScriptedEngine(control=CONTROL, chat_template=CHATML)
     messages = said("list[int] < x > y <div class='a'></div> #include <stdio.h> a[i] vector<int> <|unknown|>")

@@ -250,6 +250,8 @@ def test_another_gateway_gets_what_only_it_can_do(monkeypatch: pytest.MonkeyPatc
         with_suffix = http.post("/v1/completions", json={"prompt": "a", "suffix": "b", "max_tokens": 5})
         assert with_suffix.headers["x-hone-completion-mode"] == "prefix"
         assert http.post("/v1/tokenize", json={"texts": ["a b"]}).json()["tokens"] == [[1, 2]]
+        shown = http.post("/apply-template", json={"messages": [{"role": "user", "content": "a"}]}).json()
+        assert shown["prompt"] == "user: a\n"
         tabby = {"language": "python", "segments": {"prefix": "a", "suffix": "b"}}
         assert http.post("/v1/completions", json=tabby).json()["choices"][0]["text"] == "filled in"
         assert [entry["id"] for entry in http.get("/v1/models").json()["data"]][:2] == [MODEL, "tuned"]

@@ -64,6 +64,7 @@ _VALID: dict[str, list[dict[str, Any]]] = {
     ],
     "/v1/fim/completions": [{"prompt": "x", "suffix": "y", "stream": True, "max_tokens": 4}],
     "/v1/tokenize": [{"texts": ["x"], "parse_special": True}],
+    "/apply-template": [{"messages": [{"role": "user", "content": "x<|end|>"}]}],
     "/infill": [
         {"input_prefix": "x", "input_suffix": "y", "input_extra": [{"text": "z", "filename": "a"}], "n_predict": 3}
     ],

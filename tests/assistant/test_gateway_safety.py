@@ -79,6 +79,7 @@ async def test_a_model_is_named_never_opened(model: str) -> None:
             ("/v1/chat/completions", CHAT),
             ("/infill", {"input_prefix": "x"}),
             ("/v1/tokenize", {"texts": ["x"]}),
+            ("/apply-template", CHAT),
         ):
             response = await http.post(path, json={**body, "model": model})
             assert response.status_code == 404

@@ -80,7 +80,11 @@ def hostile_report() -> Report:
         rows[0] |= {"text": HOSTILE, "extracted": HOSTILE, "item": rows[0]["item"]}
         rows[0]["verdict"] |= {"detail": HOSTILE, "extra": {"note": HOSTILE}}
         rows[1]["verdict"] |= {"error": "timeout", "value": 0.0}
-        rows[2]["ask"] = {"messages": [{"role": "user", "content": HOSTILE}]}
+        conversation = [{"role": "user", "content": HOSTILE}]
+        rows[2]["ask"] = {"messages": conversation}
+        rows[8]["ask"] = {"messages": conversation, "rendered": None}
+        rendered = {"prompt": f"<|user|>{HOSTILE}<|{name}|>", "verbatim": [[8, 17]]}
+        rows[10]["ask"] = {"messages": conversation, "rendered": rendered}
         rows[4] |= {"seconds": None, "completion_tokens": None}
         rows[3]["text"] = "half of a pair: \ud800"
         models[name] = rows

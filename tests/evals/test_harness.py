@@ -12,14 +12,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
+from assistant import prompts
+from assistant.client import Client
 from assistant.errors import HoneError, UsageError
+from assistant.skills.complete import ModelForm
 from evals.errors import HarnessError
 from evals.harness import LostSamplesError, choose, run_task
 from evals.sampled import Sampled
 from evals.samples import Samples
 from evals.subjects import Connected, Subject, connector, remote
+from evals.tasks.base import Ask, Item, Message
+from tests.assistant.gateway_fakes import CONTEXT, KEY, MODEL, ScriptedEngine, gateway, listening
 from tests.conftest import ROOT
 from tests.evals.eval_fixtures import samples_of
 from tests.evals.fake_openai import FakeServer, question, serve
@@ -136,6 +142,60 @@ def test_a_verdict_that_is_none_ends_the_run(tmp_path: Path, value: float) -> No
     task = Words(value=lambda text: {"right": 1.0, "nothing": 0.0}.get(text, value))
     with serve() as server, pytest.raises(HarnessError, match="no share of 1"):
         run(server, task, tmp_path)
+
+
+def test_the_rendered_prompt_of_a_conversation_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = ScriptedEngine(lambda request: "right", control=frozenset({"<|end|>"}))
+    app = gateway(engine)
+
+    @contextmanager
+    def open_gateway(settings: Any, model: str) -> Iterator[Client]:
+        headers = {"Authorization": f"Bearer {KEY}"}
+        with listening(app) as url, httpx.Client(base_url=url, headers=headers) as http:
+            yield Client(http, model)
+
+    monkeypatch.setattr("assistant.client.connect", open_gateway)
+    form = ModelForm(MODEL, None, None, CONTEXT)
+    monkeypatch.setattr("assistant.skills.complete.model_form", lambda client, model: form)
+    subject = Subject(MODEL, MODEL, "d" * 64, {"name": MODEL, "digest": "d" * 64})
+
+    def measured() -> list[Sampled]:
+        with Samples(tmp_path) as store:
+            return run_task(
+                Marked(count=2, samples_per_item=1, chat=True), subject, connector(1), store, None, show=False
+            )
+
+    first = measured()
+    rows = samples_of(tmp_path)
+    assert sorted(row["ask"]["rendered"]["prompt"] for row in rows) == sorted(str(r.prompt) for r in engine.requests)
+    for row in rows:
+        (message,) = row["ask"]["messages"]
+        rendered = row["ask"]["rendered"]
+        assert rendered["prompt"] == f"user: {message['content']}\n"
+        assert [rendered["prompt"][start:end] for start, end in rendered["verbatim"]] == ["<|end|>"]
+    assert measured() == first
+    assert len(engine.requests) == 2
+
+
+class Marked(Words):
+    """Its questions spell a control token."""
+
+    def ask(self, item: Item, fim: prompts.FimTokens | None) -> Ask:
+        return Ask(None, (Message("user", f"{item.id} <|end|>"),), (), 16)
+
+
+def test_a_server_renders_conversations_itself_and_what_was_kept_before_it_was_told_still_counts(
+    tmp_path: Path,
+) -> None:
+    with serve() as server:
+        first = run(server, Words(chat=True), tmp_path)
+        rows = samples_of(tmp_path)
+        assert [row["ask"]["rendered"] for row in rows] == [None] * 12
+        for row in rows:
+            del row["ask"]["rendered"]
+        (tmp_path / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        assert run(server, Words(chat=True), tmp_path) == first
+        assert len(server.asked()) == 12
 
 
 def test_a_judge_that_fails_is_no_wrong_answer(tmp_path: Path) -> None:

@@ -144,6 +144,22 @@ def test_every_sample_shows_prompt_output_and_verdict_side_by_side(opened: Page)
     assert {text.split(" by ")[1] for text in sample.locator(".only").all_text_contents()} >= {"old\n"}
 
 
+def test_a_prompt_says_who_rendered_it(opened: Page) -> None:
+    titles = {}
+    for number in (0, 2, 8, 10):
+        sample = opened.page.locator(".sample").nth(number)
+        sample.locator("summary").click()
+        sample.locator(".pair").wait_for()
+        parts = [part for part in sample.locator("div.small").all_text_contents() if "prompt" in part or "mess" in part]
+        titles[number] = (*parts, sample.locator("pre").first.text_content())
+    assert titles[0][:-1] == ("prompt",)
+    assert titles[2] == ("messages", f"user: {HOSTILE}")
+    assert titles[8] == ("messages, rendered by the server", f"user: {HOSTILE}")
+    # Each model has a template of its own.
+    by_template = "prompt, rendered by the model's chat template"
+    assert titles[10] == (by_template, f"its own {by_template}", f"<|user|>{HOSTILE}<|old|>")
+
+
 def test_filter_and_search(opened: Page) -> None:
     page = opened.page
     total = 140

@@ -10,7 +10,7 @@ from textual.content import Content
 
 from evals.report import words
 from evals.report.schema import TaskReport
-from evals.report.skim import Place, ReportFile, prompt_of
+from evals.report.skim import Place, ReportFile, prompt_of, prompt_title
 from tui.evals import plots
 from tui.evals.compared import change_between
 from tui.evals.filters import Pair
@@ -95,7 +95,7 @@ def _prompt(rows: tuple[Row | None, ...]) -> str:
     decoding = {name: ask[name] for name in ("max_tokens", "temperature", "seed", "stop") if ask.get(name) is not None}
     tail = json.dumps(decoding, ensure_ascii=False)
     shown = prompt_of(ask) or f"(only the digest of the prompt was kept: {row.get('prompt_sha256')})"
-    return f"{shown}\n\n── {tail}"
+    return f"{shown}\n\n── {prompt_title(ask)}\n── {tail}"
 
 
 def _cost(row: Row) -> str:

@@ -104,7 +104,7 @@
     if (answer.tokens !== null) facts.push(answer.tokens + " tokens");
     box.append(element("div", facts.join(", "), "small"));
     const compared = other === undefined || row.answers[other] === null ? null : row.answers[other];
-    if (answer.prompt) box.append(...block("its own prompt", answer.prompt));
+    if (answer.prompt) box.append(...block("its own " + answer.title, answer.prompt));
     box.append(...block("output", answer.text, compared && compared.text));
     if (answer.extracted && answer.extracted !== answer.text) box.append(...block("what was judged", answer.extracted));
     if (answer.extra) box.append(...block("further figures", answer.extra));
@@ -124,7 +124,7 @@
     box.append(head);
     box.addEventListener("toggle", () => {
       if (!box.open || box.childElementCount > 1) return;
-      if (row.prompt) box.append(...block("prompt", row.prompt));
+      if (row.prompt) box.append(...block(row.title, row.prompt));
       else box.append(element("div", "the prompt was not kept; its sha256 is " + row.sha256, "small"));
       const pair = element("div", undefined, "pair");
       numbers.forEach((number, index) => pair.append(side(row, number, numbers[1 - index])));
