@@ -32,14 +32,24 @@ class Conditions:
     """Paths that retrieval must not show."""
     budget: Budget
     seed: int
+
+
+@dataclass(frozen=True)
+class Completer:
+    """Which weights complete, and how."""
+
+    digest: str
+    """Of the model."""
     engine: str
-    """That completes, with its version."""
+    """With its version."""
+    form: str | None
+    """Of the weights that are served, as `serving_form.form_name` names it; None: batches read the tuning form."""
 
 
 def complete_places(
     client: CompletionClient,
     form: ModelForm,
-    digest: str,
+    completer: Completer,
     level: Level,
     places: Sequence[Place],
     conditions: Conditions,
@@ -48,12 +58,9 @@ def complete_places(
     """Completions at all places, first without and then with retrieval; context -> rows.
 
     Places come in file and line order, so that a prompt begins like the one before it and the prompt cache answers.
-
-    Args:
-        digest: of the model.
     """
     asked = [
-        _asked(client, form, digest, place, conditions, name, retriever)
+        _asked(client, form, completer, place, conditions, name, retriever)
         for name, retriever in (("without_retrieval", None), ("with_retrieval", conditions.retriever))
         for place in places
     ]
@@ -130,7 +137,7 @@ class _Asked:
 def _asked(
     client: CompletionClient,
     form: ModelForm,
-    digest: str,
+    completer: Completer,
     place: Place,
     conditions: Conditions,
     context_name: str,
@@ -151,7 +158,7 @@ def _asked(
         one_line=place.level == "line",
     )
     seconds = time.perf_counter() - started
-    return _Asked(_key(digest, place.level, made, conditions), context_name, place, made, seconds)
+    return _Asked(_key(completer, place.level, made, conditions.seed), context_name, place, made, seconds)
 
 
 def _batches(
@@ -178,10 +185,10 @@ def _sample(client: CompletionClient, form: ModelForm, conditions: Conditions, o
     return {"key": one.key, "task": task, "model": form.name, "context": one.context, **answer}
 
 
-def _key(digest: str, level: Level, made: Plan, conditions: Conditions) -> str:
+def _key(completer: Completer, level: Level, made: Plan, seed: int) -> str:
     identity: dict[str, Any] = {
         "task": VERSIONS[level],
-        "model": digest,
+        "model": completer.digest,
         "prompt": prompt_hash(made),
         "mode": made.mode,
         "stop": list(made.stop),
@@ -189,9 +196,11 @@ def _key(digest: str, level: Level, made: Plan, conditions: Conditions) -> str:
         "next_line": made.around.next_line,
         "max_tokens": MAX_TOKENS[level],
         "temperature": 0.0,
-        "seed": conditions.seed,
-        "engine": conditions.engine,
+        "seed": seed,
+        "engine": completer.engine,
     }
+    if completer.form is not None:
+        identity["served"] = completer.form
     if level != "line":
         # They decide where the answer ends, and are the same for all lines.
         identity |= {"indent": made.around.indent, "shape": made.around.shape}

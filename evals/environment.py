@@ -5,6 +5,8 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from assistant.models.store import BaseModel
+
 _PACKAGES = ("hone-assistant", "xllamacpp", "torch", "transformers", "peft", "numpy")
 
 
@@ -53,6 +55,11 @@ def _processor() -> str:
 def describe_engine() -> str:
     """The engine that generates, with its version: another one may answer otherwise."""
     return f"xllamacpp {_version('xllamacpp')}"
+
+
+def describe_serving(base: BaseModel) -> str:
+    """The engine that serves a base on this machine."""
+    return describe_engine() if base.gguf else describe_torch("float32")
 
 
 def describe_torch(dtype: str) -> str:

@@ -99,7 +99,7 @@ def evaluate(
     if len({subject.digest for subject in subjects}) < len(subjects):
         raise UsageError("two of the models are the same one; name different models")
     server = subjects[0].endpoint
-    before = environment.describe(None if server is None else f"server {server.url}")
+    before = environment.describe(subjects[0].engine if server is None else f"server {server.url}")
     with ExitStack() as stack:
         sandbox = stack.enter_context(open_sandbox() if open_sandbox else nullcontext())
         tasks = stack.enter_context(build(sandbox))

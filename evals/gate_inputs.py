@@ -1,9 +1,10 @@
 """What a gate decides on: tasks with their budgets, and reports of them that compare the two models."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from assistant.errors import UnknownModel, UsageError
 from evals.report import json
@@ -35,6 +36,8 @@ class Model:
     name: str
     digest: str | None
     """None: it is not on this machine, so reports are searched for its name alone."""
+    form: str | None = None
+    """Of its weights as they are served here; see `serving_form.form_name`."""
 
 
 @dataclass(frozen=True)
@@ -80,13 +83,14 @@ def known(spec: str) -> Model:
     """What `spec` means on this machine now; a name alone where it means nothing here."""
     from assistant.models.identity import base_identity
     from assistant.models.resolve import resolve
+    from assistant.models.serving_form import form_name
 
     try:
         served = resolve(spec, fetch_missing=False)
     except UnknownModel:
         return Model(spec, spec, None)
     digest = served.adapter.digest if served.adapter else base_identity(served.base).digest
-    return Model(spec, served.name, digest)
+    return Model(spec, served.name, digest, form_name(served.base.gguf))
 
 
 def reports(folder: Path) -> list[tuple[Path, Report]]:
@@ -158,6 +162,12 @@ def _negative(figure: Figure) -> Figure:
     return replace(figure, value=-figure.value, low=None if low is None else -low, high=None if high is None else -high)
 
 
+def _served_so(facts: Mapping[str, Any], model: Model) -> bool:
+    """Whether what was measured is what would answer now: the same weights may be served in another form, which gives
+    other answers. Batches by torch (None) read the weights of the original."""
+    return model.form is None or facts.get("served", "") in (None, model.form)
+
+
 def _plain(figure: str) -> str:
     return re.sub(r"[^a-z0-9@.]+", "-", figure.lower()).strip("-")
 
@@ -165,7 +175,7 @@ def _plain(figure: str) -> str:
 def _name_in(task: TaskReport, model: Model) -> str | None:
     for each in task.models:
         same = (
-            each.facts.get("digest") == model.digest
+            each.facts.get("digest") == model.digest and _served_so(each.facts, model)
             if model.digest is not None
             else model.asked in (each.facts["name"], each.facts.get("asked"))
         )

@@ -10,6 +10,7 @@ from typing import Any
 from assistant.errors import HoneError
 from assistant.models.identity import BaseIdentity, base_identity
 from assistant.models.resolve import ServedModel, resolve
+from assistant.models.serving_form import form_name
 from assistant.skills import chunks, context, repository
 from assistant.skills.complete import Budget, CompletionClient, model_form
 from evals import bits, completion, environment, folds, samples
@@ -107,19 +108,24 @@ def evaluate(
         completion.check_harness(places, held)
     shared_out = folds.assign((file.path for file in held.files), options.folds, options.seed) if options.folds else {}
     retriever = context.index(root, exclude=held.excluded)
-    named = engine or environment.describe_engine()
-    conditions = completion.Conditions(retriever, held.excluded, options.budget, options.seed, named)
+    conditions = completion.Conditions(retriever, held.excluded, options.budget, options.seed)
     work = Work(chosen, tuple(texts), conditions)
-    before = environment.describe(engine)
+    completers = {subject.digest: _completer(subject, engine) for subject in subjects}
+    before = environment.describe(completers[subjects[0].digest].engine)
     with samples.Samples(options.out) as store:
-        completed = {subject.digest: _completed(subject, work, connect, store) for subject in subjects}
+        completed = {
+            subject.digest: _completed(subject, completers[subject.digest], work, connect, store)
+            for subject in subjects
+        }
         scored = {subject.digest: _bits(subject, work, load_scorer, store) for subject in subjects}
         resumed = store.resumed
     common = set.intersection(*({row["path"] for row in rows} for rows in scored.values()))
     if not common:
         raise NotHeldOutError(f"no held-out file of {root} fits the windows of all models")
     scored = {digest: [row for row in rows if row["path"] in common] for digest, rows in scored.items()}
-    models = [_facts(subject) | {"digest": subject.digest} for subject in subjects]
+    models = [
+        _facts(subject) | {"digest": subject.digest, "served": completers[subject.digest].form} for subject in subjects
+    ]
     lines = {digest: found["line"] for digest, found in completed.items()}
     return {
         "schema_version": 1,
@@ -177,14 +183,25 @@ def _records(subjects: Sequence[Subject], root: Path) -> list[TuningRecord]:
     ]
 
 
+def _completer(subject: Subject, batches: str | None) -> completion.Completer:
+    """
+    Args:
+        batches: the engine that completes in batches; None: what serves.
+    """
+    base = subject.served.base
+    if batches is not None:
+        return completion.Completer(subject.digest, batches, None)
+    return completion.Completer(subject.digest, environment.describe_serving(base), form_name(base.gguf))
+
+
 def _completed(
-    subject: Subject, work: Work, connect: Connect, store: samples.Samples
+    subject: Subject, completer: completion.Completer, work: Work, connect: Connect, store: samples.Samples
 ) -> dict[str, dict[str, completion.Rows]]:
     """Level -> context -> judged samples."""
     with connect(subject.served.name) as client:
         form = model_form(client, subject.served.name)
         return {
-            level: completion.complete_places(client, form, subject.digest, level, chosen, work.conditions, store)
+            level: completion.complete_places(client, form, completer, level, chosen, work.conditions, store)
             for level, chosen in work.places.items()
         }
 

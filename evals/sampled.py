@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from assistant.gateway.conversation import Conversation
-from evals import environment, samples
+from evals import samples
 from evals.subjects import Subject
 from evals.tasks.base import Answer, Ask, Item, Verdict
 
@@ -60,7 +60,9 @@ def job(task: str, subject: Subject, item: Item, attempt: int, ask: Ask, tempera
         parse_special=ask.parse_special,
         temperature=temperature,
         seed=own,
-        engine=None if subject.endpoint else environment.describe_engine(),
+        engine=subject.engine,
+        # Left out of a server's, whose samples of before then still count.
+        **({} if subject.form is None else {"served": subject.form}),
     )
     return Job(item, attempt, ask, temperature, own, key)
 

@@ -59,6 +59,10 @@ class Subject:
     endpoint: Endpoint | None = None
     asks: frozenset[AskKind] = frozenset({"prompt", "messages"})
     """Some models have no chat template, some servers have chat only."""
+    engine: str | None = None
+    """That answers on this machine, with its version; None of a server, which does not say."""
+    form: str | None = None
+    """Of the weights that are served, as `serving_form.form_name` names it; the digest is of the original."""
     manifest: Path | None = None
     """Of an adapter: what it was trained on."""
 
@@ -111,15 +115,19 @@ def local(spec: str) -> Subject:
     """
     from assistant.models.identity import base_identity
     from assistant.models.resolve import resolve
+    from assistant.models.serving_form import form_name
+    from evals.environment import describe_serving
 
     served = resolve(spec)
     identity = base_identity(served.base)
     adapter = served.adapter
     digest = adapter.digest if adapter else identity.digest
+    engine, form = describe_serving(served.base), form_name(served.base.gguf)
     facts = {
         "asked": spec,
         "name": served.name,
         "digest": digest,
+        "served": form,
         "base": {"name": served.base.name, **asdict(identity), "digest": identity.digest},
         "adapter": {"id": adapter.id, "digest": adapter.digest, "created": adapter.created} if adapter else None,
     }
@@ -127,7 +135,7 @@ def local(spec: str) -> Subject:
     chats = identity.template != hashlib.sha256(b"").hexdigest()
     asks = frozenset[AskKind]({"prompt", "messages"} if chats else {"prompt"})
     manifest = adapter.folder / "manifest.json" if adapter else None
-    return Subject(spec, served.name, digest, facts, asks=asks, manifest=manifest)
+    return Subject(spec, served.name, digest, facts, asks=asks, engine=engine, form=form, manifest=manifest)
 
 
 def remote(url: str, key: str | None, names: Sequence[str]) -> list[Subject]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from assistant import paths
 from assistant.models import transfer
 from assistant.models.digests import file_digest
-from assistant.models.gguf_file import read_header
+from assistant.models.gguf_file import GgufHeader, read_header
 from assistant.models.gguf_write import rewrite, target_bytes
 from assistant.models.transfer import Progress
 
@@ -21,6 +21,23 @@ _LARGEST = 1_000_000_000
 
 _FILE = "model.gguf"
 
+AS_IT_IS = "as it is"
+_COPY = "Q8_0 copy, form 1"
+"""Its number goes up when `rewrite` gives other weights for the same file."""
+
+
+def form_name(gguf: Path | None) -> str:
+    """What of a model is served, so that measurements of another form are not taken for this one's: the digest of a
+    model is that of the original.
+
+    Args:
+        gguf: None of a safetensors folder.
+
+    Raises:
+        HoneError: not a GGUF, or damaged.
+    """
+    return _COPY if gguf is not None and _is_copied(read_header(gguf)) else AS_IT_IS
+
 
 def serving_gguf(gguf: Path, progress: Progress | None = None) -> Path:
     """The file to serve for `gguf`: itself, or its cached copy in Q8_0, made now when it is missing.
@@ -29,7 +46,7 @@ def serving_gguf(gguf: Path, progress: Progress | None = None) -> Path:
         HoneError: not a GGUF, damaged, or the disk is full.
     """
     header = read_header(gguf)
-    if header.values.get("general.file_type") != _MOSTLY_Q4_1 or header.parameters > _LARGEST:
+    if not _is_copied(header):
         return gguf
 
     def make(folder: Path) -> None:
@@ -38,6 +55,10 @@ def serving_gguf(gguf: Path, progress: Progress | None = None) -> Path:
 
     size = header.parameters * target_bytes("Q8_0") // 32
     return transfer.made_once(cached_folder(gguf), f"the serving form of {gguf.name}", size, make, progress) / _FILE
+
+
+def _is_copied(header: GgufHeader) -> bool:
+    return header.values.get("general.file_type") == _MOSTLY_Q4_1 and header.parameters <= _LARGEST
 
 
 def cached_folder(gguf: Path) -> Path:

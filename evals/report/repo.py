@@ -60,7 +60,7 @@ def _model(model: Mapping[str, Any], rows: Rows, details: Mapping[str, Any]) -> 
         (measured,) = (each for each in found["models"] if each["name"] == model["name"])
         for context in _CONTEXTS:
             figures |= _completion_figures(measured[context], f"{_prefix(level)}{{}}_{context}")
-    facts = {name: model[name] for name in ("asked", "name", "digest", "base", "adapter")}
+    facts = {name: model[name] for name in ("asked", "name", "digest", "served", "base", "adapter")}
     lines = [row for judged in rows.get("line", {}).values() for row in judged]
     latency = tuple(float(row["seconds"]) for row in lines if row["seconds"] is not None)
     return ModelResult(facts, figures, {}, None, latency)

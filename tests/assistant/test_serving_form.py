@@ -10,7 +10,7 @@ import pytest
 from assistant.errors import HoneError
 from assistant.models import gguf_write, serving_form, store
 from assistant.models.gguf_file import read_header
-from assistant.models.serving_form import serving_gguf
+from assistant.models.serving_form import form_name, serving_gguf
 from tests.tuning import tiny_gguf
 
 
@@ -60,8 +60,11 @@ def test_any_other_type_and_a_large_model_are_served_as_they_are(
 ) -> None:
     wide = tiny_gguf.write_base(tmp_path / "wide.gguf", "F16")
     assert serving_gguf(wide) == wide
+    assert form_name(wide) == form_name(None) == "as it is"
+    assert form_name(q4) != "as it is"
     monkeypatch.setattr(serving_form, "_LARGEST", read_header(q4).parameters - 1)
     assert serving_gguf(q4) == q4
+    assert form_name(q4) == "as it is"
     assert not (hone_home / "models" / "serving").exists()
 
 

@@ -239,6 +239,20 @@ def test_reports_are_found_by_digest_and_the_newest_is_taken(tmp_path: Path) -> 
     assert gate_inputs.find(found, "humaneval", Model("new", "new", "digest-newer"), old) is None
 
 
+@pytest.mark.parametrize(
+    ("served", "counts"), [("Q8_0 copy, form 1", True), (None, True), ("as it is", False), ("", False)]
+)
+def test_a_report_of_another_serving_form_is_no_evidence(tmp_path: Path, served: str | None, counts: bool) -> None:
+    found = pair(9, 1, 0, 0)
+    # Empty: of a report from before forms were told.
+    told = {} if served == "" else {"served": served}
+    models = tuple(replace(model, facts={**model.facts, **told}) for model in found.models)
+    json_report.write(report(replace(found, models=models)), tmp_path / "report.json")
+    old, new = (Model(name, name, f"digest-{name}", "Q8_0 copy, form 1") for name in ("old", "new"))
+    measured = gate_inputs.find(gate_inputs.reports(tmp_path), "humaneval", new, old)
+    assert (measured is not None) == counts
+
+
 def hone(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     given = {**os.environ, "HONE_HOME": str(folder / "home"), **environment}
     command = [sys.executable, "-m", "tui", "gate", *arguments]

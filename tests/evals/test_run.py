@@ -147,6 +147,20 @@ def test_a_second_run_measures_nothing_again(world: World, tmp_path: Path) -> No
     assert (first["samples"]["resumed"], again["samples"]["resumed"]) == (0, len(samples_of(out)))
 
 
+def test_completions_of_a_former_serving_form_are_made_again_and_bits_are_not(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = world.run(out=tmp_path / "out", limit=4)
+    rows = len(samples_of(tmp_path / "out"))
+    assert {model["served"] for model in first["models"]} == {"as it is"}
+    monkeypatch.setattr("evals.run.form_name", lambda gguf: "another form")
+    again = world.run(out=tmp_path / "out", limit=4)
+    assert {model["served"] for model in again["models"]} == {"another form"}
+    # Two models at four places in two contexts; bits are of the tuning form.
+    assert len(samples_of(tmp_path / "out")) == rows + 2 * 4 * 2
+    assert repo.report(again).tasks[0].models[0].facts["served"] == "another form"
+
+
 def test_another_seed_or_model_is_measured_anew(world: World, tmp_path: Path) -> None:
     world.run(out=tmp_path / "out", limit=4)
     before = len(samples_of(tmp_path / "out"))

@@ -135,7 +135,7 @@ def measured(
         [True] * 40 + [False] * lost + [True] * won + [False] * (60 - lost - won),
     ]
     subjects = [
-        ({"asked": name, "name": name, "digest": digest}, greedy(name, right))
+        ({"asked": name, "name": name, "digest": digest, "served": "as it is"}, greedy(name, right))
         for (name, digest), right in zip((before, after), rows, strict=True)
     ]
     step = Step("eval", ("true",))

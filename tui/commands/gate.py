@@ -168,7 +168,7 @@ def _gate(
         if present is None:
             raise HoneError(
                 f"no report in {folder} compares {candidate} with {against} on {each.task}, in the versions that they "
-                "are now"
+                "are now, as they are served now"
             )
         measured[each.task] = present
     decision = decide(measured, wanted, alpha, seed)
