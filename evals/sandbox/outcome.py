@@ -76,13 +76,18 @@ class Program:
 
 @dataclass(frozen=True)
 class Outcome:
-    """`error` None: every assertion held. CPU and wall seconds are those of the candidate, start included."""
+    """`error` None: every assertion held. CPU and wall seconds are those of the candidate, start included.
+
+    `late_seconds`, by the sandbox's own clock: from when the candidate was to be gone (its wall limit, or the moment
+    another limit was seen to be passed, it ended or the tests were through) until nothing that it started lived.
+    """
 
     error: ErrorClass | None
     detail: str
     cpu_seconds: float
     wall_seconds: float
     output: str
+    late_seconds: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ def decide(judge: dict[str, Any], candidate: dict[str, Any], nonce: str, limits:
     if said is not None and "fault" in said:
         raise SandboxError(f"{said['fault']}; no verdict")
     error, detail = _class(said, judge, candidate, nonce, limits)
-    return Outcome(error, detail, candidate["cpu"], candidate["wall"], candidate["out"])
+    return Outcome(error, detail, candidate["cpu"], candidate["wall"], candidate["out"], candidate["late"])
 
 
 def _class(

@@ -40,6 +40,10 @@ class Runner:
             return self._sandbox.command(argv, folder, limits)
         return CommandOutcome(**self._ask({"argv": argv, "folder": str(folder), "limits": asdict(limits)}))
 
+    def zygotes(self) -> list[int]:
+        """The processes that candidates are forked from; only of this user's own, without namespaces."""
+        return [owned.content._candidate._process.pid for owned in self._sandbox._idle]
+
     def _ask(self, ask: dict[str, Any]) -> dict[str, Any]:
         assert self._driver is not None
         assert self._driver.stdin is not None

@@ -1,16 +1,22 @@
 """Every attack that a candidate could try, on every rung of this machine, as root and as an ordinary user."""
 
 import json
+import os
 import secrets
+import signal
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Self
 
+import psutil
 import pytest
 
 from evals.sandbox.outcome import Limits, Program
@@ -323,6 +329,31 @@ def f(x):
 )
 
 
+class Idle:
+    """A thread that wants to wake up every few milliseconds and does nothing: by how much it woke too late, the machine
+    had no time for whoever was to run."""
+
+    def __enter__(self) -> Self:
+        self.lost_seconds = 0.0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._ended.is_set():
+            due = time.monotonic() + _PAUSE
+            self._ended.wait(_PAUSE)
+            self.lost_seconds += max(0.0, time.monotonic() - due)
+
+
+_PAUSE = 0.005
+
+
 @pytest.fixture(
     scope="module",
     params=[(rung, user) for rung in ("bubblewrap", "landlock") for user in ("own", "nobody")],
@@ -333,16 +364,53 @@ def attacked(request: pytest.FixtureRequest) -> Iterator[Runner]:
         yield found
 
 
+@pytest.fixture(scope="module")
+def calm(attacked: Runner) -> float:
+    """Seconds in which this machine ends one process that sleeps, at its wall limit."""
+    ended = [attacked.run(Program("import time\ndef f(x): time.sleep(10**6)", "f", TESTS), WALL) for _ in range(3)]
+    assert {outcome.error for outcome in ended} == {"timeout"}
+    return statistics.median(outcome.late_seconds for outcome in ended)
+
+
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
-def test_no_attack_passes_and_each_has_its_class(attacked: Runner, attack: Attack) -> None:
-    outcome = attacked.run(Program(attack.candidate, "f", TESTS), attack.limits)
+def test_no_attack_passes_and_each_has_its_class(attacked: Runner, attack: Attack, calm: float) -> None:
+    with Idle() as idle:
+        outcome = attacked.run(Program(attack.candidate, "f", TESTS), attack.limits)
     assert outcome.error in attack.classes, outcome
     assert outcome.cpu_seconds <= attack.limits.cpu_seconds + 1
+    # Within its limit plus one second, by the sandbox's own clock. Alone, that would blame the sandbox for a busy
+    # machine: so the time comes on top that an idle thread lost meanwhile, and for a slow machine ten times what the
+    # end of one process takes that does not resist. An attack that puts off its end for longer fails on any machine.
+    allowed = 1 + idle.lost_seconds + 10 * calm
+    assert outcome.late_seconds <= allowed, (outcome, calm)
+    assert outcome.wall_seconds <= attack.limits.wall_seconds + allowed, (outcome, calm)
     assert len(outcome.output) <= attack.limits.output_bytes
     assert not runs(MARK)
     # The next program finds a clean sandbox.
     right = attacked.run(Program("import os\ndef f(x): return x + 1 + len(os.listdir())", "f", TESTS), QUICK)
     assert right.error is None, right
+
+
+def test_an_end_that_comes_too_late_is_seen() -> None:
+    """What the test above rests on: a sandbox that is held up beyond the limit says by how much."""
+    with runner("landlock", "own") as held:
+        assert held.run(Program("def f(x): return x + 1", "f", TESTS), QUICK).error is None
+        (zygote,) = held.zygotes()
+
+        def hold() -> None:
+            while not psutil.Process(zygote).children():
+                time.sleep(0.005)
+            os.kill(zygote, signal.SIGSTOP)
+            time.sleep(WALL.wall_seconds + 1.5)
+            os.kill(zygote, signal.SIGCONT)
+
+        holding = threading.Thread(target=hold)
+        holding.start()
+        outcome = held.run(Program("import time\ndef f(x): time.sleep(10**6)", "f", TESTS), WALL)
+        holding.join()
+    assert outcome.error == "timeout"
+    assert outcome.late_seconds > 1
+    assert outcome.wall_seconds == pytest.approx(WALL.wall_seconds + outcome.late_seconds, abs=1e-6)
 
 
 def test_tcp_and_udp_reach_nobody(attacked: Runner) -> None:

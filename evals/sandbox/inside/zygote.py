@@ -229,13 +229,16 @@ class _Run:
         try:
             self._watch(handle)
         finally:
+            due = time.monotonic()
+            if self._reason == "wall":
+                due = self._started + self._limits["wall_seconds"]
             self._end()
-            wall = time.monotonic() - self._started
+            dead = time.monotonic()
             os.close(handle)
             self._drain()
             for each in self._read.values():
                 os.close(each)
-        return self._reply(wall)
+        return self._reply(dead - self._started, dead - due)
 
     def _watch(self, handle: int) -> None:
         poll = select.poll()
@@ -329,7 +332,7 @@ class _Run:
             time.sleep(pause)
             pause = min(2 * pause, 0.02)
 
-    def _reply(self, wall: float) -> dict[str, Any]:
+    def _reply(self, wall: float, late: float) -> dict[str, Any]:
         message = bytes(self._data["status"])
         if message.startswith(b"F"):
             raise _Fault(message[1:].partition(b"\n")[0].decode("utf-8", "replace"))
@@ -339,6 +342,7 @@ class _Run:
             "exit": os.waitstatus_to_exitcode(status) if status is not None else None,
             "cpu": max(self._cpu, self._killed_cpu),
             "wall": wall,
+            "late": late,
             "peak": self._peak or None,
             **{name: bytes(data).decode("utf-8", "replace") for name, data in self._data.items() if name != "status"},
         }
