@@ -51,6 +51,7 @@ def _task(task: TaskReport) -> dict[str, Any]:
         "report": task,
         "figures": markdown.table(task),
         "classes": markdown.classes(task),
+        "moves": markdown.moves(task),
         "comparisons": _comparisons(task),
         # Built by an XML library, which escapes texts and attributes.
         "plots": [(caption, Markup(svg)) for caption, svg in drawn if svg is not None],

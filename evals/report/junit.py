@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evals.report import words
-from evals.report.schema import Decision, Report, TaskReport
+from evals.report.schema import Decision, ModelResult, Report, TaskReport
 
 # What XML 1.0 cannot hold, not even escaped.
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -18,25 +18,49 @@ _LONGEST = 20_000
 
 
 def junit(report: Report) -> str:
-    suites = [suite for task in report.tasks for suite in _task_suites(task)]
+    suites = [suite for task in report.tasks for suite in _task_suites(task, report.sandbox)]
     if report.gate is not None:
         suites.append(_gate_suite(report.gate))
+    return _text(suites)
+
+
+def fault(what: str, line: str) -> str:
+    """One error, which is no failure: nothing was scored.
+
+    Args:
+        what: gave nothing: `hone eval humaneval`.
+    """
+    suite = ET.Element("testsuite", {"name": _clean(what)})
+    case = _add(suite, "testcase", classname=what, name="measured" if "gate" not in what else "decided", time="0.000")
+    _add(case, "error", type="fault", message=line)
+    suite.attrib |= _counts([suite])
+    return _text([suite])
+
+
+def _text(suites: Sequence[ET.Element]) -> str:
     root = ET.Element("testsuites", {"name": "hone eval", **_counts(suites)})
     root.extend(suites)
     ET.indent(root)
     return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def _task_suites(task: TaskReport) -> list[ET.Element]:
+def _task_suites(task: TaskReport, rung: str | None) -> list[ET.Element]:
     suites = []
     repeated = any(row["attempt"] for row in task.samples)
     for model in task.models:
         rows = [row for row in task.samples if row["name"] == model.facts["name"]]
         suite = ET.Element("testsuite", {"name": _clean(f"{task.version} {model.facts['name']}")})
         properties = ET.SubElement(suite, "properties")
+        told = {"sandbox": rung, "digest": model.facts.get("digest"), "served": model.facts.get("served")}
+        for name, value in told.items():
+            if value is not None:
+                _add(properties, "property", name=name, value=str(value))
         for name, figure in model.figures.items():
             _add(properties, "property", name=name, value=words.with_interval(figure))
         suite.extend(_case(task, row, repeated) for row in rows)
+        if not task.samples:
+            # A suite without a case is taken for a run that did nothing.
+            suite.extend(_figure_case(task, model, name) for name in model.figures)
         suite.attrib |= _counts([suite])
         suites.append(suite)
     return suites
@@ -59,6 +83,13 @@ def _case(task: TaskReport, row: Mapping[str, Any], repeated: bool) -> ET.Elemen
     return case
 
 
+def _figure_case(task: TaskReport, model: ModelResult, name: str) -> ET.Element:
+    labels = {"classname": f"{task.name}.{model.facts['name']}", "name": words.label(name), "time": "0.000"}
+    case = ET.Element("testcase", {key: _clean(text) for key, text in labels.items()})
+    _add(case, "system-out", text=words.with_interval(model.figures[name]))
+    return case
+
+
 def _gate_suite(decision: Decision) -> ET.Element:
     suite = ET.Element("testsuite", {"name": "hone gate"})
     for task in decision.tasks:
@@ -78,7 +109,7 @@ def _counts(suites: Sequence[ET.Element]) -> dict[str, str]:
     return {
         "tests": str(len(cases)),
         "failures": str(sum(case.find("failure") is not None for case in cases)),
-        "errors": "0",
+        "errors": str(sum(case.find("error") is not None for case in cases)),
         "skipped": str(sum(case.find("skipped") is not None for case in cases)),
         "time": f"{seconds:.3f}",
     }

@@ -1,6 +1,7 @@
 """A report as Markdown, and as what a terminal shows."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from evals.report import words
@@ -40,6 +41,28 @@ def classes(task: TaskReport) -> Rows:
     return rows
 
 
+def moves(task: TaskReport) -> Rows:
+    """From which class to which the answers to the same items went, the most frequent moves first; empty where nothing
+    moved or there is nothing to compare."""
+    first, *others = (str(model.facts["name"]) for model in task.models)
+    found: dict[str, dict[tuple[str, int], str]] = {}
+    for row in task.samples:
+        place = str(row["item"]), int(row["attempt"])
+        found.setdefault(str(row["name"]), {})[place] = row["verdict"]["error"] or RIGHT
+    if not others or not error_classes(task):
+        return []
+    counted = {
+        name: Counter((found[first][place], after) for place, after in found.get(name, {}).items()) for name in others
+    }
+    pairs = sum(counted.values(), Counter[tuple[str, str]]())
+    rows = [
+        [before, after, *(str(counted[name][before, after]) for name in others)]
+        for (before, after), _ in sorted(pairs.items(), key=lambda each: (-each[1], each[0]))
+        if before != after
+    ]
+    return [["from", "to", *others], *rows] if rows else []
+
+
 def error_classes(task: TaskReport) -> list[str]:
     """Right first, then by how many samples of all models are in it."""
     total: dict[str, int] = {}
@@ -57,6 +80,8 @@ def plain(report: Report) -> str:
         if found := classes(task):
             parts.append(_aligned(found))
         parts.append("\n".join([*task.notes, *_detectable(task)]))
+    if report.sandbox:
+        parts.append(_sandboxed(report))
     if report.gate is not None:
         parts.append(report.gate.explanation)
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -72,12 +97,20 @@ def markdown(report: Report) -> str:
         lines += ["Brackets hold 95 % intervals; changes are paired, against the first model.", ""]
         if found := classes(task):
             lines += [*_rows(found), ""]
+        if found := moves(task):
+            lines += [f"Answers of another class than {_escape(str(task.models[0].facts['name']))}'s to the same:", ""]
+            lines += [*_rows(found), ""]
         if calibrated := _calibration(task):
             lines += [*_rows(calibrated), ""]
         lines += [*(f"- {_escape(note)}" for note in [*task.notes, *_detectable(task)]), ""]
         lines += ["<details><summary>Models</summary>", "", *_models(task), "", "</details>", ""]
     lines += ["## Machine", "", *(f"- {_escape(fact)}" for fact in machine(report)), ""]
     return "\n".join(lines)
+
+
+def fault(what: str, line: str) -> str:
+    """Of a run that gave nothing."""
+    return f"# Evaluation\n\n**No result** of {_escape(what)}: {_escape(line)}\n"
 
 
 def gate_table(decision: Decision) -> Rows:
@@ -128,8 +161,11 @@ def _models(task: TaskReport) -> list[str]:
 
 def machine(report: Report) -> list[str]:
     """What ran the evaluation, a fact a line."""
-    ran = f"untrusted code ran in: {report.sandbox}" if report.sandbox else "no untrusted code was run"
-    return [f"hone {report.hone}, {report.created}", ran, *_flat(report.environment)]
+    return [f"hone {report.hone}, {report.created}", _sandboxed(report), *_flat(report.environment)]
+
+
+def _sandboxed(report: Report) -> str:
+    return f"untrusted code ran in: {report.sandbox}" if report.sandbox else "no untrusted code was run"
 
 
 def _flat(facts: Mapping[str, object], prefix: str = "") -> list[str]:

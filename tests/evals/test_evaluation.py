@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -245,6 +246,29 @@ def test_the_command_prints_one_report_and_writes_every_form(questions: Path) ->
         plain = command("questions.jsonl", "--url", other.url, "--model", "small")
     assert plain.exit_code == 0, plain.output
     assert "pass@1" in plain.stdout or "score" in plain.stdout
+
+
+def test_a_fault_is_an_error_and_no_failure_where_ci_looks(questions: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    summary = questions.parent / "summary.md"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    with serve(fail=lambda body, number: (400, {}) if "Question 1" in question(body) else None) as server:
+        done = command("questions.jsonl", "--url", server.url, "--out", "out")
+    assert isinstance(done.exception, HarnessError)
+    assert done.exception.exit_code == 3
+    line = str(done.exception)
+    assert "1 of 6 samples of small were lost" in line
+    root = ET.parse(questions.parent / "out" / "junit.xml").getroot()
+    assert (root.get("tests"), root.get("errors"), root.get("failures")) == ("1", "1", "0")
+    error = root.find("testsuite[@name='hone eval questions.jsonl']/testcase/error")
+    assert error is not None
+    assert error.get("message") == line
+    assert "1 of 6 samples of small were lost" in summary.read_text()
+    assert not (questions.parent / "out" / "report.json").exists()
+    # A command line that cannot be read is no fault of a run.
+    summary.unlink()
+    assert isinstance(command("humaneval", "--style", "loud", "--out", "other").exception, UsageError)
+    assert not summary.exists()
+    assert not (questions.parent / "other").exists()
 
 
 def test_a_chat_only_server_is_asked_by_chat_and_this_is_said(questions: Path) -> None:

@@ -316,6 +316,25 @@ def test_a_broken_report_ends_with_3(tmp_path: Path) -> None:
     assert "report.json: this is no report" in done.stderr
 
 
+def test_a_fault_takes_the_place_of_an_earlier_decision(tmp_path: Path) -> None:
+    json_report.write(report(pair(90, 0, 9, 55)), tmp_path / "out" / "report.json")
+    summary = tmp_path / "summary.md"
+    given = ("new", "--against", "old", "--report", "out", "--no-run")
+    assert hone(tmp_path, *given).returncode == 0
+    written = tmp_path / "out" / "gate"
+    assert (written / "decision.json").exists()
+    done = hone(tmp_path, *given, "--tasks", "mbpp", GITHUB_STEP_SUMMARY=str(summary))
+    assert done.returncode == 3
+    line = done.stderr.strip().removeprefix("hone: ")
+    assert {file.name for file in written.iterdir()} == {"junit.xml"}
+    root = ET.parse(written / "junit.xml").getroot()
+    error = root.find("testsuite[@name='hone gate']/testcase/error")
+    assert error is not None
+    assert error.get("message") == line
+    assert (root.get("errors"), root.get("failures")) == ("1", "0")
+    assert line in summary.read_text()
+
+
 def test_a_task_that_cannot_be_measured_ends_with_3(tmp_path: Path) -> None:
     given = ["--tasks", "repo", "--repo", ".", "--report", "out", "--samples", "3", "--leave-out-unsound"]
     done = hone(tmp_path, "nobody", "--against", "nothing", *given)

@@ -98,7 +98,7 @@ def test_markdown_has_the_figures_the_classes_and_the_decision() -> None:
     ):
         assert fact in text, fact
     tables = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
-    assert len(tables) == 3
+    assert len(tables) == 4
     for rows in tables:
         assert len({line.count("|") for line in rows}) == 1
     assert "humaneval@1" in markdown.plain(gated())
@@ -125,6 +125,57 @@ def test_junit_has_a_case_for_each_sample_and_xml_can_hold_it() -> None:
     property_ = suites[0].find("properties/property[@name='pass@1']")
     assert property_ is not None
     assert "%" in (property_.get("value") or "")
+
+
+def test_junit_tells_the_rung_the_model_and_each_figure_of_a_task_without_samples() -> None:
+    models = (
+        ModelResult(
+            facts("m") | {"served": "as it is"},
+            {"peak memory": Figure(4e8, None, None, 1, "bytes", "lower", "VmHWM")},
+            {},
+            None,
+            (),
+        ),
+    )
+    root = ET.fromstring(junit.junit(report(TaskReport("speed", "speed@1", {}, models, (), (), ()))))
+    (suite,) = root.findall("testsuite")
+    told = {each.get("name"): each.get("value") for each in suite.findall("properties/property")}
+    assert told == {"sandbox": "bubblewrap", "digest": "digest-m", "served": "as it is", "peak memory": "400 MB"}
+    (case,) = suite.findall("testcase")
+    assert (case.get("name"), case.findtext("system-out")) == ("peak memory", "400 MB")
+    assert root.get("tests") == "1"
+
+
+def test_classes_that_moved_are_counted_from_each_to_each() -> None:
+    old = [row("old", name, error=error, value=float(error is None)) for name, error in BEFORE.items()]
+    new = [row("new", name, error=error, value=float(error is None)) for name, error in AFTER.items()]
+    made = task({"old": old, "new": new})
+    assert markdown.moves(made) == [
+        ["from", "to", "new"],
+        ["timeout", "right", "2"],
+        ["right", "syntax", "1"],
+        ["syntax", "timeout", "1"],
+    ]
+    assert "| timeout | right | 2 |" in markdown.markdown(report(made))
+    assert "<td>right</td>" in html(report(made))
+    assert markdown.moves(task({"old": old})) == []
+    assert markdown.moves(task({"old": old, "new": [one | {"name": "new"} for one in old]})) == []
+
+
+BEFORE = {"a": "timeout", "b": "timeout", "c": None, "d": "syntax", "e": "syntax"}
+AFTER = {"a": None, "b": None, "c": "syntax", "d": "timeout", "e": "syntax"}
+
+
+def test_every_form_for_people_tells_the_rung() -> None:
+    for made in (markdown.plain(gated()), markdown.markdown(gated()), html(gated())):
+        assert "untrusted code ran in: bubblewrap" in made
+
+
+@given(st.text(max_size=60))
+def test_any_text_fits_into_a_fault(line: str) -> None:
+    root = ET.fromstring(junit.fault("hone eval words", line).encode("utf-8"))
+    assert (root.get("tests"), root.get("failures"), root.get("errors")) == ("1", "0", "1")
+    assert root.find("testsuite/testcase/error") is not None
 
 
 @given(st.text(max_size=60))

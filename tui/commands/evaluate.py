@@ -117,6 +117,7 @@ def evaluate(
     from dataclasses import replace
 
     from assistant.errors import UsageError
+    from evals.report import fault
     from tui.commands import eval_options
 
     wishes = detached.Wishes(detach, on, [], after or [], priority, memory_gb, cores)
@@ -137,7 +138,9 @@ def evaluate(
         held_out = HeldOut(
             repository, tuple(models), places, seed, prompt_tokens, max_bytes, out, levels=parse(levels), folds=folds
         )
-        _show(_held_out(held_out, engine), out, as_json, _words(context))
+        with fault.told("hone eval repo", out):
+            report = _held_out(held_out, engine)
+        _show(report, out, as_json, _words(context))
         return
     from evals import evaluation, subjects
     from evals.sandbox.sandbox import open_sandbox
@@ -160,27 +163,28 @@ def evaluate(
     named.check(wanted)
     if style not in (None, *STYLES):
         raise UsageError(f"there is no style {style!r}; there are {' and '.join(STYLES)}")
-    measured = _subjects(models, url, key)
-    manifests = {subject.name: subject.manifest for subject in measured if subject.manifest}
-    local = all(subject.endpoint is None for subject in measured)
-    wanted = replace(wanted, style=_style(style, measured), manifests=manifests, local=local)
-    options = evaluation.Options(samples, temperature, limit, seed, concurrency, out, ablate, leave_out)
-    # Speed is measured with up to four requests at a time.
-    slots = max(concurrency, 4) if "speed" in tasks else concurrency
-    try:
-        report = evaluation.evaluate(
-            lambda sandbox: named.build(wanted, sandbox),
-            measured,
-            subjects.connector(slots),
-            (lambda: open_sandbox(unsafe=unsafe)) if wanted.runs_code else None,
-            options,
-        )
-    except KeyboardInterrupt:
-        where = out or "Hone's state folder"
-        typer.echo(
-            f"\nhone: stopped; what was sampled is kept in {where}; the same command goes on from there", err=True
-        )
-        raise typer.Exit(130) from None
+    with fault.told(f"hone eval {' '.join(tasks)}", out):
+        measured = _subjects(models, url, key)
+        manifests = {subject.name: subject.manifest for subject in measured if subject.manifest}
+        local = all(subject.endpoint is None for subject in measured)
+        wanted = replace(wanted, style=_style(style, measured), manifests=manifests, local=local)
+        options = evaluation.Options(samples, temperature, limit, seed, concurrency, out, ablate, leave_out)
+        # Speed is measured with up to four requests at a time.
+        slots = max(concurrency, 4) if "speed" in tasks else concurrency
+        try:
+            report = evaluation.evaluate(
+                lambda sandbox: named.build(wanted, sandbox),
+                measured,
+                subjects.connector(slots),
+                (lambda: open_sandbox(unsafe=unsafe)) if wanted.runs_code else None,
+                options,
+            )
+        except KeyboardInterrupt:
+            where = out or "Hone's state folder"
+            typer.echo(
+                f"\nhone: stopped; what was sampled is kept in {where}; the same command goes on from there", err=True
+            )
+            raise typer.Exit(130) from None
     _show(report, out, as_json, _words(context))
 
 

@@ -127,13 +127,26 @@ def gate(
         typer.echo(f"\nhone: stopped{kept}", err=True)
         raise typer.Exit(130) from None
     except HoneError as error:
+        _tell_fault(reports, str(error))
         typer.echo(f"hone: {error}", err=True)
         raise typer.Exit(FAULT) from error
     except Exception as error:
         # Python's own exit code for this is 1, which would say that the candidate is a regression.
+        _tell_fault(reports, repr(error))
         traceback.print_exc()
         raise typer.Exit(FAULT) from error
     raise typer.Exit(decision.exit_code)
+
+
+def _tell_fault(reports: Path | None, line: str) -> None:
+    """Where CI looks for the decision, in place of one of an earlier run."""
+    from evals import gate_inputs
+    from evals.report import fault
+
+    stale = ("decision.json", "report.json", "report.md", "report.html", "review.sarif")
+    folder = None if reports is None else reports / gate_inputs.OUTPUT
+    if problem := fault.write("hone gate", line, folder, stale):
+        typer.echo(f"hone: {problem}", err=True)
 
 
 def _gate(
