@@ -22,6 +22,7 @@ from evals.sampled import Sampled
 from evals.samples import Samples
 from evals.sandbox.calibrate import fitting, generous
 from evals.sandbox.outcome import Limits
+from evals.server import TOP_P
 from evals.subjects import Connect, Connected, Subject
 from evals.tasks import review_lines, speed
 from evals.tasks.base import Item, Task
@@ -248,7 +249,9 @@ def _report(each: _Prepared, found: Sequence[tuple[Mapping[str, Any], Done]], op
     rows = [(facts, one.rows) for facts, one in found]
     # One of as many as were asked for is the chance that somebody who asks so often has.
     ks = sorted({*KS, _decoding(task, options)[0]})
-    made = task_report(task.name, task.version, settings, rows, ks=ks, notes=_notes(each, options), seed=options.seed)
+    made = task_report(
+        task.name, task.version, settings, rows, ks=ks, notes=_notes(each, options, found), seed=options.seed
+    )
     if all("exact_match" in row["verdict"]["extra"] for row in made.samples):
         exact = Measure(name="exact match", parts=lambda row: (row["verdict"]["extra"]["exact_match"], 1.0))
         return _with(made, task_report(task.name, task.version, settings, rows, measures=[exact], seed=options.seed))
@@ -290,7 +293,7 @@ def _own_report(each: _Prepared, found: Sequence[tuple[Mapping[str, Any], Done]]
         settings=_settings(each, options) | dict(task.settings or {}),
         models=models,
         comparisons=tuple(comparisons),
-        notes=_notes(each, options),
+        notes=_notes(each, options, found),
         samples=tuple(row for _, one in found for row in one.rows),
         details={str(facts["name"]): task.details(one.sampled) for facts, one in found},
     )
@@ -325,6 +328,7 @@ def _settings(each: _Prepared, options: Options) -> dict[str, Any]:
         "items_of_the_task": each.total,
         "samples_per_item": count,
         "temperature": heat,
+        **({"top_p": TOP_P} if heat > 0 else {}),
         "style": "chat" if ask.prompt is None else "completion",
         "max_tokens": ask.max_tokens,
         "stop": list(ask.stop),
@@ -337,7 +341,7 @@ def _settings(each: _Prepared, options: Options) -> dict[str, Any]:
     }
 
 
-def _notes(each: _Prepared, options: Options) -> tuple[str, ...]:
+def _notes(each: _Prepared, options: Options, found: Sequence[tuple[Mapping[str, Any], Done]]) -> tuple[str, ...]:
     (count, heat), good, bad = _decoding(each.task, options), each.references.good, each.references.bad
     measured = f"{len(each.items)} of {each.total} items, {count} {'samples' if count > 1 else 'sample'} each"
     checked = (
@@ -347,4 +351,20 @@ def _notes(each: _Prepared, options: Options) -> tuple[str, ...]:
     )
     whys = dict.fromkeys(each.references.left_out.values())
     left_out = [f"Left out, as its reference does not hold here: {why}." for why in whys]
-    return f"{measured}, {f'temperature {heat:g}' if heat else 'greedy'}, seed {options.seed}.", checked, *left_out
+    return (
+        f"{measured}, {f'temperature {heat:g}' if heat else 'greedy'}, seed {options.seed}.",
+        checked,
+        *left_out,
+        *_of_servers(found),
+    )
+
+
+def _of_servers(found: Sequence[tuple[Mapping[str, Any], Done]]) -> Iterator[str]:
+    """What models were not asked as they should have been, and what failed on the way."""
+    for facts, one in found:
+        answers = [sample.answer for sample in one.sampled]
+        if refused := sorted({field for answer in answers for field in answer.refused}):
+            yield f"The server of {facts['name']} does not take {' and '.join(refused)}, and decided on that itself."
+        if again := sum(answer.retries for answer in answers):
+            failed = "1 request" if again == 1 else f"{again} requests"
+            yield f"{failed} to {facts['name']} failed and {'was' if again == 1 else 'were'} sent again."

@@ -4,7 +4,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from assistant import cores
 from assistant.errors import EngineError, HoneError, UnknownModel
@@ -155,7 +155,7 @@ def _asked(job: Job, connected: Connected | None, state: _State) -> Answer | Non
         StoppedError: the run ends.
     """
     assert connected is not None
-    for wait in (*state.retry_seconds, None):
+    for retries, wait in enumerate((*state.retry_seconds, None)):
         try:
             answer = respond(
                 connected,
@@ -182,5 +182,5 @@ def _asked(job: Job, connected: Connected | None, state: _State) -> Answer | Non
         else:
             with state.lock:
                 state.lost_in_a_row = 0
-            return answer
+            return replace(answer, retries=retries)
     raise AssertionError("the last wait is None")

@@ -8,6 +8,7 @@ from typing import Any
 
 from assistant.gateway.conversation import Conversation
 from evals import samples
+from evals.server import TOP_P
 from evals.subjects import Subject
 from evals.tasks.base import Answer, Ask, Item, Verdict
 
@@ -92,7 +93,11 @@ def to_row(sampled: Sampled, job: Job, task: str, subject: Subject, rung: str | 
         # `rendered` is None where a server rendered them that is not ours.
         rendered = None if answer.rendered is None else asdict(answer.rendered)
         shown = {"messages": [asdict(message) for message in ask.messages], "rendered": rendered}
-    decoding = {"temperature": job.temperature, "seed": job.seed}
+    decoding: dict[str, Any] = {"temperature": job.temperature, "seed": job.seed}
+    if job.temperature > 0:
+        decoding["top_p"] = TOP_P
+    if answer.refused:
+        decoding["refused"] = list(answer.refused)
     return {
         "key": sampled.key,
         "task": task,
@@ -115,6 +120,7 @@ def to_row(sampled: Sampled, job: Job, task: str, subject: Subject, rung: str | 
             "extra": dict(verdict.extra),
         },
         "sandbox": rung,
+        "retries": answer.retries,
         **{name: getattr(answer, name) for name in _ANSWER},
     }
 
@@ -122,7 +128,10 @@ def to_row(sampled: Sampled, job: Job, task: str, subject: Subject, rung: str | 
 def answer_of(row: Mapping[str, Any]) -> Answer:
     rendered = row["ask"].get("rendered")
     conversation = None if rendered is None else Conversation(rendered["prompt"], _spans(rendered["verbatim"]))
-    return Answer(text=row["text"], rendered=conversation, **{name: row[name] for name in _ANSWER})
+    # What earlier versions did not keep.
+    refused, retries = tuple(row["ask"].get("refused", ())), row.get("retries", 0)
+    told = {name: row[name] for name in _ANSWER}
+    return Answer(text=row["text"], rendered=conversation, refused=refused, retries=retries, **told)
 
 
 def recall(job: Job, row: Mapping[str, Any]) -> Sampled:

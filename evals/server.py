@@ -25,6 +25,8 @@ _OPTIONAL = ("stream_options", "seed", "top_p")
 """Fields that some servers refuse and an answer can do without."""
 
 
+TOP_P = 0.95
+"""Of all sampling above temperature 0: as our own gateway samples, and the published HumanEval scores."""
 RETRY_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Waits before a request is sent again."""
 
@@ -142,8 +144,7 @@ class Server:
             "stream_options": {"include_usage": True},
         }
         if temperature > 0:
-            # As our own gateway samples, and the published HumanEval scores.
-            body["top_p"] = 0.95
+            body["top_p"] = TOP_P
         if seed is not None:
             body["seed"] = seed
         if stop:

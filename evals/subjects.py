@@ -21,6 +21,8 @@ _VOLATILE = frozenset({"created", "permission", "status", "in_cache", "loaded"})
 """Of a server's model entry: what changes without the model changing."""
 
 
+_DECIDING = frozenset({"seed", "top_p"})
+"""Optional fields of a request that decide the answer."""
 _Result = TypeVar("_Result")
 AskKind = Literal["prompt", "messages"]
 
@@ -102,6 +104,8 @@ class Connected:
     fim: prompts.FimTokens | None
     render: Callable[[Messages], Conversation | None] = by_the_server
     """How a conversation is written out for the model; None where that cannot be known."""
+    refused: Callable[[], frozenset[str]] = frozenset
+    """Optional fields that the server did not take so far."""
 
 
 Connect = Callable[[Subject], AbstractContextManager[Connected]]
@@ -192,7 +196,9 @@ def connector(slots: int) -> Connect:
     def connect(subject: Subject) -> Iterator[Connected]:
         if subject.endpoint is not None:
             with closing(Server(subject.endpoint.url, subject.endpoint.key, subject.name)) as server:
-                yield Connected(server, subject.name, _fim_tokens(subject.facts["described"]))
+                yield Connected(
+                    server, subject.name, _fim_tokens(subject.facts["described"]), refused=lambda: server.refused
+                )
             return
         from assistant.client import connect as open_gateway
         from assistant.config import load_settings
@@ -274,6 +280,7 @@ def respond(
         seconds=time.perf_counter() - started,
         first_token_seconds=first,
         rendered=rendered,
+        refused=tuple(sorted(connected.refused() & _DECIDING)),
     )
 
 

@@ -72,6 +72,10 @@ class Answer:
     rendered: Conversation | None = None
     """The conversation as the model's own template wrote it out; None of a raw prompt, which nobody renders, and where
     a server that is not ours rendered it and does not say how."""
+    refused: tuple[str, ...] = ()
+    """Of `seed` and `top_p`, what the server did not take; it decided on that itself."""
+    retries: int = 0
+    """How often the request had failed before."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from assistant.errors import HoneError, UsageError
 from evals.errors import HarnessError
 from evals.evaluation import Options, evaluate
+from evals.report import json as json_report
 from evals.report.schema import Report, from_json, to_json
 from evals.sandbox.outcome import DEFAULT_LIMITS, Limits
 from evals.subjects import connector, remote
@@ -269,6 +270,24 @@ def test_a_fault_is_an_error_and_no_failure_where_ci_looks(questions: Path, monk
     assert isinstance(command("humaneval", "--style", "loud", "--out", "other").exception, UsageError)
     assert not summary.exists()
     assert not (questions.parent / "other").exists()
+
+
+def test_what_a_server_does_not_take_and_what_failed_on_the_way_is_told(questions: Path) -> None:
+    def once(body: Body, number: int) -> tuple[int, dict[str, str]] | None:
+        return (500, {}) if number == 1 and "Question 2" in question(body) else None
+
+    with serve(refuses=("seed", "stream_options"), fail=once) as server:
+        given = ("--url", server.url, "--out", "out", "--samples", "2", "--temperature", "0.8", "--concurrency", "1")
+        done = command("questions.jsonl", *given)
+    assert done.exit_code == 0, done.output
+    (task,) = json_report.read(questions.parent / "out" / "report.json").tasks
+    assert task.settings["top_p"] == 0.95
+    assert {row["ask"]["top_p"] for row in task.samples} == {0.95}
+    assert [row["ask"]["refused"] for row in task.samples] == [["seed"]] * 12
+    assert sum(row["retries"] for row in task.samples) == 1
+    notes = " ".join(task.notes)
+    assert "The server of small does not take seed" in notes
+    assert "1 request to small failed and was sent again" in notes
 
 
 def test_a_chat_only_server_is_asked_by_chat_and_this_is_said(questions: Path) -> None:
