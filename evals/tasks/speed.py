@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evals import statistics
 from evals.errors import HarnessError
@@ -22,6 +22,9 @@ from evals.progress import Progress
 from evals.report.schema import Better, Figure, ModelResult, TaskReport
 from evals.subjects import Connect, Connected, Subject, by_the_server, respond
 from evals.tasks.base import Answer, Ask
+
+if TYPE_CHECKING:
+    import psutil
 
 NAME = "speed"
 VERSION = "speed@1"
@@ -77,18 +80,24 @@ def measure(subjects: Sequence[Subject], connect: Connect, plan: Plan = Plan(), 
             if progress:
                 progress.finish()
             memory = None if subject.endpoint else peak_memory()
+            shared = memory is not None and not _own_engines()
         figures = _figures(levels, plan.seed)
         if memory is not None:
             figures["peak memory"] = Figure(
                 float(memory), None, None, 1, "bytes", "lower", "VmHWM of gateway and engine"
             )
+            if shared:
+                notes.append(f"The peak memory of {subject.name} is that since its running gateway was started.")
         else:
             notes.append(f"The memory of {subject.name}'s engine cannot be seen from here.")
         if any(level.joules is None for level in levels):
             notes.append(f"This machine counts no energy that may be read here; none is given for {subject.name}.")
-        latencies = tuple(answer.seconds for level in levels for answer in level.answers)
+        # Waiting times of different loads are no one distribution.
+        calmest = min(levels, key=lambda level: level.together)
+        latencies = tuple(answer.seconds for answer in calmest.answers)
         models.append(ModelResult(subject.facts, figures, {}, None, latencies))
         requests += [_request(subject, level, answer) for level in levels for answer in level.answers]
+    notes.append(f"Latencies are those of {_of_the_calmest(plan)}.")
     settings = {
         "requests_at_a_time": list(plan.levels),
         "requests": plan.requests,
@@ -99,6 +108,11 @@ def measure(subjects: Sequence[Subject], connect: Connect, plan: Plan = Plan(), 
         "seed": plan.seed,
     }
     return TaskReport(NAME, VERSION, settings, tuple(models), (), tuple(notes), (), {"requests": requests})
+
+
+def _of_the_calmest(plan: Plan) -> str:
+    least = min(plan.levels)
+    return "requests that came alone" if least == 1 else f"requests that came {least} at a time"
 
 
 def prompt(salt: str, together: int, number: int) -> str:
@@ -114,11 +128,7 @@ def peak_memory() -> int | None:
 
     from assistant.gateway.process import find_running
 
-    engines = []
-    for process in psutil.Process().children(recursive=True):
-        with suppress(psutil.Error):
-            if any(name in process.cmdline() for name in _ENGINES):
-                engines.append(process)
+    engines = _own_engines()
     running = find_running()
     if not engines and running is not None:
         with suppress(psutil.Error):
@@ -129,6 +139,18 @@ def peak_memory() -> int | None:
         with suppress(OSError):
             peaks.append(_high_water(process.pid) or 0)
     return sum(peaks) or None
+
+
+def _own_engines() -> "list[psutil.Process]":
+    """The gateway and the engine that this process has started."""
+    import psutil
+
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if any(name in process.cmdline() for name in _ENGINES):
+                found.append(process)
+    return found
 
 
 def energy(folder: Path) -> float | None:

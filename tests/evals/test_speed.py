@@ -3,12 +3,14 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from evals.errors import HarnessError
-from evals.subjects import connector, remote
+from evals.subjects import Connected, Subject, connector, remote
 from evals.tasks import speed
 from tests.evals.fake_openai import question, serve
 
@@ -37,7 +39,9 @@ def test_each_level_has_its_figures_and_no_prompt_comes_twice() -> None:
         assert model.figures[f"answer tokens per second together at {together}"].value < 20 * together / 0.05
     assert "peak memory" not in model.figures
     assert any("memory" in note for note in report.notes)
-    assert len(model.latency_seconds) == 16
+    # Of the requests that came alone.
+    assert len(model.latency_seconds) == 4
+    assert "Latencies are those of requests that came alone." in report.notes
     assert report.details is not None
     assert len(report.details["requests"]) == 16
 
@@ -75,6 +79,24 @@ def test_memory_is_that_of_the_engine_and_not_of_other_children() -> None:
             process.wait()
     assert found is not None
     assert 200 << 20 <= found < 300 << 20
+
+
+def test_the_peak_of_a_gateway_that_runs_for_long_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "peak_memory", lambda: 5 << 20)
+    subject = Subject("m", "m", "d", {"name": "m", "digest": "d"})
+    plan = speed.Plan(levels=(1,), requests=2)
+    with serve(answer=words) as server:
+        (behind,) = remote(server.url, None, [])
+
+        @contextmanager
+        def connect(asked: Subject) -> Iterator[Connected]:
+            with connector(1)(behind) as connected:
+                yield connected
+
+        told = "The peak memory of m is that since its running gateway was started."
+        assert told in speed.measure([subject], connect, plan).notes
+        monkeypatch.setattr(speed, "_own_engines", lambda: [object()])
+        assert told not in speed.measure([subject], connect, plan).notes
 
 
 def test_energy_is_summed_over_processors_and_absent_where_it_cannot_be_read(tmp_path: Path) -> None:
