@@ -248,7 +248,7 @@ class _Measure:
     def run(self, wanted: "Wanted", candidate: str, against: str, out: Path) -> None:
         """
         Raises:
-            HarnessError: it failed; it said why on standard error.
+            HarnessError: it failed, and why.
             KeyboardInterrupt: it was interrupted.
         """
         import os
@@ -257,6 +257,7 @@ class _Measure:
         import sys
 
         from evals.errors import HarnessError
+        from evals.report import fault
 
         arguments = ["eval", wanted.task, "--model", against, "--model", candidate, "--out", str(out)]
         arguments += self._told.options(wanted.task)
@@ -265,11 +266,15 @@ class _Measure:
         environment = {name: value for name, value in os.environ.items() if name != "GITHUB_STEP_SUMMARY"}
         # -P: a folder `tui` where the user stands is not this program.
         command = [sys.executable, "-P", "-m", "tui", *arguments]
+        # Of an earlier run; what is there afterwards tells why this one failed.
+        fault.forget(out)
         done = subprocess.run(command, stdout=subprocess.DEVNULL, env=environment, check=False)
         if done.returncode == 130:
             raise KeyboardInterrupt
         if done.returncode:
-            raise HarnessError(f"{wanted.task} could not be measured: hone eval ended with {done.returncode}")
+            # CI shows the decision's own line, without what stands above it in the log.
+            why = f": {reason}" if (reason := fault.read(out)) else ""
+            raise HarnessError(f"{wanted.task} could not be measured: hone eval ended with {done.returncode}{why}")
 
 
 def _data(given: list[str]) -> dict[str, str]:
