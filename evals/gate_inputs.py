@@ -12,6 +12,8 @@ from evals.report.schema import Comparison, Figure, Report, TaskReport
 
 GENERAL = frozenset({"humaneval", "mbpp", "mbpp-plus", "infill"})
 """Tasks of general skill: what a model that is tuned on one repository may forget."""
+UNPAIRED = frozenset({"speed"})
+"""Tasks whose report compares nothing: no two requests are the same."""
 OUTPUT = "gate"
 """The gate's own folder beside the reports it reads."""
 
@@ -69,6 +71,8 @@ def wanted(text: str, max_regression: float, max_forgetting: float | None) -> li
             raise UsageError(
                 f"{part!r} is no task; write TASK, TASK=BUDGET or TASK:FIGURE=BUDGET, such as humaneval=0.05"
             )
+        if task in UNPAIRED:
+            raise UsageError(f"{task} measures each model for itself, so there is nothing to gate on; leave it out")
         usual = max_forgetting if max_forgetting is not None and task in GENERAL else max_regression
         found.append(Wanted(task, figure or None, float(amount) if equals else usual))
     names = [each.task for each in found]

@@ -204,7 +204,7 @@ def test_tasks_are_read_with_figures_and_budgets() -> None:
     assert {each.budget for each in general} == {0.05}
 
 
-@pytest.mark.parametrize("text", ["", ",", "a,a", "a=x", "a=", "a:=1", "=0.1", ":f", "a=-1", "a=nan"])
+@pytest.mark.parametrize("text", ["", ",", "a,a", "a=x", "a=", "a:=1", "=0.1", ":f", "a=-1", "a=nan", "a,speed=1"])
 def test_bad_tasks_are_refused(text: str) -> None:
     with pytest.raises(UsageError):
         wanted(text, 0.0, None)
@@ -344,6 +344,24 @@ def test_a_task_that_cannot_be_measured_ends_with_3(tmp_path: Path) -> None:
     assert command == "$ hone eval repo --model nothing --model nobody --out out/repo --seed 0 --repo ."
     # With the reason, which CI shows without the log.
     assert last.startswith("hone: repo could not be measured: hone eval ended with 1: . is in no git repository")
+
+
+@pytest.mark.parametrize(
+    ("last", "complaint"),
+    [
+        ("humanevall", "there is no evaluation 'humanevall'"),
+        ("mbpp", "mbpp needs its problems: --data PATH"),
+        ("review", "review needs --repo PATH"),
+        ("repo", "repo needs --repo PATH"),
+        ("own.py", "there is no file own.py"),
+    ],
+)
+def test_no_task_is_measured_when_another_one_cannot_be(tmp_path: Path, last: str, complaint: str) -> None:
+    done = hone(tmp_path, "nobody", "--against", "nothing", "--tasks", f"humaneval,{last}", "--report", "out")
+    assert done.returncode == 3
+    # No command line of a measurement came before.
+    assert done.stderr.startswith(f"hone: {complaint}")
+    assert done.stderr.count("\n") == 1
 
 
 def test_each_task_is_measured_with_what_it_reads() -> None:

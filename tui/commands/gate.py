@@ -173,6 +173,11 @@ def _gate(
         raise UsageError(f"no report in {folder} compares {candidate} with {against}; name what to measure by --tasks")
     wanted = gate_inputs.wanted(text, *budgets)
     measured: dict[str, Measured] = {}
+    if measure is not None:
+        for each in wanted:
+            # A mistyped last task must not come out after the others were measured for an hour.
+            if gate_inputs.find(found, each.task, one, other) is None:
+                measure.check(each)
     for each in wanted:
         present = gate_inputs.find(found, each.task, one, other)
         if present is None and measure is not None:
@@ -244,6 +249,21 @@ class _Measure:
 
     def __init__(self, told: Told) -> None:
         self._told = told
+
+    def check(self, wanted: "Wanted") -> None:
+        """
+        Raises:
+            UsageError: there is no such task, or it lacks what it is measured on.
+        """
+        from assistant.errors import UsageError
+        from evals.tasks import named
+
+        if wanted.task.endswith(named.FILES) and not Path(wanted.task).is_file():
+            raise UsageError(f"there is no file {wanted.task}, which is to be a task")
+        if wanted.task != "repo":
+            named.check(named.Wanted((wanted.task,), data=self._told.data, repository=self._told.repository))
+        elif self._told.repository is None:
+            raise UsageError("repo needs --repo PATH")
 
     def run(self, wanted: "Wanted", candidate: str, against: str, out: Path) -> None:
         """
