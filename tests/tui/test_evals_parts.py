@@ -18,7 +18,7 @@ from tui.evals.compared import change_between
 from tui.evals.document import document
 from tui.evals.filters import Filter, Pair
 from tui.evals.form import Fields, fields_of
-from tui.evals.sample import language_path
+from tui.evals.sample import language_path, read
 from tui.evals.text_view import _folds
 
 WIDTHS = (1, 20, 56, 96, 156, 246)
@@ -121,6 +121,27 @@ def test_words_are_found_in_names_prompts_answers_and_verdicts(opened: ReportFil
     *_, places = opened.places(0)
     *_, (hits, looked) = filters.search(opened, places, words, lambda: False)
     assert (len(hits), looked) == (count, 10)
+
+
+def test_a_sample_shows_each_prompt_as_it_was_rendered_and_by_whom(tmp_path: Path) -> None:
+    said = [{"role": "user", "content": "write f"}]
+
+    def asked(model: str, item: str, rendered: str | None) -> dict[str, object]:
+        kept = None if rendered is None else {"prompt": rendered, "verbatim": []}
+        return row(model, item, ask={"messages": said, "rendered": kept, "max_tokens": 8})
+
+    old = [asked("old", "a", "<user>write f"), asked("old", "b", None), row("old", "c")]
+    new = [asked("new", "a", "[INST]write f"), asked("new", "b", None), row("new", "c")]
+    json_report.write(report(task({"old": old, "new": new})), tmp_path / "report.json")
+    file = ReportFile(tmp_path / "report.json")
+    *_, places = file.places(0)
+    shown = [read(file, file.report.tasks[0], n, place, Pair(0, 1)).prompt for n, place in enumerate(places)]
+    by_template = "── prompt, rendered by the model's chat template"
+    assert shown[0] == (
+        f'<user>write f\n\n{by_template} of old\n\n[INST]write f\n\n{by_template} of new\n── {{"max_tokens": 8}}'
+    )
+    assert shown[1] == 'user: write f\n\n── messages, rendered by the server\n── {"max_tokens": 8}'
+    assert shown[2].startswith("def task_c():\n\n\n── prompt\n── {")
 
 
 def test_a_search_that_nobody_waits_for_ends(opened: ReportFile) -> None:

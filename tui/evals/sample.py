@@ -88,14 +88,23 @@ def answer_text(row: Row | None) -> str:
 
 
 def _prompt(rows: tuple[Row | None, ...]) -> str:
-    row = next((row for row in rows if row is not None), None)
-    if row is None:
+    """What was shown, once where both models were shown the same; each has a chat template of its own."""
+    known = [row for row in rows if row is not None]
+    if not known:
         return "(not measured)"
-    ask = row.get("ask") or {}
+    ask = known[0].get("ask") or {}
     decoding = {name: ask[name] for name in ("max_tokens", "temperature", "seed", "stop") if ask.get(name) is not None}
-    tail = json.dumps(decoding, ensure_ascii=False)
-    shown = prompt_of(ask) or f"(only the digest of the prompt was kept: {row.get('prompt_sha256')})"
-    return f"{shown}\n\n── {prompt_title(ask)}\n── {tail}"
+    shown: dict[str, list[str]] = {}
+    for row in known:
+        shown.setdefault(_shown(row), []).append(str(row.get("name")))
+    parts = [f"{text} of {', '.join(names)}" if len(shown) > 1 else text for text, names in shown.items()]
+    return "\n\n".join([*parts[:-1], f"{parts[-1]}\n── {json.dumps(decoding, ensure_ascii=False)}"])
+
+
+def _shown(row: Row) -> str:
+    ask = row.get("ask") or {}
+    text = prompt_of(ask) or f"(only the digest of the prompt was kept: {row.get('prompt_sha256')})"
+    return f"{text}\n\n── {prompt_title(ask)}"
 
 
 def _cost(row: Row) -> str:
