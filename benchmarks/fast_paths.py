@@ -129,12 +129,17 @@ def main() -> None:
         some = steps[number * (arguments.steps + 1) : (number + 1) * (arguments.steps + 1)]
         for name in names:
             peer = Peer(Variant, folder, dtype, name)
-            found[name].append(peer(some))
-            peer.close()
+            try:
+                found[name].append(peer(some))
+            except EOFError:
+                print(f"round {number + 1}  {name:<28} did not run; what it said stands above", flush=True)
+                continue
+            finally:
+                peer.close()
             print(f"round {number + 1}  {name:<28} {found[name][-1][0].tokens_per_second:7.1f} tok/s", flush=True)
     print(f"\n{dtype}, medians (ranges) over {arguments.rounds} rounds of {arguments.steps} steps")
     for name in names:
-        print(_line(name, found[name], found[AS_IT_IS]))
+        print(_line(name, found[name], found[AS_IT_IS]) if found[name] else f"  {name:<28} did not run")
     print(machine.describe(), flush=True)
 
 
