@@ -27,6 +27,7 @@ from textual.widgets import Markdown, TextArea
 
 from assistant import sessions
 from assistant.client import Delta
+from tui import garbage
 from tui.app import HoneApp
 from tui.chat.answer import Answer
 from tui.chat.models import ModelTarget
@@ -140,6 +141,9 @@ def run_ours(
     app = HoneApp(session, "smollm2-135m", services(writer))
 
     async def drive(pilot: object) -> None:
+        await loaded(app)
+        # As the app does in a terminal.
+        garbage.settle()
         await measure(app)
         app.exit()
 

@@ -21,6 +21,7 @@ from tui.app import HoneApp, run
 from tui.chat.answer import Answer
 from tui.chat.code import CodeBlock
 from tui.chat.conversation import Conversation, Notice, UserMessage
+from tui.chat.growing import Growing
 from tui.chat.prompt import PromptInput
 from tui.chat.status import Status, StatusLine
 
@@ -53,6 +54,7 @@ def shown(app: HoneApp) -> str:
     view = app.screen.query_one(Conversation)
     parts = [widget.source for widget in view.query(Markdown)]
     parts += [str(widget.content) for widget in view.query(Static) if widget.display]
+    parts += [str(widget.render()) for widget in view.query(Growing)]
     return "\n".join(parts)
 
 
@@ -340,9 +342,9 @@ async def test_a_long_fence_is_drawn_in_frozen_pieces(make_app: MakeApp):
         await until(pilot, lambda: idle(app))
         await type_and_send(pilot, "much code")
         await until(pilot, lambda: "value_599" in shown(app) and idle(app))
-        pieces = [str(piece.content) for piece in app.screen.query(".piece").results(Static)]
+        pieces = [str(part) for part in app.screen.query_one(CodeBlock).text.parts]
         assert max(piece.count("\n") for piece in pieces) < 130
-        assert "\n".join(piece.strip("\n") for piece in pieces).split("\n") == [line.rstrip("\n") for line in lines]
+        assert "\n".join(piece for piece in pieces if piece).split("\n") == [line.rstrip("\n") for line in lines]
 
 
 async def test_a_long_conversation_keeps_few_widgets_and_shows_the_rest_on_demand(make_app: MakeApp):

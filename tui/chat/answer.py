@@ -60,7 +60,7 @@ class Answer(Vertical):
             widget, length = self._drawn[index]
             fresh = block.text[length:]
             if fresh and isinstance(widget, CodeBlock):
-                await widget.extend(fresh)
+                widget.extend(fresh)
             elif fresh and isinstance(widget, Markdown):
                 await widget.append(fresh)
             self._drawn[index] = (widget, len(block.text))

@@ -1,9 +1,9 @@
-"""A fenced code block that grows at a flat cost: finished pieces are drawn once, only the last one is redrawn."""
+"""A fenced code block that grows at a flat cost: finished pieces are highlighted and drawn once."""
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
-from textual.widgets import Static
 
+from tui.chat.growing import Growing
 from tui.chat.highlighting import highlighted, piece_end
 
 
@@ -14,17 +14,17 @@ class CodeBlock(Vertical):
         super().__init__(classes="code")
         self.language = language
         self.border_title = language or "text"
-        self._live = Static("", markup=False, classes="piece")
+        self.text = Growing("text")
         self._tail = ""
 
     def compose(self) -> ComposeResult:
-        yield self._live
+        yield self.text
 
-    async def extend(self, text: str) -> None:
+    def extend(self, text: str) -> None:
         """Adds text, which must have been made inert."""
         self._tail += text
+        finished = []
         while end := piece_end(self._tail, self.language):
             piece, self._tail = self._tail[:end], self._tail[end:]
-            frozen = Static(highlighted(piece, self.language), markup=False, classes="piece")
-            await self.mount(frozen, before=self._live)
-        self._live.update(highlighted(self._tail, self.language))
+            finished.append(highlighted(piece, self.language))
+        self.text.grow(finished, highlighted(self._tail, self.language))
