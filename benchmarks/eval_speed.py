@@ -87,7 +87,9 @@ def hone(served: Gateway, problems: int, ask: lm_eval_peer.Ask, concurrency: int
         seconds = time.perf_counter() - began
         if done.returncode:
             raise RuntimeError(f"hone eval failed: {done.stderr[-2000:]}")
-        samples = [json.loads(line) for file in Path(folder).rglob("samples.jsonl") for line in file.open()]
+        rows = [json.loads(line) for file in Path(folder).rglob("samples.jsonl") for line in file.open()]
+        # Each has a line of its answer alone as well.
+        samples = [row for row in rows if "verdict" in row]
     (task,) = json.loads(done.stdout)["tasks"]
     written = count(served, [sample["text"] for sample in samples])
     return Found(seconds, task["models"][0]["figures"]["pass@1"]["value"], written)

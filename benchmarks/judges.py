@@ -42,13 +42,14 @@ class Judged:
 
 
 def samples(folder: Path) -> list[Row]:
-    """The samples of HumanEval in the completion style; of two with one key the later one.
+    """The samples of HumanEval in the completion style; of two with one key the later one. Answers that a run left
+    without a verdict are none.
 
     Raises:
         OSError, ValueError: there is no samples.jsonl, or it holds something else.
     """
     rows = [json.loads(line) for line in (folder / "samples.jsonl").read_text("utf-8").splitlines()]
-    return list({row["key"]: row for row in rows if row["task"] == TASK}.values())
+    return list({row["key"]: row for row in rows if row["task"] == TASK and "verdict" in row}.values())
 
 
 def judge(row: Row, problem: Mapping[str, Any]) -> Judged:

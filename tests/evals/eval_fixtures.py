@@ -66,4 +66,6 @@ def load_tokenizer(folder: Path) -> tuple[Any, int]:
 
 
 def samples_of(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "samples.jsonl").read_text("utf-8").splitlines()]
+    """Of two lines with one key the later one."""
+    rows = [json.loads(line) for line in (folder / "samples.jsonl").read_bytes().splitlines()]
+    return list({row["key"]: row for row in rows}.values())

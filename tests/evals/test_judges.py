@@ -141,6 +141,8 @@ def test_the_comparison_of_a_run_finds_the_verdict_that_differs(tmp_path: Path) 
         row(3, prompt + right, True, key="again"),
         row(4, prompt + wrong, True),
         row(5, "x", False, task="humaneval-chat@1"),
+        # A run was killed before its verdict.
+        {name: value for name, value in row(6, "x", False).items() if name not in ("extracted", "verdict")},
     ]
     (tmp_path / "samples.jsonl").write_text("".join(json.dumps(one) + "\n" for one in kept))
     rows = judges.samples(tmp_path)
