@@ -1,6 +1,7 @@
 """Runs a task on a model: references first, then samples that are generated, judged and kept side by side.
 
-What is kept is never measured again: a sample is identified by everything that decides it.
+What is kept is never measured again: a sample is identified by everything that decides it. An answer is kept before it
+is judged, so that a run that was killed asks for none a second time.
 """
 
 import hashlib
@@ -19,7 +20,7 @@ from evals import pool, samples
 from evals.errors import HarnessError
 from evals.limited import limited
 from evals.progress import Progress
-from evals.sampled import Job, Sampled, answer_of, job, recall, to_row
+from evals.sampled import Job, Sampled, answer_of, answer_row, is_judged, job, recall, to_row
 from evals.sandbox.outcome import Limits, Outcome
 from evals.server import RETRY_SECONDS
 from evals.subjects import Connect, Subject
@@ -184,12 +185,14 @@ def run_task(
             for attempt in range(count)
         ]
         rows = {each.key: row for each in jobs if (row := store.get(each.key)) is not None}
-        # A verdict of another kind of sandbox does not count, what the model wrote does.
-        done = {each.key: recall(each, rows[each.key]) for each in jobs if _kept(rows.get(each.key), rung)}
+        done = {each.key: recall(each, row) for each in jobs if (row := rows.get(each.key)) and is_judged(row, rung)}
         answered = {key: answer_of(row) for key, row in rows.items() if key not in done}
         missing = [each for each in jobs if each.key not in done]
         progress = Progress(f"{task.name}, {subject.name}", len(jobs), "samples") if show else None
         lock = threading.Lock()
+
+        def hold(each: Job, answer: Answer) -> None:
+            store.add(answer_row(each, answer, task.version, subject))
 
         def keep(each: Job, answer: Answer) -> None:
             verdict = _judge(limited(task, limits.get(each.item.group)), each.item, answer, sandbox)
@@ -204,16 +207,12 @@ def run_task(
             progress.add(len(done), worked=False)
         if connected is None and len(missing) > len(answered):
             connected = stack.enter_context(connect(subject))
-        lost = pool.work(missing, answered, connected, concurrency, keep, _finished(task), retry_seconds)
+        lost = pool.work(missing, answered, connected, concurrency, hold, keep, _finished(task), retry_seconds)
         if progress:
             progress.finish()
     if lost:
         raise LostSamplesError(_what_was_lost(task, subject, [why for _, why in lost], len(jobs)))
     return [done[each.key] for each in jobs]
-
-
-def _kept(row: "dict[str, object] | None", rung: str | None) -> bool:
-    return row is not None and row["sandbox"] == rung
 
 
 def _judge(task: Task, item: Item, answer: Answer, sandbox: "Sandbox | None") -> Verdict:

@@ -17,12 +17,12 @@ from evals.tasks.base import Answer, Item
 MAX_LOST_IN_A_ROW = 8
 """Then the server is taken for gone."""
 _BACKLOG = 4
-"""Answers that wait for each judging thread at most, so that a kill loses few."""
+"""Answers that wait for each judging thread at most, so that a fast model does not fill the memory with them."""
 
 Finished = Callable[[Item, str], bool]
 """Whether a text decides the verdict on an item already, whatever follows it."""
 Keep = Callable[[Job, Answer], None]
-"""Judges an answer and puts the sample on disk; called from several threads."""
+"""Puts an answer or the sample made of it on disk; called from several threads."""
 
 
 def work(
@@ -30,6 +30,7 @@ def work(
     answered: Mapping[str, Answer],
     connected: Connected | None,
     concurrency: int,
+    hold: Keep,
     keep: Keep,
     finished: Finished = lambda item, text: False,
     retry_seconds: Sequence[float] = RETRY_SECONDS,
@@ -37,14 +38,16 @@ def work(
     """Has every job answered and kept; returns the lost ones with the reason.
 
     Args:
-        answered: by key, answers that are there and only need to be kept.
+        answered: by key, answers that are on disk and only need to be judged.
         connected: None when all of them are answered.
         concurrency: requests at a time.
+        hold: puts an answer on disk as soon as it is there, before it waits for its verdict.
+        keep: judges an answer and puts the sample on disk.
         retry_seconds: waits before a request is sent again; after the last one the sample is lost.
 
     Raises:
         HarnessError: too many were lost in a row, or this program failed.
-        HoneError: what `keep` raised, or the server does not know the model.
+        HoneError: what `hold` or `keep` raised, or the server does not know the model.
     """
     state = _State(retry_seconds, finished)
     feed = _Feed(jobs)
@@ -66,8 +69,13 @@ def work(
         own: deque[Job] = deque()
         while not state.stopped.is_set() and (job := feed.take(own)) is not None:
             try:
-                answer = answered.get(job.key) or _asked(job, connected, state)
+                answer = answered.get(job.key)
+                if answer is None and (answer := _asked(job, connected, state)) is not None:
+                    hold(job, answer)
             except StoppedError:
+                return
+            except HoneError as error:
+                state.fail(error)
                 return
             except Exception as error:
                 state.fail(HarnessError(f"the harness failed at {job.item.id}: {error!r}; no score is given"))

@@ -1,4 +1,4 @@
-"""One answer with its verdict, and the line that keeps it in `samples.jsonl`."""
+"""One answer with its verdict, and its lines in `samples.jsonl`: the answer as it comes, then the sample."""
 
 import hashlib
 import json
@@ -80,14 +80,13 @@ def prompt_hash(ask: Ask) -> str:
     return _sha256(json.dumps([asdict(message) for message in ask.messages]))
 
 
-def to_row(sampled: Sampled, job: Job, task: str, subject: Subject, rung: str | None) -> dict[str, Any]:
-    """The line of a sample, JSON-ready.
+def answer_row(job: Job, answer: Answer, task: str, subject: Subject) -> dict[str, Any]:
+    """The line of an answer that has no verdict yet, JSON-ready.
 
     Args:
         task: its version.
-        rung: of the sandbox that its verdict rests on, None when nothing was run.
     """
-    ask, answer, verdict = sampled.ask, sampled.answer, sampled.verdict
+    ask = job.ask
     shown: dict[str, Any] = {"prompt": ask.prompt}
     if ask.prompt is None:
         # `rendered` is None where a server rendered them that is not ours.
@@ -99,11 +98,11 @@ def to_row(sampled: Sampled, job: Job, task: str, subject: Subject, rung: str | 
     if answer.refused:
         decoding["refused"] = list(answer.refused)
     return {
-        "key": sampled.key,
+        "key": job.key,
         "task": task,
-        "item": sampled.item.id,
-        "group": sampled.item.group,
-        "attempt": sampled.attempt,
+        "item": job.item.id,
+        "group": job.item.group,
+        "attempt": job.attempt,
         "model": subject.digest,
         "name": subject.name,
         "ask": shown
@@ -112,6 +111,20 @@ def to_row(sampled: Sampled, job: Job, task: str, subject: Subject, rung: str | 
         "prompt_sha256": prompt_hash(ask),
         "text": answer.text,
         "text_sha256": _sha256(answer.text),
+        "retries": answer.retries,
+        **{name: getattr(answer, name) for name in _ANSWER},
+    }
+
+
+def to_row(sampled: Sampled, job: Job, task: str, subject: Subject, rung: str | None) -> dict[str, Any]:
+    """The line of a sample, JSON-ready: that of its answer, and the verdict.
+
+    Args:
+        task: its version.
+        rung: of the sandbox that its verdict rests on, None when nothing was run.
+    """
+    verdict = sampled.verdict
+    return answer_row(job, sampled.answer, task, subject) | {
         "extracted": verdict.extracted,
         "verdict": {
             "value": verdict.value,
@@ -120,9 +133,13 @@ def to_row(sampled: Sampled, job: Job, task: str, subject: Subject, rung: str | 
             "extra": dict(verdict.extra),
         },
         "sandbox": rung,
-        "retries": answer.retries,
-        **{name: getattr(answer, name) for name in _ANSWER},
     }
+
+
+def is_judged(row: Mapping[str, Any], rung: str | None) -> bool:
+    """Whether a line has a verdict that rests on this rung of the sandbox. One of another rung does not count, what
+    the model wrote does."""
+    return "verdict" in row and row["sandbox"] == rung
 
 
 def answer_of(row: Mapping[str, Any]) -> Answer:

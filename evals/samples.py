@@ -1,4 +1,4 @@
-"""Finished measurements, one JSON object a line: written as they come, so that a stopped run goes on where it was."""
+"""Measurements, one JSON object a line: written as they come, so that a stopped run goes on where it was."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ class Samples:
     """An append-only `samples.jsonl`; in memory only when there is no folder.
 
     A last line that a kill cut short is dropped on opening. One process writes at a time, from any of its threads. Of
-    two lines with one key the later one counts.
+    two lines with one key the later one counts: the sample after its answer, a new verdict after an old one.
 
     Raises:
         HoneError: the folder cannot be written, the file is not ours, or another evaluation writes to it.

@@ -72,10 +72,15 @@ def test_a_resumed_evaluation_gives_the_same_report(tmp_path: Path) -> None:
     with serve(models=TWO, answer=better) as server:
         first = run(server.url, [Words(), Words(name="again", version="again@1")], ["small"], out=tmp_path)
         rows = (tmp_path / "samples.jsonl").read_text().splitlines(keepends=True)
-        (tmp_path / "samples.jsonl").write_text("".join(rows[:7]) + rows[7][:20])
+        answers = [row for row in rows if "verdict" not in json.loads(row)]
+        judged = {json.loads(row)["key"]: row for row in rows if "verdict" in json.loads(row)}
+        assert len(answers) == len(judged) == 24
+        # Of seven answers three were judged.
+        kept = answers[:7] + [judged[json.loads(answer)["key"]] for answer in answers[:3]]
+        (tmp_path / "samples.jsonl").write_text("".join(kept) + answers[7][:20])
         before = len(server.asked())
         again = run(server.url, [Words(), Words(name="again", version="again@1")], ["small"], out=tmp_path)
-        assert len(server.asked()) - before == len(rows) - 7
+        assert len(server.asked()) - before == 24 - 7
     assert untimed(again) == untimed(first)
 
 

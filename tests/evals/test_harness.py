@@ -24,7 +24,7 @@ from evals.harness import LostSamplesError, choose, run_task
 from evals.sampled import Sampled
 from evals.samples import Samples
 from evals.subjects import Connected, Subject, connector, remote
-from evals.tasks.base import Ask, Item, Message
+from evals.tasks.base import Answer, Ask, Item, Message
 from tests.assistant.gateway_fakes import CONTEXT, KEY, MODEL, ScriptedEngine, gateway, listening
 from tests.conftest import ROOT
 from tests.evals.eval_fixtures import samples_of
@@ -207,7 +207,26 @@ def test_a_judge_that_fails_is_no_wrong_answer(tmp_path: Path) -> None:
     with serve() as server, pytest.raises(HarnessError, match=r"words cannot judge words/.: KeyError") as caught:
         run(server, Words(value=fail), tmp_path)
     assert caught.value.exit_code == 3
-    assert all(row["text"] == "right" for row in samples_of(tmp_path))
+    assert all(row["text"] == "right" for row in samples_of(tmp_path) if "verdict" in row)
+
+
+def test_an_answer_whose_judge_failed_is_judged_anew_and_not_asked_for_again(tmp_path: Path) -> None:
+    def fail(item: Item, answer: Answer) -> None:
+        # Known answers took no time.
+        if answer.seconds:
+            raise KeyError("lost")
+
+    folder = tmp_path / "failed"
+    with serve() as server:
+        unbroken = run(server, Words(), tmp_path / "unbroken")
+        with pytest.raises(HarnessError, match="words cannot judge"):
+            run(server, Words(before=fail), folder)
+        kept = samples_of(folder)
+        assert kept
+        assert not any("verdict" in row for row in kept)
+        before = len(server.asked())
+        assert table(run(server, Words(), folder)) == table(unbroken)
+        assert len(server.asked()) - before == 12 - len(kept)
 
 
 def test_errors_that_pass_change_nothing(tmp_path: Path) -> None:
@@ -346,8 +365,8 @@ def test_a_kill_loses_only_what_was_in_flight(tmp_path: Path) -> None:
         folder = tmp_path / "killed"
         command = [sys.executable, "-m", "tests.evals.run_words", server.url, str(folder)]
         process = subprocess.Popen(command, cwd=ROOT)
-        # Its two workers wait for an answer each, and all others are kept.
-        wait_for(lambda: len(came) == 18 and len(lines(folder)) == 16)
+        # Its two workers wait for an answer each; all others are kept, and then their samples.
+        wait_for(lambda: len(came) == 18 and len(lines(folder)) == 2 * 16)
         process.send_signal(signal.SIGKILL)
         process.wait()
         going_on.set()
@@ -360,8 +379,42 @@ def test_a_kill_loses_only_what_was_in_flight(tmp_path: Path) -> None:
     assert table(resumed) == table(unbroken)
 
 
+def test_a_kill_loses_no_answer_that_waits_for_its_verdict(tmp_path: Path) -> None:
+    folder, held = tmp_path / "killed", tmp_path / "no verdicts"
+    with serve() as server:
+        unbroken = run(server, Words(count=20), tmp_path / "unbroken")
+        before = len(server.asked())
+        held.touch()
+        command = [sys.executable, "-m", "tests.evals.run_words", server.url, str(folder), str(held)]
+        process = subprocess.Popen(command, cwd=ROOT)
+        # One is with the judge, three wait for it, and two workers wait to hand theirs on.
+        wait_for(lambda: len(lines(folder)) == 6)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert len(server.asked()) - before == 6
+        answers = [json.loads(line) for line in lines(folder)]
+        assert not any("verdict" in answer for answer in answers)
+        with (folder / "samples.jsonl").open("ab") as file:
+            # A seventh was being written.
+            file.write(lines(folder)[0][:40])
+        held.unlink()
+        assert subprocess.run(command, cwd=ROOT, check=False).returncode == 0
+        again = {(request.question, request.body["seed"]) for request in server.requests[-34:]}
+        assert len(server.asked()) - before == 40
+        assert not again & {(answer["ask"]["prompt"], answer["ask"]["seed"]) for answer in answers}
+        resumed = run(server, Words(count=20), folder)
+        assert len(server.asked()) - before == 40
+    assert table(resumed) == table(unbroken)
+    # What the answers took is what they took before the kill.
+    took = {answer["key"]: answer["seconds"] for answer in answers}
+    assert {one.key: one.answer.seconds for one in resumed if one.key in took} == took
+    assert all("verdict" in row for row in samples_of(folder))
+
+
 def lines(folder: Path) -> list[bytes]:
-    return (folder / "samples.jsonl").read_bytes().splitlines()
+    """That are written to their end."""
+    file = folder / "samples.jsonl"
+    return file.read_bytes().split(b"\n")[:-1] if file.exists() else []
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -456,7 +509,7 @@ def test_two_items_of_one_name_are_refused() -> None:
 def test_a_sample_can_be_read_as_one_line_of_json(tmp_path: Path) -> None:
     with serve(answer=lambda body: "a\u2028b\ud83d\r\n", ascii=True) as server:
         run(server, Words(count=1, samples_per_item=1), tmp_path)
-        (line,) = (tmp_path / "samples.jsonl").read_bytes().split(b"\n")[:-1]
-        assert json.loads(line)["text"] == "a\u2028b\ud83d\r\n"
+        # The answer and the sample.
+        assert [json.loads(line)["text"] for line in lines(tmp_path)] == ["a\u2028b\ud83d\r\n"] * 2
         assert len(run(server, Words(count=1, samples_per_item=1), tmp_path)) == 1
         assert len(server.asked()) == 1
