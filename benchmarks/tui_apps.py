@@ -27,7 +27,7 @@ from textual.widgets import Markdown, TextArea
 
 from assistant import sessions
 from assistant.client import Delta
-from tui import garbage
+from tui import collector
 from tui.app import HoneApp
 from tui.chat.answer import Answer
 from tui.chat.models import ModelTarget
@@ -143,7 +143,7 @@ def run_ours(
     async def drive(pilot: object) -> None:
         await loaded(app)
         # As the app does in a terminal.
-        garbage.settle()
+        collector.settle()
         await measure(app)
         app.exit()
 

@@ -18,7 +18,7 @@ from textual.widgets import Static
 from assistant.errors import HoneError
 from assistant.sessions import Session
 from assistant.skills import chat
-from tui import garbage
+from tui import collector
 from tui.chat import events
 from tui.chat.answer import Answer
 from tui.chat.backend import Backend
@@ -147,7 +147,7 @@ class LiveScreen(Screen[None]):
     @on(events.Ready)
     async def _ready(self, event: events.Ready) -> None:
         if not self.app.is_headless:
-            garbage.settle()
+            collector.settle()
         switched = self._status.state == "ready"
         target, length = event.target, event.context_length
         state = "answering" if self._under_way is not None else "ready"
