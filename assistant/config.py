@@ -13,7 +13,7 @@ from assistant.errors import HoneError
 REPOSITORY_FILE = "hone.toml"
 _NOT_FROM_A_REPOSITORY = frozenset({"host", "port"})
 """A cloned repository must not decide what this machine exposes."""
-_TABLES = frozenset({"chat", "fleet", "jobs", "keys", "ray", "review", "slurm", "tune"})
+_TABLES = frozenset({"app", "chat", "fleet", "jobs", "keys", "ray", "review", "slurm", "tune"})
 """Tables of the files that are no settings of this floor; who reads one checks it."""
 
 

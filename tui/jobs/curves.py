@@ -1,15 +1,32 @@
 """The curves of a run: training loss and validation as plots, learning rate, memory and speed as one row each."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
+from textual.color import Color
 from textual.content import Content
 from textual.widget import Widget
 
+from tui import images
 from tui.jobs import braille
 from tui.jobs.braille import Point
 from tui.jobs.described import size
 from tuning.jobs.metrics import Point as Step
 from tuning.plot import running_mean, thinned
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What stands between the axes of a plot."""
+
+    shown: tuple[Point, ...]
+    behind: tuple[Point, ...]
+    """What `shown` is the mean of; empty where it is as measured."""
+    width: int
+    height: int
+    """Both in cells."""
+    across: tuple[float, float]
+    upward: tuple[float, float]
 
 
 class Plot(Widget):
@@ -24,21 +41,74 @@ class Plot(Widget):
         super().__init__(id=id)
         self._title, self._unit, self._colour, self._empty, self._mean = title, unit, colour, empty, mean
         self._points: tuple[Point, ...] = ()
+        self._cell: tuple[int, int] | None = None
+        self._number = images.new_number()
+        self._sent: tuple[Drawing, Color, Color, tuple[int, int]] | None = None
 
     def show(self, points: Sequence[Point]) -> None:
         if tuple(points) != self._points:
             self._points = tuple(points)
             self.refresh()
 
+    def draw_pictures(self, cell: tuple[int, int] | None) -> None:
+        """From now on as a picture for cells of so many pixels; None: in text."""
+        self._cell = cell
+        self.refresh()
+
+    def on_unmount(self) -> None:
+        if self._sent is not None and (driver := self.app._driver) is not None:
+            driver.write(images.forgotten(self._number) + images.forgotten(self._number ^ 1))
+
     def render(self) -> Content:
         width, height = self.size.width, self.size.height
-        return plotted(self._points, width, height, self._title, self._unit, self._colour, self._empty, self._mean)
+        # Behind a dialog colours are shaded, and a picture's number is a colour.
+        picture = self._picture if self._cell is not None and self.screen.is_active else None
+        return plotted(
+            self._points, width, height, self._title, self._unit, self._colour, self._empty, self._mean, picture
+        )
+
+    def _picture(self, drawing: Drawing) -> list[Content] | None:
+        """The rows in which the terminal shows it; None where it cannot."""
+        driver = self.app._driver
+        theme = self.app.theme_variables
+        line, grey = (Color.parse(theme[name]) for name in (self._colour.removeprefix("$"), "foreground"))
+        large = max(drawing.width, drawing.height) > images.MOST_CELLS
+        if driver is None or self._cell is None or large or line.ansi is not None or grey.ansi is not None:
+            return None
+        wanted = drawing, line, grey, self._cell
+        if wanted != self._sent:
+            from tui.jobs.painted import Line, painted
+
+            # The two numbers take turns: what is on the screen stays until the new rows are.
+            self._number ^= 1
+            width, height = drawing.width * self._cell[0], drawing.height * self._cell[1]
+            lines = [Line(drawing.behind, grey.rgb, 0.3, self._cell[1] / 16)] if drawing.behind else []
+            lines.append(Line(drawing.shown, line.rgb, 1.0, self._cell[1] / 9))
+            pixels = painted(lines, width, height, drawing.across, drawing.upward)
+            driver.write(images.sent(self._number, pixels, width, height, drawing.width, drawing.height))
+            self._sent = wanted
+        return [
+            Content.styled(row, images.colour(self._number))
+            for row in images.placeholders(drawing.width, drawing.height)
+        ]
 
 
 def plotted(
-    points: Sequence[Point], width: int, height: int, title: str, unit: str, colour: str, empty: str, mean: bool
+    points: Sequence[Point],
+    width: int,
+    height: int,
+    title: str,
+    unit: str,
+    colour: str,
+    empty: str,
+    mean: bool,
+    picture: Callable[[Drawing], list[Content] | None] | None = None,
 ) -> Content:
-    """The plot as `height` rows of at most `width` cells; without two points the title and what is said instead."""
+    """The plot as `height` rows of at most `width` cells; without two points the title and what is said instead.
+
+    Args:
+        picture: gives the rows between the axes in place of braille, or None.
+    """
     head = [(title, "bold"), (f"  {unit}", "$foreground 60%")]
     if points:
         head.append((f"  {points[-1][1]:.3f}", colour))
@@ -55,20 +125,29 @@ def plotted(
     margin = max(len(bottom), len(top)) + 1
     across = points[0][0], points[-1][0]
     inner = max(1, width - margin)
-    front = braille.curve(shown, inner, room, across, (low, high))
-    back = braille.curve(drawn, inner, room, across, (low, high)) if mean else [" " * inner] * room
-    for number, (near, far) in enumerate(zip(front, back, strict=True)):
+    drawing = Drawing(tuple(shown), tuple(drawn) if mean else (), inner, room, across, (low, high))
+    for number, row in enumerate((picture(drawing) if picture is not None else None) or in_text(drawing, colour)):
         label = top if number == 0 else bottom if number == room - 1 else ""
-        # Where both have dots the mean is drawn alone, or the line would drown in what it is the mean of.
-        cells = [(f"{label:>{margin - 1}} ", "$foreground 60%")]
-        for one, other in zip(near, far, strict=True):
-            style = colour if one != " " else "$foreground 30%"
-            cells.append((one if one != " " else other, style))
-        lines.append(Content.assemble(*_runs(cells)).truncate(width))
+        cells = Content(f"{label:>{margin - 1}} ").stylize("$foreground 60%")
+        lines.append(Content.assemble(cells, row).truncate(width))
     first, last = f"step {across[0]:.0f}", f"{across[1]:.0f}"
     gap = max(1, inner - len(first) - len(last))
     lines.append(Content(" " * margin + first + " " * gap + last).stylize("$foreground 60%").truncate(width))
     return Content("\n").join(lines)
+
+
+def in_text(drawing: Drawing, colour: str) -> list[Content]:
+    """The rows between the axes in braille."""
+    axes = drawing.width, drawing.height, drawing.across, drawing.upward
+    front, back = (braille.curve(points, *axes) for points in (drawing.shown, drawing.behind))
+    rows = []
+    for near, far in zip(front, back, strict=True):
+        # Where both have dots the mean is drawn alone, or the line would drown in what it is the mean of.
+        cells = [
+            (one, colour) if one != " " else (other, "$foreground 30%") for one, other in zip(near, far, strict=True)
+        ]
+        rows.append(Content.assemble(*_runs(cells)))
+    return rows
 
 
 class Gauges(Widget):

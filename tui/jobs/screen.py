@@ -3,6 +3,8 @@
 Everything is read from the jobs' folders, so it makes no difference who started a job, and nothing ends with the app.
 """
 
+import os
+import sys
 import time
 from collections.abc import Callable
 from typing import ClassVar
@@ -18,6 +20,7 @@ from textual.widgets import Log, OptionList, Static
 from textual.widgets.option_list import Option
 
 from assistant.errors import HoneError
+from tui import images
 from tui.inert import inert
 from tui.jobs import rows
 from tui.jobs.curves import Gauges, Plot
@@ -75,6 +78,7 @@ class JobsScreen(Screen[None]):
         self._asked_to_remove: tuple[str, float] | None = None
         self._reading = self._look_again = False
         self._error = ""
+        self._pictures = False
 
     def compose(self) -> ComposeResult:
         yield Static(id="jobs-title", markup=False)
@@ -97,11 +101,43 @@ class JobsScreen(Screen[None]):
         self.query_one(OptionList).focus()
         self.set_interval(_SECONDS, self._look_on)
         self._look()
+        if not self.app.is_headless:
+            self._ask_for_pictures()
+
+    @work(thread=True, group="pictures")
+    def _ask_for_pictures(self) -> None:
+        """Reading the configuration imports much, so not while the screen waits."""
+        try:
+            wanted = images.load().images
+        except HoneError as error:
+            self.app.call_from_thread(self._refuse, str(error))
+            return
+        cell = images.cell_size(sys.__stdout__.fileno()) if sys.__stdout__ is not None else None
+        decision = images.decide(wanted, os.environ, cell, self.app.console.color_system)
+        if decision.refused:
+            self.app.call_from_thread(self._refuse, decision.refused)
+        elif decision.cell is not None:
+            self.app.call_from_thread(self._draw_pictures, decision.cell)
+
+    def _draw_pictures(self, cell: tuple[int, int]) -> None:
+        self._pictures = True
+        for plot in self.query(Plot):
+            plot.draw_pictures(cell)
+
+    def on_screen_suspend(self) -> None:
+        for plot in self.query(Plot):
+            plot.refresh()
 
     def on_screen_resume(self) -> None:
+        for plot in self.query(Plot):
+            plot.refresh()
         self._look()
 
     def on_resize(self) -> None:
+        if self._pictures and sys.__stdout__ is not None:
+            # Another font, or another screen, has cells of other sizes.
+            for plot in self.query(Plot):
+                plot.draw_pictures(images.cell_size(sys.__stdout__.fileno()))
         if self._gathered is not None:
             self._show_list(self._gathered)
 
