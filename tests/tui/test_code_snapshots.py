@@ -188,7 +188,8 @@ async def test_review_refused(app: HoneApp):
         assert "no-such-branch" in app.export_screenshot(simplify=True)
 
 
-def test_review_under_way(app: HoneApp, snap_compare: Snap):
+@pytest.mark.parametrize("size", SIZES, ids=size_name)
+def test_review_under_way(app: HoneApp, snap_compare: Snap, size: tuple[int, int]):
     gate = threading.Event()
 
     def slow(request: Request, progress: Progress, cancelled: Callable[[], bool]) -> Review:
@@ -203,6 +204,6 @@ def test_review_under_way(app: HoneApp, snap_compare: Snap):
 
     app.services = replace(app.services, review=slow)
     try:
-        assert snap_compare(app, terminal_size=(80, 24), run_before=before(go_to_review, begin))
+        assert snap_compare(app, terminal_size=size, run_before=before(go_to_review, begin))
     finally:
         gate.set()

@@ -162,7 +162,9 @@ def test_a_gate_and_a_job_under_way(snap_compare: Snap, tmp_path: Path, size: tu
 @pytest.mark.parametrize("size", SIZES, ids=size_name)
 def test_nothing_yet(snap_compare: Snap, size: tuple[int, int]):
     async def empty(pilot: Pilot[None]) -> None:
-        await settled(pilot, lambda: pilot.app.screen.has_class("-empty"))
+        await settled(
+            pilot, lambda: pilot.app.screen.has_class("-empty") and "reading" not in text(pilot, "#evals-empty")
+        )
 
     assert snap_compare(Shown(), terminal_size=size, run_before=before(empty))
 

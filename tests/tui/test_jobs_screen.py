@@ -194,7 +194,7 @@ def test_a_run_that_died(snap_compare: Snap, size: tuple[int, int]):
 @pytest.mark.parametrize("size", SIZES, ids=size_name)
 def test_no_job_yet(snap_compare: Snap, size: tuple[int, int]):
     async def empty(pilot: Pilot[None]) -> None:
-        await settled(pilot, lambda: pilot.app.screen.has_class("-empty"))
+        await settled(pilot, lambda: pilot.app.screen.has_class("-empty") and "press n" in text(pilot, "#jobs-empty"))
 
     assert snap_compare(Shown(), terminal_size=size, run_before=before(empty, full=False))
 

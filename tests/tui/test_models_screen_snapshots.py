@@ -116,8 +116,9 @@ def test_full(snap_compare: Snap, versions: list[AdapterVersion], size: tuple[in
     assert snap_compare(Shown(), terminal_size=size, run_before=before(pressed("up", "space", "down")))
 
 
-def test_nothing_fetched_or_tuned_yet(snap_compare: Snap):
-    assert snap_compare(Shown(), terminal_size=(80, 24), run_before=before())
+@pytest.mark.parametrize("size", SIZES, ids=size_name)
+def test_nothing_fetched_or_tuned_yet(snap_compare: Snap, size: tuple[int, int]):
+    assert snap_compare(Shown(), terminal_size=size, run_before=before())
 
 
 def test_history(snap_compare: Snap, versions: list[AdapterVersion]):

@@ -59,6 +59,8 @@ class CodeScreen(Screen[None]):
         self._ghost: Ghost | None = None
         self._ghost_for: tuple[Client, str] | None = None
         self._ghost_line: tuple[str, bool] = ("", False)
+        self._listing = "reading …"
+        """In place of the number of files; empty once they are listed."""
 
     def compose(self) -> ComposeResult:
         with Static(id="title"):
@@ -148,12 +150,19 @@ class CodeScreen(Screen[None]):
         try:
             found = files.listed(self.root, self._in_repository)
         except (HoneError, OSError) as error:
-            self.app.call_from_thread(self.notify, str(error), severity="error", markup=False)
+            self.app.call_from_thread(self._not_listed, str(error))
         else:
             self.app.call_from_thread(self._listed, found)
 
+    def _not_listed(self, error: str) -> None:
+        # Read at every visit: told once, and as long as it is so.
+        if error != self._listing:
+            self._listing = error
+            self.notify(inert(error), severity="error", markup=False)
+        self._show_status()
+
     def _listed(self, found: files.Files) -> None:
-        self.files = found
+        self.files, self._listing = found, ""
         self.query_one(FileTree).show(found)
         self._show_status()
 
@@ -331,8 +340,11 @@ class CodeScreen(Screen[None]):
     def _fields(self) -> list[Field]:
         pane = self._file_tabs.pane
         if pane is None:
-            count = f"{len(self.files.paths)} files{' and more' if self.files.cut else ''}"
-            return [(0, Content(count)), (1, Content("Enter opens, Ctrl+O finds by name").stylize("$text-muted"))]
+            count = self._listing or f"{len(self.files.paths)} files{' and more' if self.files.cut else ''}"
+            return [
+                (0, Content(inert(count))),
+                (1, Content("Enter opens, Ctrl+O finds by name").stylize("$text-muted")),
+            ]
         editor = pane.editor
         row, column = editor.cursor_location
         fields: list[Field] = [(1, Content(inert(pane.path)))]

@@ -258,7 +258,8 @@ class FileTabs(Vertical):
             tab.label = pane.title
 
     def _say(self, line: str) -> None:
-        self.notify(line, severity="error", markup=False)
+        # Files are named as the tree names them.
+        self.notify(inert(line.replace(f"{self.root}{os.sep}", "")), severity="error", markup=False)
 
 
 def _unsaved(pane: FilePane) -> Unsaved:

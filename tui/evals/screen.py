@@ -82,15 +82,16 @@ class EvalsScreen(Screen[None]):
         self._error = ""
 
     def compose(self) -> ComposeResult:
-        yield Static(id="evals-title", markup=False)
+        yield Static("Evals", id="evals-title", markup=False)
         yield Static(id="evals-header", markup=False)
         yield OptionList(id="evals-list", markup=False, compact=True)
-        yield Static(EMPTY, id="evals-empty", markup=False)
+        yield Static("reading …", id="evals-empty", markup=False)
         with VerticalScroll(id="report"):
             yield Static(id="report-text", markup=False)
         yield KeyBar()
 
     def on_mount(self) -> None:
+        self.add_class("-unread")
         self.query_one(OptionList).focus()
         self.set_interval(_SECONDS, self._look_on)
         self._look()
@@ -132,11 +133,19 @@ class EvalsScreen(Screen[None]):
     @on(_Listed)
     def _was_listed(self, event: _Listed) -> None:
         self._reading = False
-        if event.error and event.error != self._error:
+        if event.error and self._listed is None:
+            # There is nothing to look at behind a notification that goes.
+            self.query_one("#evals-empty", Static).update(Content(inert(event.error)).stylize("$text-error"))
+        elif event.error and event.error != self._error:
             self._refuse(event.error)
         self._error = event.error
         if event.listed is not None and event.listed != self._listed:
             before = self._run()
+            if self._listed is None:
+                self.remove_class("-unread")
+                # What is not shown cannot have the focus.
+                self.call_after_refresh(self.query_one(OptionList).focus)
+                self.query_one("#evals-empty", Static).update(EMPTY)
             self._listed = event.listed
             self.set_class(not event.listed.jobs and not event.listed.runs, "-empty")
             self._show_list()

@@ -81,10 +81,10 @@ class JobsScreen(Screen[None]):
         self._pictures = False
 
     def compose(self) -> ComposeResult:
-        yield Static(id="jobs-title", markup=False)
+        yield Static("Jobs", id="jobs-title", markup=False)
         yield Static(id="jobs-header", markup=False)
         yield OptionList(id="jobs-list", markup=False, compact=True)
-        yield Static(EMPTY, id="jobs-empty", markup=False)
+        yield Static("reading …", id="jobs-empty", markup=False)
         with Vertical(id="job"):
             yield Static(id="job-steps", markup=False)
             yield Static(id="job-why", markup=False)
@@ -98,6 +98,7 @@ class JobsScreen(Screen[None]):
         yield KeyBar()
 
     def on_mount(self) -> None:
+        self.add_class("-unread")
         self.query_one(OptionList).focus()
         self.set_interval(_SECONDS, self._look_on)
         self._look()
@@ -167,7 +168,10 @@ class JobsScreen(Screen[None]):
     def _was_read(self, event: _Read) -> None:
         self._reading = False
         if event.gathered is None:
-            if event.error != self._error:
+            if self._gathered is None:
+                # There is nothing to look at behind a notification that goes.
+                self.query_one("#jobs-empty", Static).update(Content(inert(event.error)).stylize("$text-error"))
+            elif event.error != self._error:
                 self._refuse(event.error)
         else:
             self._show(event.gathered)
@@ -177,6 +181,11 @@ class JobsScreen(Screen[None]):
             self._look()
 
     def _show(self, gathered: Gathered) -> None:
+        if self._gathered is None:
+            self.remove_class("-unread")
+            # What is not shown cannot have the focus.
+            self.call_after_refresh(self.query_one(OptionList).focus)
+            self.query_one("#jobs-empty", Static).update(EMPTY)
         self._gathered = gathered
         self.set_class(not gathered.jobs, "-empty")
         self._show_list(gathered)

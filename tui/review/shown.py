@@ -114,11 +114,12 @@ class ReviewShown(Screen[None]):
         self.query_one("#review").display = not empty
         nothing = self.query_one("#nothing", Static)
         nothing.display = empty
-        text = _HINT
+        text = Content(_HINT)
         if self._line:
-            text = f"{inert(self._line)}\n\n{_HINT}"
+            style = "$text-muted" if self._line == "cancelled" else "$text-error"
+            text = Content.assemble((inert(self._line), style), f"\n\n{_HINT}")
         elif self._review is not None:
-            text = f"Nothing to review in {self._what()}.\n\n{_HINT}"
+            text = Content(f"Nothing to review in {inert(self._what())}.\n\n{_HINT}")
         nothing.update(f"Reviewing {inert(self._what())}…" if self._stop is not None else text)
         self._show_chosen()
         self._show_status()
@@ -147,7 +148,8 @@ class ReviewShown(Screen[None]):
             return [(0, Content(f"▶ {inert(self._progress)}").stylize("$text-primary")), (1, Content("Esc cancels"))]
         review = self._review
         if self._line:
-            return [(0, Content(f"■ {inert(self._line)}").stylize("$text-warning"))]
+            style = "$text-muted" if self._line == "cancelled" else "$text-error"
+            return [(0, Content(f"■ {inert(self._line)}").stylize(style))]
         if review is None:
             return [(0, Content("Enter reviews").stylize("$text-muted"))]
         return summary(review, self._findings, self._states)
