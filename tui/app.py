@@ -7,10 +7,10 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual import on, work
 from textual.app import App, SystemCommand
@@ -165,14 +165,20 @@ class HoneApp(App[None]):
         """The palette: the places, then all that has a key here, then Textual's own."""
         for place in places.PLACES:
             yield SystemCommand(place.title, place.help, partial(self.action_go, place.name))
+        keys: dict[tuple[object, str], list[str]] = {}
+        found: dict[tuple[object, str], tuple[str, str, Callable[[], Any]]] = {}
         for node, binding, enabled, tooltip in screen.active_bindings.values():
             # Textual has leaving, and the places are above.
             listed = binding.action.startswith(("go(", "app.quit"))
             shown = binding.description and not listed and binding.id
             if shown and enabled and not binding.system:
-                key = self.get_key_display(binding)
+                # What several keys do stands there once.
+                keys.setdefault((node, binding.action), []).append(self.get_key_display(binding))
                 run = partial(self.run_action, binding.action, node)
-                yield SystemCommand(binding.description, f"{tooltip or binding.description} ({key})", run)
+                found.setdefault((node, binding.action), (binding.description, tooltip, run))
+        for one, (title, tooltip, action) in found.items():
+            pressed = ", ".join(keys[one])
+            yield SystemCommand(title, f"{tooltip} ({pressed})" if tooltip else pressed, action)
         yield from super().get_system_commands(screen)
 
     @work

@@ -55,6 +55,7 @@ class Prompt(ModalScreen[str]):
         with Vertical(id="question"):
             yield Static(self._text, markup=False)
             yield Input(self._value, compact=True)
+            yield Static("Enter takes it, Esc goes back", classes="hint")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         self.dismiss(event.value.strip())

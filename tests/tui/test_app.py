@@ -232,6 +232,8 @@ async def test_help_and_an_unknown_command(make_app: MakeApp):
         await type_and_send(pilot, "/help")
         assert "/clear" in notices(app)[0]
         assert "Ctrl+Y" in notices(app)[0]
+        # Columns stay columns: nothing is wrapped once more where it is shown.
+        assert max(map(len, notices(app)[0].splitlines())) <= 72
         await type_and_send(pilot, "/hepl")
         assert notices(app)[1] == "there is no command /hepl; did you mean /help?"
 

@@ -206,6 +206,15 @@ async def test_a_dismissed_finding_of_the_model_is_kept_as_feedback(make_app: Ma
     assert (event.prompt or "").endswith("+2 return sum(itens) =>")
 
 
+async def test_what_was_left_out_is_told_where_there_is_nothing_else(make_app: MakeApp, shop: Path):
+    (shop / "README.md").write_text("# Shop\n")
+    git(shop, "add", "-A")
+    git(shop, "commit", "-qm", "second")
+    (shop / "README.md").write_text("# The shop\n")
+    async with review(make_app) as pilot:
+        assert "README.md is left out: not source code" in text(pilot, "#nothing")
+
+
 async def test_what_is_staged_a_branch_and_a_commit_are_reviewed(make_app: MakeApp, shop: Path):
     async with review(make_app, start=False) as pilot:
         await pilot.press("s")

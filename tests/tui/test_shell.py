@@ -46,6 +46,9 @@ async def test_every_place_is_reached_by_key_and_palette_and_shown_in_the_footer
         commands["Chat"].callback()
         await pilot.pause()
         assert app.current_mode == "chat"
+        # What several keys do stands there once, with all of them.
+        lines = [command for command in app.get_system_commands(app.screen) if command.title == "New line"]
+        assert [line.help.count(", ") for line in lines] == [2]
         for place in PLACES[1:]:
             await pilot.press("f2", "slash", *place.name, "enter")
             while app.current_mode != place.name:

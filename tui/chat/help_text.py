@@ -1,6 +1,12 @@
 """What /help says."""
 
+import textwrap
+from collections.abc import Iterable, Iterator
+
 from tui.chat.commands import ALL
+
+_COLUMN = 24
+"""Of names; a longer one has its words below it."""
 
 _KEYS = (
     ("Enter", "send"),
@@ -21,10 +27,16 @@ _KEYS = (
 )
 
 
-def help_text() -> str:
-    names = [f"/{command.name} {command.argument}".rstrip() for command in ALL]
-    width = max(len(name) for name in [*names, *(key for key, _ in _KEYS)])
-    lines = ["Commands"]
-    lines += [f"  {name:<{width}}  {command.help}" for name, command in zip(names, ALL, strict=True)]
-    lines += ["Keys", *(f"  {key:<{width}}  {what}" for key, what in _KEYS)]
-    return "\n".join(lines)
+def help_text(width: int) -> str:
+    """Lines of at most `width` cells, but not less than a column of words needs."""
+    room = max(width - _COLUMN - 4, 20)
+    named = [(f"/{command.name} {command.argument}".rstrip(), command.help) for command in ALL]
+    return "\n".join(["Commands", *_listed(named, room), "Keys", *_listed(_KEYS, room)])
+
+
+def _listed(rows: Iterable[tuple[str, str]], room: int) -> Iterator[str]:
+    for name, words in rows:
+        below = textwrap.wrap(words, room)
+        beside = below.pop(0) if len(name) <= _COLUMN else ""
+        yield f"  {name:<{_COLUMN}}  {beside}".rstrip()
+        yield from (f"  {'':<{_COLUMN}}  {line}" for line in below)

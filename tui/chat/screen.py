@@ -81,7 +81,7 @@ class ChatScreen(OperatingScreen):
     # Keys
 
     async def action_help(self) -> None:
-        await self._say(help_text.help_text())
+        await self._say(help_text.help_text(self.size.width - 8))
 
     async def action_stop(self) -> None:
         if self._under_way is not None:

@@ -9,6 +9,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
+from textual.content import Content
 from textual.widgets import Button, Checkbox, Input, Label
 
 from tui.commands.pipeline import ORDER
@@ -70,6 +71,15 @@ def fields_of(command: Sequence[str]) -> Fields:
     )
 
 
+class Tick(Checkbox):
+    """Empty when it is off: Textual tells the two apart by colour alone."""
+
+    @property
+    def _button(self) -> Content:
+        self.BUTTON_INNER = "X" if self.value else " "
+        return super()._button
+
+
 class JobForm(CommandForm):
     """A tuning run, or an earlier job's command."""
 
@@ -96,7 +106,7 @@ class JobForm(CommandForm):
                     yield Label("Then")
                     words = [each.split()[0] for each in given.then]
                     for each in ORDER:
-                        yield Checkbox(each, each in words, id=f"then-{each}", compact=True)
+                        yield Tick(each, each in words, id=f"then-{each}", compact=True)
             else:
                 yield from field(f"hone {given.command}", "options", given.options, "its arguments and options")
             look = Button("Look at the corpus (^t)", id="look", compact=True)

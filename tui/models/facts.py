@@ -70,7 +70,9 @@ def drawn(fields: Sequence[Field], width: int) -> Content:
     lines = []
     for label, value in fields:
         if value:
-            wrapped = value.wrap(max(width - _LABEL - 1, 8))
+            room = max(width - _LABEL - 1, 8)
+            # A digest says nothing more by its last characters in a line of their own.
+            wrapped = value.wrap(room) if " " in value.plain else [value.truncate(room, ellipsis=True)]
             heads = [fit(Content(label).stylize(_DIM), _LABEL), *[Content(" " * _LABEL)] * (len(wrapped) - 1)]
             lines += [head + " " + part for head, part in zip(heads, wrapped, strict=True)]
     return Content("\n").join(lines)

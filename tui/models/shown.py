@@ -90,7 +90,6 @@ class ModelsShown(Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield Static("Models", id="models-title", markup=False)
-        yield Static("reading …", id="models-unread", markup=False)
         with Horizontal(id="models"):
             with Vertical(id="models-tree"):
                 yield Static(id="models-header", markup=False)
@@ -98,13 +97,12 @@ class ModelsShown(Screen[None]):
             with Vertical(id="model"):
                 yield Static(id="model-head", markup=False)
                 with VerticalScroll(id="model-about"):
-                    yield Static(id="model-facts", markup=False)
+                    yield Static("reading …", id="model-facts", markup=False)
                     yield Markdown(id="model-card", parser_factory=parser, open_links=False)
         yield Static(id="models-line", markup=False)
         yield KeyBar()
 
     def on_mount(self) -> None:
-        self.add_class("-unread")
         self.query_one(ModelTree).focus()
         self.set_interval(_SECONDS, self._look)
         self._look()
@@ -144,14 +142,8 @@ class ModelsShown(Screen[None]):
         self._reading = False
         again, self._look_again = self._look_again, False
         if event.gathered is not None:
-            first, self._gathered = self._gathered is None, event.gathered
-            if first:
-                # What is not shown has no width, and cannot have the focus.
-                self.remove_class("-unread")
-                self.call_after_refresh(self._show)
-                self.call_after_refresh(self.query_one(ModelTree).focus)
-            else:
-                self._show()
+            self._gathered = event.gathered
+            self._show()
         if self._sought and not again:
             self._seek(self._sought)
         if event.details is not None and event.key == self._wanted:
@@ -159,7 +151,7 @@ class ModelsShown(Screen[None]):
             self._show_chosen()
         if event.error and self._gathered is None:
             # There is nothing to look at behind a notification that goes.
-            self.query_one("#models-unread", Static).update(Content(inert(event.error)).stylize("$text-error"))
+            self.query_one("#model-facts", Static).update(Content(inert(event.error)).stylize("$text-error"))
         elif event.error and event.error != self._trouble:
             self._refuse(event.error)
         if event.error:

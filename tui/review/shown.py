@@ -34,6 +34,8 @@ _NAMES: "dict[Source, str]" = {
     "base": "since",
     "commit": "commit",
 }
+_TOLD = 5
+"""Skipped files that are named where there is nothing else to see."""
 _HINT = "Enter reviews the working tree; s what is staged, b since a branch or revision, c one commit."
 
 
@@ -119,7 +121,10 @@ class ReviewShown(Screen[None]):
             style = "$text-muted" if self._line == "cancelled" else "$text-error"
             text = Content.assemble((inert(self._line), style), f"\n\n{_HINT}")
         elif self._review is not None:
-            text = Content(f"Nothing to review in {inert(self._what())}.\n\n{_HINT}")
+            left = [f"{one.path} is left out: {one.reason}" for one in self._review.skipped[:_TOLD]]
+            more = len(self._review.skipped) - len(left)
+            lines = [f"Nothing to review in {self._what()}.", *left, *([f"and {more} more"] if more else [])]
+            text = Content("\n".join(map(inert, lines)) + f"\n\n{_HINT}")
         nothing.update(f"Reviewing {inert(self._what())}…" if self._stop is not None else text)
         self._show_chosen()
         self._show_status()
