@@ -442,6 +442,16 @@ async def test_a_registry_that_cannot_be_read_is_one_line(make_app: MakeApp, hon
         assert "registry" not in told(pilot)
 
 
+async def test_lines_are_as_wide_as_the_tree_once_it_is_laid_out(make_app: MakeApp, versions: list[AdapterVersion]):
+    async with make_app(loaded_client()).run_test(size=(160, 48)) as pilot:
+        await opened(pilot)
+        tree = screen(pilot).query_one(ModelTree)
+        # As it is when what is known of the models was read before the first layout.
+        tree.styles.width = 60
+        await until(pilot, lambda: tree.size.width < 60)
+        await until(pilot, lambda: max(map(len, listed(pilot).splitlines())) <= tree.size.width)
+
+
 async def test_any_size(make_app: MakeApp, versions: list[AdapterVersion]):
     app = make_app(loaded_client())
     async with app.run_test(size=(10, 5)) as pilot:

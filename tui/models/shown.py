@@ -56,8 +56,17 @@ class ModelTree(OptionList):
         Binding("right", "screen.fold(False)", "Unfold", tooltip="Show what is below", id="models.unfold", show=False),
     ]
 
+    class Sized(Message):
+        """It has another width than before, or is laid out for the first time."""
+
     def __init__(self) -> None:
         super().__init__(id="models-list", markup=False, compact=True)
+        self._width = 0
+
+    def on_resize(self) -> None:
+        if self.size.width != self._width:
+            self._width = self.size.width
+            self.post_message(self.Sized())
 
 
 class ModelsShown(Screen[None]):
@@ -110,6 +119,7 @@ class ModelsShown(Screen[None]):
     def on_screen_resume(self) -> None:
         self._look()
 
+    @on(ModelTree.Sized)
     def on_resize(self) -> None:
         # The widths of the parts are known once they are laid out.
         self.call_after_refresh(self._show)
