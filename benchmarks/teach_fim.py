@@ -312,12 +312,12 @@ def tokens_until(curve: Sequence[tuple[int, float]], wanted: float, rises: bool)
 
 
 def _hours(tokens: float, base: str) -> str:
-    """By `tuning.cost`, whose speeds of GPUs are assumptions."""
+    """By `tuning.cost`, whose speeds of GPUs but the H100 are assumptions."""
     from tuning.cost import LADDER, MACHINES, cost
 
     if base != BASE:
         return "its hours are known for the embedded model only"
-    taken = [(one.name, one.is_measured, cost(LADDER[0], one, round(tokens)).seconds / 3600) for one in MACHINES]
+    taken = [(one.name, bool(one.measured), cost(LADDER[0], one, round(tokens)).seconds / 3600) for one in MACHINES]
     return "hours: " + ", ".join(
         f"{hours:,.1f} on {name}" + ("" if is_measured else " (assumed speed)") for name, is_measured, hours in taken
     )

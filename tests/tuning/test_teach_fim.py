@@ -146,7 +146,9 @@ def test_what_was_measured_and_what_is_a_guess_are_told_apart():
     assert len({line.count("|") for line in lines}) == 1
     bits, similar = extrapolated([*base, *ends], "smollm2-135m")
     assert "EXTRAPOLATED (a guess) to 1.7e+07 tokens, 4 times what was measured" in bits
-    assert "on H100 80 GB (assumed speed)" in bits
+    assert "on L4 (assumed speed)" in bits
+    assert "on H100 80 GB" in bits
+    assert "H100 80 GB (assumed speed)" not in bits
     assert "EXTRAPOLATED" not in similar
     assert similar.endswith(f"measured at {2**22:,} tokens")
     (far, _) = extrapolated([*base, first, row("infilling", 2**22, 1.36, 0.2)], "smollm2-135m")
