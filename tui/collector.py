@@ -6,7 +6,7 @@ again: while code streamed in, every tenth frame took 130 ms more for it, 3 of 8
 
 import gc
 
-_YOUNG, _MIDDLE, _OLD = 20_000, 20, 50
+_YOUNG, _MIDDLE, _OLD = 10_000, 10, 10
 """New objects between two looks at the youngest, and looks at one generation between two at the next older one."""
 
 
