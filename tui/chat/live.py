@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from assistant.client import Client
 
 _TICK_SECONDS = 0.5
+_SWEEP_SECONDS = 1.0
+_SWEPT_ANSWERS = 10
+"""A sweep takes 0.1 s, and ten answers leave a few MB."""
 
 
 @dataclass
@@ -67,6 +70,7 @@ class LiveScreen(Screen[None]):
         self._told: set[str] = set()
         """What was said to be left out of the context: it is not said at each prompt again."""
         self._began = 0.0
+        self._answers = 0
         self._ticker: Timer | None = None
         self._draft = session.conversation.draft
         self._goes = False
@@ -240,6 +244,9 @@ class LiveScreen(Screen[None]):
         length = details.get("context_length") or self._status.context_length
         self._update(tokens_per_second=speed, used=used, context_length=length)
         self._end()
+        self._answers += 1
+        if self._answers % _SWEPT_ANSWERS == 0 and not self.app.is_headless:
+            self.set_timer(_SWEEP_SECONDS, self._sweep)
 
     @on(events.CompareStarted)
     async def _compare_started(self, event: events.CompareStarted) -> None:
@@ -268,6 +275,10 @@ class LiveScreen(Screen[None]):
         if message is not None:
             message.note("")
         return message
+
+    def _sweep(self) -> None:
+        if self._under_way is None:
+            collector.sweep()
 
     def _tick(self) -> None:
         if self._status.state == "answering":
