@@ -167,3 +167,14 @@ def test_the_command_says_what_is_wrong_before_it_loads_a_model(
     assert done.stderr.startswith("hone: ")
     assert complaint in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_an_empty_suggestion_is_said_where_people_read(capsys: pytest.CaptureFixture[str]):
+    from types import SimpleNamespace
+
+    from tui.commands import complete
+
+    for text, said in (("", "nothing to suggest here\n"), ("return 1", "")):
+        complete._print(None, SimpleNamespace(text=text), as_json=False, verbose=False)
+        out, errors = capsys.readouterr()
+        assert (out, errors) == (f"{text}\n", said)

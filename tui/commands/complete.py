@@ -56,6 +56,8 @@ def _print(point: "Point", done: "Completion", as_json: bool, verbose: bool) -> 
     else:
         # The newline ends the output, not the completion; --json gives the text alone.
         typer.echo(done.text)
+        if not done.text.strip():
+            typer.echo("nothing to suggest here", err=True)
 
 
 def _print_json(point: "Point", done: "Completion") -> None:
