@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import machine
+from benchmarks.peers import train_by_trl
 from tuning.cost import LADDER, ROW, Architecture, Quantize, cost
 from tuning.cost import MACHINES as COSTED
 
@@ -279,10 +280,8 @@ def _plain(architecture: Architecture, steps: int, rows: int) -> dict[str, Any]:
 
 def _trl(architecture: Architecture, steps: int, rows: int) -> dict[str, Any]:
     import torch
-    from datasets import Dataset
     from tokenizers import Tokenizer, models
-    from transformers import PreTrainedTokenizerFast, PrinterCallback, TrainerCallback
-    from trl import SFTConfig, SFTTrainer
+    from transformers import PreTrainedTokenizerFast
 
     from tuning.model import lora
     from tuning.plan import LoraOptions
@@ -297,52 +296,12 @@ def _trl(architecture: Architecture, steps: int, rows: int) -> dict[str, Any]:
         stamps: list[float] = []
         losses: list[float] = []
 
-        class Watch(TrainerCallback):
-            def on_log(self, arguments: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
-                if "loss" in logs:
-                    torch.cuda.synchronize()
-                    stamps.append(time.perf_counter())
-                    losses.append(logs["loss"])
+        def told(loss: float) -> None:
+            torch.cuda.synchronize()
+            stamps.append(time.perf_counter())
+            losses.append(loss)
 
-        data = [
-            {
-                "input_ids": [token for example in row for token in example.tokens],
-                "labels": [label for example in row for label in (-100, *example.tokens[1:])],
-                "seq_lengths": [len(example.tokens) for example in row],
-            }
-            for each in batches
-            for row in each
-        ]
-        with tempfile.TemporaryDirectory() as out:
-            configuration = SFTConfig(
-                output_dir=out,
-                max_length=None,
-                padding_free=True,
-                dataset_kwargs={"skip_prepare_dataset": True},
-                train_sampling_strategy="sequential",
-                per_device_train_batch_size=size,
-                gradient_accumulation_steps=rows // size,
-                max_steps=len(batches),
-                learning_rate=1e-3,
-                lr_scheduler_type="constant",
-                adam_beta2=0.95,
-                weight_decay=0.01,
-                bf16=True,
-                gradient_checkpointing=False,
-                logging_steps=1,
-                save_strategy="no",
-                report_to="none",
-                disable_tqdm=True,
-            )
-            trainer = SFTTrainer(
-                model=model,
-                args=configuration,
-                train_dataset=Dataset.from_list(data),
-                processing_class=tokenizer,
-                callbacks=[Watch()],
-            )
-            trainer.remove_callback(PrinterCallback)
-            trainer.train()
+        train_by_trl(model, tokenizer, batches, size, told, learning_rate=1e-3, weight_decay=0.01, bf16=True)
         return stamps, losses
 
     stamps, losses, size = _largest(run, rows)

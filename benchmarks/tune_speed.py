@@ -20,7 +20,6 @@ import argparse
 import os
 import resource
 import statistics
-import tempfile
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +29,7 @@ import torch
 from assistant.models import store
 from benchmarks import machine
 from benchmarks.corpora import prepare as corpus
-from benchmarks.peers import Peer
+from benchmarks.peers import Peer, labels_of, train_by_trl
 from tuning.data import collate, prepare
 from tuning.examples.pack import Row
 from tuning.examples.plain import IGNORED
@@ -199,7 +198,7 @@ class Plain:
             summed = 0.0
             for piece in pieces:
                 tokens = torch.tensor([[token for example in piece for token in example.tokens]])
-                labels = torch.tensor([[label for example in piece for label in _labels(example)]])
+                labels = torch.tensor([[label for example in piece for label in labels_of(example)]])
                 loss = self.model(input_ids=tokens, labels=labels, use_cache=False, num_items_in_batch=count).loss
                 loss.backward()
                 summed += loss.item()
@@ -215,64 +214,20 @@ class Trl:
         self.folder, self.model = folder, _plain_model(folder, dtype)
 
     def __call__(self, steps: list[list[Row]]) -> Trained:
-        from datasets import Dataset
-        from transformers import PrinterCallback, TrainerCallback
-        from trl import SFTConfig, SFTTrainer
-
         watch = Stopwatch()
-
-        class Watch(TrainerCallback):
-            def on_log(self, arguments: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
-                if "loss" in logs:
-                    watch.step(logs["loss"], steps[len(watch.losses)])
-
-        rows = [
-            {
-                "input_ids": [token for example in row for token in example.tokens],
-                "labels": [label for example in row for label in _labels(example)],
-                "seq_lengths": [len(example.tokens) for example in row],
-            }
-            for some in steps
-            for row in some
-        ]
-        with tempfile.TemporaryDirectory() as out:
-            configuration = SFTConfig(
-                output_dir=out,
-                max_length=None,
-                padding_free=True,
-                dataset_kwargs={"skip_prepare_dataset": True},
-                train_sampling_strategy="sequential",
-                per_device_train_batch_size=1,
-                gradient_accumulation_steps=len(steps[0]),
-                max_steps=len(steps),
-                learning_rate=PLAN.learning_rate,
-                lr_scheduler_type="constant",
-                adam_beta2=0.95,
-                weight_decay=PLAN.weight_decay,
-                max_grad_norm=PLAN.clip,
-                bf16=False,
-                gradient_checkpointing=False,
-                use_cpu=True,
-                logging_steps=1,
-                save_strategy="no",
-                report_to="none",
-                disable_tqdm=True,
-            )
-            trainer = SFTTrainer(
-                model=self.model,
-                args=configuration,
-                train_dataset=Dataset.from_list(rows),
-                processing_class=load_tokenizer(self.folder),
-                callbacks=[Watch()],
-            )
-            trainer.remove_callback(PrinterCallback)
-            trainer.train()
+        train_by_trl(
+            self.model,
+            load_tokenizer(self.folder),
+            steps,
+            1,
+            lambda loss: watch.step(loss, steps[len(watch.losses)]),
+            learning_rate=PLAN.learning_rate,
+            weight_decay=PLAN.weight_decay,
+            max_grad_norm=PLAN.clip,
+            bf16=False,
+            use_cpu=True,
+        )
         return watch.trained()
-
-
-def _labels(example: Any) -> list[int]:
-    """The first token is predicted by nothing, least of all by the document before it."""
-    return [IGNORED, *example.labels[1:]]
 
 
 def _plain_model(folder: Any, dtype: torch.dtype) -> Any:

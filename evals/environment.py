@@ -63,5 +63,8 @@ def describe_serving(base: BaseModel) -> str:
 
 
 def describe_torch(dtype: str) -> str:
-    """The engine of batched measurements, its versions and its number format."""
-    return f"transformers {_version('transformers')} torch {_version('torch')} {dtype}"
+    """The engine of batched measurements, its versions, its number format, and the GPU where there is one."""
+    import torch
+
+    gpu = f" on {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"transformers {_version('transformers')} torch {_version('torch')} {dtype}{gpu}"

@@ -150,9 +150,9 @@ class LiveScreen(Screen[None]):
 
     @on(events.Ready)
     async def _ready(self, event: events.Ready) -> None:
-        if not self.app.is_headless:
-            collector.settle()
         switched = self._status.state == "ready"
+        if not switched and not self.app.is_headless:
+            collector.settle()
         target, length = event.target, event.context_length
         state = "answering" if self._under_way is not None else "ready"
         self._update(state=state, detail="", model=target.base, adapter=target.adapter or "", context_length=length)
