@@ -30,6 +30,10 @@ from evals.tasks.base import Item, Task
 if TYPE_CHECKING:
     from evals.sandbox.sandbox import Sandbox
 
+CONCURRENCY = 8
+"""Requests at a time. With 8 llama.cpp writes more than twice as much as with one, with 2 to 4 hardly more
+(`benchmarks/batches.py`)."""
+
 Tasks = Sequence[Task | speed.Plan | review_lines.Plan]
 Build = Callable[["Sandbox | None"], AbstractContextManager[Tasks]]
 """Makes the tasks, which live as long as the block."""
@@ -46,7 +50,7 @@ class Options:
     """Of the items of each task."""
     seed: int = 0
     """Of sampling, of the choice of items, and of the resamples of intervals."""
-    concurrency: int = 4
+    concurrency: int = CONCURRENCY
     out: Path | None = None
     """None keeps samples in Hone's state folder."""
     ablate: bool = False

@@ -114,6 +114,10 @@ def test_another_right_body_passes_and_what_follows_it_is_cut(shop: Shop) -> Non
     assert (found.value, found.error) == (1.0, None)
     assert found.extracted == 'return sum(row["price"] for row in rows)'
     assert found.extra["tests_passed"] == found.extra["tests"] == 4
+    assert (
+        shop.judge("total", "made = sum(row['price'] for row in rows)\n    made.__eq__ (0)\n    return made").value
+        == 1.0
+    )
     method = (
         "row = dict(name=name, price=price)\n        self.rows += [row]\n        return self\n\n    def more(self):"
     )
@@ -130,6 +134,17 @@ def test_another_right_body_passes_and_what_follows_it_is_cut(shop: Shop) -> Non
         ("return (", "syntax", "no valid Python"),
         ("\n\n", "no code", "no code"),
         ("import os\n    os._exit(0)", "forged", "uses _exit"),
+        ("from unittest.mock import ANY\n    return ANY", "forged", "uses unittest"),
+        (
+            "class Any(dict):\n        def __eq__(self, other): return True\n    return Any()",
+            "forged",
+            "uses __eq__",
+        ),
+        (
+            "class Any(dict): pass\n    Any.__eq__ = lambda *_: True\n    return Any()",
+            "forged",
+            "uses .__eq__",
+        ),
         ("return getattr(__import__('os'), '_ex' + 'it')(0)", "forged", "ended before its tests did, exit code 0"),
         ("__import__('pytest').exit('done', returncode=0)", "forged", "did not come to its end"),
         (

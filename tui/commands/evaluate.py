@@ -69,7 +69,7 @@ def evaluate(
         int | None, typer.Option(min=1, help="How many items of each task (repo: places, 200; speed: requests, 8).")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Chooses items, samples and resamples.")] = 0,
-    concurrency: Annotated[int, typer.Option(min=1, max=64, help="Requests at a time.")] = 4,
+    concurrency: Annotated[int, typer.Option(min=1, max=64, help="Requests at a time.")] = 8,
     ablate: Annotated[
         bool, typer.Option("--ablate", help="Also ask in other ways, and tell how far the score moves.")
     ] = False,
