@@ -48,7 +48,8 @@ def samples(folder: Path) -> list[Row]:
     Raises:
         OSError, ValueError: there is no samples.jsonl, or it holds something else.
     """
-    rows = [json.loads(line) for line in (folder / "samples.jsonl").read_text("utf-8").splitlines()]
+    # Bytes, which end lines at nothing else: an answer may hold the other line ends of text, such as U+2028.
+    rows = [json.loads(line) for line in (folder / "samples.jsonl").read_bytes().splitlines()]
     return list({row["key"]: row for row in rows if row["task"] == TASK and "verdict" in row}.values())
 
 

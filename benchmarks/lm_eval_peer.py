@@ -142,7 +142,8 @@ def run(
 def answers(folder: Path) -> list[str]:
     """What the model wrote, from the samples that `run` left in its folder."""
     (file,) = (folder / "results").rglob("samples_*.jsonl")
-    rows = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+    # lm-eval escapes nothing, so text's own line ends would cut an answer that holds one.
+    rows = [json.loads(line) for line in file.read_bytes().splitlines()]
     return [text for row in rows for texts in row["resps"] for text in texts]
 
 

@@ -105,7 +105,7 @@ def curve(centre: Run, axes: Sequence[str]) -> list[Run]:
 
 def _kept(run: Run) -> dict[str, Any]:
     file = OUT / "curve.jsonl"
-    for line in file.read_text("utf-8").splitlines() if file.exists() else ():
+    for line in file.read_bytes().splitlines() if file.exists() else ():
         if json.loads(line)["run"] == asdict(run):
             return dict(json.loads(line))
     print(run, flush=True)
@@ -290,7 +290,7 @@ COLUMNS = {
 def table() -> None:
     """All runs that are kept."""
     file = OUT / "curve.jsonl"
-    kept = [json.loads(line) for line in file.read_text("utf-8").splitlines()] if file.exists() else []
+    kept = [json.loads(line) for line in file.read_bytes().splitlines()] if file.exists() else []
     rows = [["form", "steps", "pairs", "rank", "rate", "batch", "lines", "twins", "tokens", *COLUMNS, "best F1"]]
     for one in kept:
         run = Run(**one["run"])

