@@ -60,12 +60,13 @@ class Changed:
 
 def variants(task: Task) -> dict[str, Task]:
     """Other ways to ask a task, by name: its own (`variants()`), else those of the three general ones that change
-    what is asked: without the last newline, in another template, without stop strings."""
+    what is asked of any item: without the last newline, in another template, without stop strings."""
     own = getattr(task, "variants", None)
     if callable(own):
         return dict(own())
-    first = task.ask(task.items()[0], None)
-    return {name: Changed(task, change) for name, change in _GENERAL.items() if change(first) != first}
+    # One prompt may end in the middle of a line where the others do not.
+    asks = [task.ask(item, None) for item in task.items()]
+    return {name: Changed(task, way) for name, way in _GENERAL.items() if any(way(ask) != ask for ask in asks)}
 
 
 def without_last_newline(ask: Ask) -> Ask:

@@ -1,8 +1,11 @@
 """Other ways to ask, and how far they move a score."""
 
+from dataclasses import replace
+
+from assistant.prompts import FimTokens
 from evals import ablate
 from evals.report.schema import Figure, ModelResult, TaskReport
-from evals.tasks.base import Ask, Message
+from evals.tasks.base import Ask, Item, Message
 from tests.evals.words_task import Words
 
 RAW = Ask("def f():\n", (), ("\ndef",), 8, parse_special=True)
@@ -32,6 +35,17 @@ def test_a_task_is_asked_in_the_ways_that_differ() -> None:
     assert changed.ask(changed.items()[1], None).prompt == "Question 1"
     assert (changed.name, changed.version, changed.items()) == (task.name, task.version, task.items())
     assert list(changed.references()) == list(task.references())
+
+
+def test_a_way_that_changes_any_item_is_asked() -> None:
+    """As random spans, whose prompts end anywhere."""
+
+    class Spans(Words):
+        def ask(self, item: Item, fim: FimTokens | None) -> Ask:
+            ask = super().ask(item, fim)
+            return replace(ask, prompt="x = (") if item.id == "words/0" else ask
+
+    assert "stripped newline" in ablate.variants(Spans())
 
 
 def test_a_task_may_know_its_own_ways() -> None:
