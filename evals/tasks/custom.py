@@ -87,7 +87,8 @@ class Custom:
             elif "expect" in data:
                 yield item, "", False
             else:
-                yield item, data["reference"] + " and more", False
+                # Wrong from its first character, so that no stop string of the question makes it right.
+                yield item, "?" + data["reference"], False
 
 
 def load(path: Path, samples_per_item: int = 1, temperature: float = 0.0) -> Task:

@@ -89,6 +89,12 @@ def test_a_text_is_compared_after_its_stop_strings(tmp_path: Path) -> None:
     assert wrong.extra["edit_similarity"] == pytest.approx(0.8)
 
 
+def test_the_known_wrong_text_is_wrong_whatever_the_stop_strings_are(tmp_path: Path) -> None:
+    task = written(tmp_path, {**CAPITAL, "stop": [" "]}, {**CAPITAL, "stop": ["a", "i"], "reference": "P"})
+    for item, text, passes in task.references():
+        assert (task.judge(item, answer(text), None).value == 1.0) == passes, text
+
+
 def test_other_content_is_another_version(tmp_path: Path) -> None:
     first = written(tmp_path, ADD)
     assert written(tmp_path, ADD).version == first.version
