@@ -10,8 +10,11 @@ from assistant.errors import UnknownModel, UsageError
 from evals.report import json
 from evals.report.schema import Comparison, Figure, Report, TaskReport
 
-GENERAL = frozenset({"humaneval", "mbpp", "mbpp-plus", "infill"})
-"""Tasks of general skill: what a model that is tuned on one repository may forget."""
+_GENERAL = re.compile(
+    r"(?:humaneval|mbpp|mbpp-plus)(?:-chat|-fewshot)?|infill(?:-single-line|-multi-line|-random-span(?:-light)?)?"
+)
+"""Tasks of general skill, as they are asked for and as reports name them: what a model that is tuned on one repository
+may forget."""
 UNPAIRED = frozenset({"speed"})
 """Tasks whose report compares nothing: no two requests are the same."""
 OUTPUT = "gate"
@@ -73,7 +76,7 @@ def wanted(text: str, max_regression: float, max_forgetting: float | None) -> li
             )
         if task in UNPAIRED:
             raise UsageError(f"{task} measures each model for itself, so there is nothing to gate on; leave it out")
-        usual = max_forgetting if max_forgetting is not None and task in GENERAL else max_regression
+        usual = max_forgetting if max_forgetting is not None and _GENERAL.fullmatch(task) else max_regression
         found.append(Wanted(task, figure or None, float(amount) if equals else usual))
     names = [each.task for each in found]
     if not names:

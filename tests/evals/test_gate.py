@@ -22,6 +22,7 @@ from evals.gate_inputs import Measured, Model, Wanted, turned, wanted
 from evals.report import json as json_report
 from evals.report.results import Measure
 from evals.report.schema import Decision, TaskReport
+from evals.tasks import infill
 from tests.evals.report_fixtures import pair, report, row, task
 from tui.cli import app
 from tui.commands.gate import Told
@@ -202,6 +203,10 @@ def test_tasks_are_read_with_figures_and_budgets() -> None:
     assert wanted("mbpp", 0.01, None) == [Wanted("mbpp", None, 0.01)]
     general = wanted("humaneval,mbpp,mbpp-plus,infill", 0.01, 0.05)
     assert {each.budget for each in general} == {0.05}
+    # As reports call them, whose names are taken where none are given.
+    named = ",".join(["humaneval-chat", "mbpp-plus-chat", *(f"infill-{kind}" for kind in infill.KINDS.values())])
+    assert {each.budget for each in wanted(named, 0.01, 0.05)} == {0.05}
+    assert {each.budget for each in wanted("humaneval-mine,infill.py,repo-exec,review-fix", 0.01, 0.05)} == {0.01}
 
 
 @pytest.mark.parametrize("text", ["", ",", "a,a", "a=x", "a=", "a:=1", "=0.1", ":f", "a=-1", "a=nan", "a,speed=1"])
