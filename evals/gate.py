@@ -72,7 +72,7 @@ def _test(wanted: Wanted, comparison: Comparison, alpha: float, seed: int) -> Ta
         )
     # A tolerated loss lies below zero where more is better, above where less is.
     margin = -wanted.budget if better == "higher" else wanted.budget
-    found, method = _paired(wanted.task, comparison, margin, alpha, seed)
+    found, method, detectable = _paired(wanted.task, comparison, margin, alpha, seed)
     worse, kept = (found.p_below, found.p_above) if better == "higher" else (found.p_above, found.p_below)
     difference = replace(
         comparison.difference,
@@ -87,28 +87,34 @@ def _test(wanted: Wanted, comparison: Comparison, alpha: float, seed: int) -> Ta
         outcome="inconclusive",
         difference=difference,
         budget=wanted.budget,
-        p=comparison.p,
+        p=found.p,
         p_regression=worse,
         p_adjusted=worse,
         p_within=kept,
-        detectable=comparison.detectable,
+        detectable=detectable,
         method=method,
         reason="",
     )
 
 
-def _paired(task: str, comparison: Comparison, margin: float, alpha: float, seed: int) -> tuple[statistics.Paired, str]:
+def _paired(
+    task: str, comparison: Comparison, margin: float, alpha: float, seed: int
+) -> tuple[statistics.Paired, str, float | None]:
+    """The test, what it is called, and the difference that it finds at this level."""
     outcomes, clusters = comparison.outcomes, comparison.clusters
     items = sum(outcomes) if outcomes is not None else 0
     if outcomes is not None and items and len(clusters) in (0, items):
         method = "exact McNemar" if margin == 0 else "Tango's score test"
-        return statistics.compare_shares(*outcomes, alpha=alpha, margin=margin), method
+        found = statistics.compare_shares(*outcomes, alpha=alpha, margin=margin)
+        return found, method, statistics.detectable_share(items, (outcomes[1] + outcomes[2]) / items, alpha)
     if not clusters:
         raise HarnessError(
             f"the report of {task} keeps no paired values of {comparison.figure}; measure it again with this version"
         )
     found = statistics.compare_clusters(clusters, seed, alpha, margin)
-    return found, f"paired bootstrap over {len(clusters)} groups"
+    # Draws that never differ have no spread to tell it from.
+    detectable = statistics.detectable(found.standard_error, alpha) or None
+    return found, f"paired bootstrap over {len(clusters)} groups", detectable
 
 
 def _judged(tested: TaskDecision, comparison: Comparison, alpha: float) -> TaskDecision:
@@ -126,7 +132,7 @@ def _outcome(tested: TaskDecision, comparison: Comparison, alpha: float) -> Task
     if tested.p_within > alpha:
         return "inconclusive"
     gained = tested.difference.value * (1 if tested.difference.better == "higher" else -1) > 0
-    return "better" if gained and comparison.p is not None and comparison.p <= alpha else "within budget"
+    return "better" if gained and tested.p is not None and tested.p <= alpha else "within budget"
 
 
 def _units(comparison: Comparison) -> int:

@@ -34,6 +34,7 @@ class Comparison:
     """second - first."""
     relative: Estimate | None
     """difference / first; None when the first one is 0."""
+    standard_error: float
 
 
 @dataclass(frozen=True)
@@ -228,7 +229,7 @@ def compare_ratios(
     if not len(first) == len(second) == len(denominators):
         raise ValueError("a comparison needs equally long columns")
     found = compare_clusters(list(zip(first, denominators, second, denominators, strict=True)), seed)
-    return Comparison(found.difference, found.relative)
+    return Comparison(found.difference, found.relative, found.standard_error)
 
 
 def compare_means(first: Sequence[float], second: Sequence[float], seed: int) -> Comparison:

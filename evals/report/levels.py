@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from evals import statistics
-from evals.report.summary import CONTEXTS, clusters, summarise
+from evals.report.summary import CONTEXTS, clusters, compared, summarise
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -83,7 +83,7 @@ def _changes(first: Rows, second: Rows, seed: int) -> dict[str, Any]:
 def _change(pairs: Sequence[tuple[Mapping[str, Any], ...]], name: str, seed: int) -> dict[str, Any]:
     before, after = ([float(row[name]) for row in rows] for rows in zip(*pairs, strict=True))
     found = statistics.compare_means(before, after, seed)
-    return asdict(found) | {"clusters": clusters([(one, other) for one, other in pairs], name)}
+    return compared(found) | {"clusters": clusters([(one, other) for one, other in pairs], name)}
 
 
 def _named(rows: Rows) -> list[float]:

@@ -127,11 +127,15 @@ def _gate(decision: Decision) -> list[str]:
 
 
 def _detectable(task: TaskReport) -> list[str]:
+    """A line for each pair of models."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for each in task.comparisons:
+        if each.detectable is not None:
+            size = words.distance(each.detectable, each.difference.unit)
+            found.setdefault((each.after, each.before), []).append(f"{words.label(each.figure)} {size}")
     return [
-        f"{words.label(each.figure)}, {each.after} against {each.before}: true differences from "
-        f"{words.distance(each.detectable, each.difference.unit)} are found in 80 % of cases ({each.difference.method})"
-        for each in task.comparisons
-        if each.detectable is not None
+        f"{after} against {before}, the smallest true differences that are found in 80 % of cases: {', '.join(sizes)}"
+        for (after, before), sizes in found.items()
     ]
 
 

@@ -132,6 +132,7 @@ class TaskDecision:
     p_within: float
     """Two-sided p of not being worse by more than the budget: small means shown."""
     detectable: float | None
+    """The smallest true difference that this comparison finds in 80 % of cases at the gate's alpha."""
     method: str
     reason: str
     """One sentence."""

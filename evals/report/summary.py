@@ -82,8 +82,8 @@ def _line_comparison(
     exact = statistics.compare_means([float(a["exact"]) for a, _ in pairs], [float(b["exact"]) for _, b in pairs], seed)
     similarity = statistics.compare_means(_column(first, "similarity"), _column(second, "similarity"), seed)
     return {
-        "edit_similarity": _comparison(similarity) | {"clusters": clusters(pairs, "similarity")},
-        "exact_match": _comparison(exact)
+        "edit_similarity": compared(similarity) | {"clusters": clusters(pairs, "similarity")},
+        "exact_match": compared(exact)
         | {
             "only_first": only_first,
             "only_second": only_second,
@@ -98,7 +98,7 @@ def _line_comparison(
 def _bits_comparison(
     first: Sequence[Mapping[str, Any]], second: Sequence[Mapping[str, Any]], seed: int
 ) -> dict[str, Any]:
-    found = _comparison(
+    found = compared(
         statistics.compare_ratios(_column(first, "bits"), _column(second, "bits"), _column(first, "bytes"), seed)
     )
     return found | {"clusters": clusters(list(zip(first, second, strict=True)), "bits", "bytes")}
@@ -118,10 +118,13 @@ def clusters(
     return list(found.values())
 
 
-def _comparison(comparison: statistics.Comparison) -> dict[str, Any]:
+def compared(comparison: statistics.Comparison) -> dict[str, Any]:
+    """JSON-ready."""
     return {
         "difference": _estimate(comparison.difference),
         "relative": _estimate(comparison.relative) if comparison.relative else None,
+        # Draws that never differ have no spread to tell it from.
+        "detectable": statistics.detectable(comparison.standard_error) or None,
     }
 
 

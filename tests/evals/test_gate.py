@@ -20,6 +20,7 @@ from evals.errors import HarnessError
 from evals.gate import decide
 from evals.gate_inputs import Measured, Model, Wanted, turned, wanted
 from evals.report import json as json_report
+from evals.report import words
 from evals.report.results import Measure
 from evals.report.schema import Decision, TaskReport
 from evals.tasks import infill
@@ -151,6 +152,28 @@ def test_the_budget_that_would_have_passed_does() -> None:
     needed = float(text.split("a budget of ")[1].split(" points")[0]) / 100
     assert gate((pair(100, 8, 6, 50), needed + 0.001)).outcome == "pass"
     assert gate((pair(100, 8, 6, 50), needed - 0.002)).outcome == "inconclusive"
+
+
+def test_what_can_be_found_is_told_at_the_gates_own_level() -> None:
+    for found in (pair(100, 8, 6, 50), bits(0.01)):
+        usual, strict = gate((found, 0.0)), gate((found, 0.0), alpha=0.001)
+        one, other = usual.tasks[0].detectable, strict.tasks[0].detectable
+        assert one == pytest.approx(found.comparisons[0].detectable, rel=0.02)
+        assert one is not None
+        assert other is not None
+        assert other > 1.2 * one
+    strict = gate((pair(100, 8, 6, 50), 0.0), alpha=0.001)
+    assert f"differences from {words.distance(strict.tasks[0].detectable or 0, 'share')}" in strict.explanation
+
+
+def test_a_repositorys_bits_whose_report_has_no_p_are_tested_by_their_files() -> None:
+    found = bits(-3.0)
+    bare = replace(found, comparisons=(replace(found.comparisons[0], p=None, detectable=None),))
+    (told,) = gate((bare, 0.0)).tasks
+    assert told.outcome == "better"
+    assert told.p is not None
+    assert told.p < 0.001
+    assert told.detectable is not None
 
 
 @settings(max_examples=30)

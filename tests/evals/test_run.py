@@ -244,6 +244,36 @@ def test_the_report_is_a_task_that_the_gate_can_decide_on(world: World) -> None:
     assert decision.outcome == "inconclusive"
 
 
+def test_the_smallest_difference_that_could_be_found_is_told_of_every_figure(world: World) -> None:
+    second = "def go(rows):\n    return rows\n\n" * 20
+    (world.root / "lib/other.py").write_text(second)
+    register("again", world.base, world.root, world.split)
+    world.answers[_versions("again")[0].id] = lambda prompt: " total_3 = compute_total(rows)\n"
+
+    def load(folder: Path, adapter: Path | None) -> tuple[Any, Any, int]:
+        scorer, *rest = world.load_scorer(folder, None)
+        return (Uneven() if adapter else scorer), *rest  # type: ignore[return-value]
+
+    options = Options(world.root, (str(world.base), "again"), limit=100, levels=("line",))
+    report = repo.report(evaluate(options, world.connect, load))
+    sizes = {comparison.figure: comparison.detectable for comparison in report.tasks[0].comparisons}
+    assert 0.01 < (sizes["bits_per_byte"] or 0) < 10
+    assert 0 < (sizes["edit_similarity_without_retrieval"] or 0) < 1
+    told = f"found in 80 % of cases: bits per byte {sizes['bits_per_byte']:.3f} bits per byte"
+    assert told in markdown.plain(report)
+    assert told in markdown.markdown(report)
+
+
+class Uneven(UniformScorer):
+    """Needs fewer bits for longer files."""
+
+    def __init__(self) -> None:
+        super().__init__(1.0)
+
+    def score(self, token_ids: Any) -> list[float]:
+        return [each * 1000 / len(token_ids) for each in super().score(token_ids)]
+
+
 def test_a_report_of_the_first_schema_is_still_read(world: World, tmp_path: Path) -> None:
     old = {name: value for name, value in world.run().items() if name not in ("rows", "levels", "folds")}
     for comparison in old["comparisons"]:
