@@ -215,6 +215,7 @@ def _complete(client: CompletionClient, form: ModelForm, place: Place, made: Pla
         "column": place.column,
         "expected": place.expected,
         "text": done.text,
+        "raw": done.raw,
         "mode": done.mode,
         "finish_reason": done.finish_reason,
         "prompt": made.prompt,

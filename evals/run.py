@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from assistant import paths
 from assistant.errors import HoneError
 from assistant.models.identity import BaseIdentity, base_identity
 from assistant.models.resolve import ServedModel, resolve
@@ -41,6 +42,7 @@ class Options:
     max_bytes: int = 120_000
     """Of held-out text scored for bits per byte."""
     out: Path | None = None
+    """None keeps samples in Hone's state folder."""
     levels: tuple[Level, ...] = LEVELS
     """That are completed; the line is always one of them."""
     folds: int | None = None
@@ -79,7 +81,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """Runs the evaluation and returns the report (JSON-ready, schema version 1).
 
-    Samples already in `options.out` are not measured again.
+    Samples already in `options.out`, or without it in Hone's state folder, are not measured again.
 
     Args:
         engine: that `connect` opens, with its version; None: what serves.
@@ -112,7 +114,7 @@ def evaluate(
     work = Work(chosen, tuple(texts), conditions)
     completers = {subject.digest: _completer(subject, engine) for subject in subjects}
     before = environment.describe(completers[subjects[0].digest].engine)
-    with samples.Samples(options.out) as store:
+    with samples.Samples(options.out or _kept(root)) as store:
         completed = {
             subject.digest: _completed(subject, completers[subject.digest], work, connect, store)
             for subject in subjects
@@ -159,6 +161,12 @@ def evaluate(
         "folds": folds.spread(models, completed, scored, shared_out) if shared_out else None,
         "rows": completed,
     }
+
+
+def _kept(root: Path) -> Path:
+    """One for each repository, so that none grows without end."""
+    name = hashlib.sha256(str(root).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    return paths.home() / "evals" / f"repo-{name}"
 
 
 def _root(folder: Path) -> Path:

@@ -105,6 +105,8 @@ class Completion:
     """The gateway's counts (prompt_tokens, cached_tokens, completion_tokens, tokens_per_second...); empty when a filter
     ended the completion, since the gateway counts at the end."""
     note: str | None = None
+    raw: str = ""
+    """What the model wrote, up to where a filter ended it: `text` is cut from it."""
 
 
 def complete(
@@ -307,6 +309,7 @@ def generate(
         first_token_seconds=first,
         details=details,
         note=note,
+        raw=ending.raw,
     )
 
 

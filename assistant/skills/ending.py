@@ -32,6 +32,11 @@ class Ending:
         return self.cut is not None
 
     @property
+    def raw(self) -> str:
+        """What the model wrote so far."""
+        return self._raw
+
+    @property
     def text(self) -> str:
         """To insert at the cursor; its line ends are the file's."""
         kept = self.cut.text if self.cut else self._received()

@@ -138,7 +138,9 @@ def _better(unit: str) -> Better:
 
 
 def _sample(model: Mapping[str, Any], level: str, context: str, row: Mapping[str, Any]) -> dict[str, Any]:
-    """A judged completion in the form of a sample row; earlier versions kept its prompt as a hash alone."""
+    """A judged completion in the form of a sample row. Earlier versions kept its prompt as a hash alone, and only what
+    completion made of the answer."""
+    raw = row.get("raw", row["text"])
     asked = {"prompt": row.get("prompt"), "stop": row.get("stop", []), "max_tokens": row.get("max_tokens")}
     return {
         "key": row["key"],
@@ -150,9 +152,9 @@ def _sample(model: Mapping[str, Any], level: str, context: str, row: Mapping[str
         "name": model["name"],
         "ask": {**asked, "temperature": 0.0, "seed": None},
         "prompt_sha256": row["prompt_sha256"],
-        "text": row["text"],
+        "text": raw,
         "finish_reason": row["finish_reason"],
-        "extracted": "",
+        "extracted": row["text"] if row["text"] != raw else "",
         "verdict": {
             "value": float(row["exact"]),
             "error": None if row["exact"] else "wrong answer",

@@ -147,6 +147,29 @@ def test_a_second_run_measures_nothing_again(world: World, tmp_path: Path) -> No
     assert (first["samples"]["resumed"], again["samples"]["resumed"]) == (0, len(samples_of(out)))
 
 
+def test_without_a_folder_samples_are_kept_in_the_state_folder(world: World, hone_home: Path) -> None:
+    first = world.run(limit=4)
+    asked = [len(client.prompts) for client in world.clients.values()]
+    again = world.run(limit=4)
+    assert [len(client.prompts) for client in world.clients.values()] == asked
+    assert again["models"] == first["models"]
+    (folder,) = (hone_home / "evals").glob("repo-*")
+    assert again["samples"]["resumed"] == len(samples_of(folder))
+
+
+def test_what_the_model_wrote_is_kept_beside_what_completion_made_of_it(world: World, tmp_path: Path) -> None:
+    world.answers[world.tuned.id] = lambda prompt: " total_3 = compute_total(rows)   \n    return x\n"
+    report = repo.report(world.run(limit=4, out=tmp_path / "out"))
+    rows = [row for row in report.tasks[0].samples if row["name"] == world.tuned.id]
+    for row in rows:
+        # Completion ended it at its line, and took the blanks at its end.
+        assert row["text"].startswith(" total_3 = compute_total(rows)   ")
+        assert row["extracted"].strip() == "total_3 = compute_total(rows)"
+        assert row["extracted"] in row["text"]
+    kept = [row for row in samples_of(tmp_path / "out") if row["model"] == world.tuned.id and "raw" in row]
+    assert {(row["raw"], row["text"]) for row in kept} == {(row["text"], row["extracted"]) for row in rows}
+
+
 def test_completions_of_a_former_serving_form_are_made_again_and_bits_are_not(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -260,10 +260,8 @@ def _held_out(options: "HeldOut", engine: str) -> "Report":
             return report(run(options, lambda name: open_batched(name, dtype), engine=describe_torch(dtype)))
         return report(run(options, lambda name: connect(model=name)))
     except KeyboardInterrupt:
-        kept = (
-            f"what was measured is kept in {options.out}; the same command goes on from there"
-            if options.out
-            else "nothing was kept (no --out)"
+        where = options.out or "Hone's state folder"
+        typer.echo(
+            f"\nhone: stopped; what was measured is kept in {where}; the same command goes on from there", err=True
         )
-        typer.echo(f"\nhone: stopped; {kept}", err=True)
         raise typer.Exit(130) from None
