@@ -16,11 +16,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from assistant.engines.remote import is_local
 from evals import statistics
 from evals.errors import HarnessError
 from evals.progress import Progress
 from evals.report.schema import Better, Figure, ModelResult, TaskReport
 from evals.subjects import Connect, Connected, Subject, by_the_server, respond
+from evals.tasks import energy
 from evals.tasks.base import Answer, Ask
 
 if TYPE_CHECKING:
@@ -31,7 +33,6 @@ VERSION = "speed@1"
 LINES = 24
 """Of the prompt; about 11 tokens each."""
 _ENGINES = ("assistant.engines.llamacpp_child", "assistant.gateway")
-_POWERCAP = Path("/sys/class/powercap")
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,7 @@ class Plan:
     seed: int = 0
     chat: bool = False
     """Ask by chat: the server has nothing else."""
-    powercap: Path = _POWERCAP
-    """Where the machine counts energy."""
+    read_energy: energy.Read = energy.read
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,8 @@ class Level:
     seconds: float
     """From the first request to the last answer."""
     joules: float | None
+    counted: str
+    """What the joules are of; empty where nothing was counted."""
 
 
 def measure(subjects: Sequence[Subject], connect: Connect, plan: Plan = Plan(), show: bool = False) -> TaskReport:
@@ -73,10 +75,13 @@ def measure(subjects: Sequence[Subject], connect: Connect, plan: Plan = Plan(), 
         with connect(subject) as opened:
             # No request may come beside those that are timed.
             connected = replace(opened, render=by_the_server)
+            # Another machine's counters are not here.
+            local = subject.endpoint is None or is_local(subject.endpoint.url)
+            seen = plan if local else replace(plan, read_energy=lambda: energy.Reading({}, {}))
             progress = (
                 Progress(f"{NAME}, {subject.name}", plan.requests * sum(plan.levels), "requests") if show else None
             )
-            levels = [_level(connected, together, plan, progress) for together in plan.levels]
+            levels = [_level(connected, together, seen, progress) for together in plan.levels]
             if progress:
                 progress.finish()
             memory = None if subject.endpoint else peak_memory()
@@ -87,10 +92,15 @@ def measure(subjects: Sequence[Subject], connect: Connect, plan: Plan = Plan(), 
                 float(memory), None, None, 1, "bytes", "lower", "VmHWM of gateway and engine"
             )
             if shared:
-                notes.append(f"The peak memory of {subject.name} is that since its running gateway was started.")
+                notes.append(
+                    f"{subject.name} answered from its running gateway: so many requests at a time as that one takes, "
+                    "and its peak memory since it was started."
+                )
         else:
             notes.append(f"The memory of {subject.name}'s engine cannot be seen from here.")
-        if any(level.joules is None for level in levels):
+        if not local:
+            notes.append(f"The energy that {subject.name}'s machine uses cannot be seen from here.")
+        elif any(level.joules is None for level in levels):
             notes.append(f"This machine counts no energy that may be read here; none is given for {subject.name}.")
         # Waiting times of different loads are no one distribution.
         calmest = min(levels, key=lambda level: level.together)
@@ -153,20 +163,6 @@ def _own_engines() -> "list[psutil.Process]":
     return found
 
 
-def energy(folder: Path) -> float | None:
-    """Joules that the processor packages have counted so far (Intel's and AMD's RAPL); None where they may not be read.
-
-    The counter starts again at some time; a difference across that is negative.
-    """
-    found = []
-    for counter in sorted(folder.glob("intel-rapl:?/energy_uj")):
-        try:
-            found.append(int(counter.read_text("ascii")))
-        except (OSError, ValueError):
-            return None
-    return sum(found) / 1e6 if found else None
-
-
 def _level(connected: Connected, together: int, plan: Plan, progress: Progress | None) -> Level:
     stopped = threading.Event()
     # A server that runs for long may hold the prompts of an earlier measurement.
@@ -179,7 +175,7 @@ def _level(connected: Connected, together: int, plan: Plan, progress: Progress |
 
     # The first answer of a level meets a server that may still be waking up.
     ask(-1)
-    before = energy(plan.powercap)
+    before = plan.read_energy()
     started = time.perf_counter()
     with ThreadPoolExecutor(together) as workers:
         answers = []
@@ -188,14 +184,13 @@ def _level(connected: Connected, together: int, plan: Plan, progress: Progress |
             if progress:
                 progress.add()
     seconds = time.perf_counter() - started
-    after = energy(plan.powercap)
-    joules = after - before if before is not None and after is not None and after >= before else None
+    joules = energy.joules(before, plan.read_energy())
     for answer in answers:
         if answer.prompt_tokens is None or answer.completion_tokens is None:
             raise HarnessError("the server does not count tokens (no `usage` in its answers), so no speed can be given")
         if answer.completion_tokens < 2 or answer.first_token_seconds is None:
             raise HarnessError("the model ended an answer at once, so its speed cannot be told")
-    return Level(together, tuple(answers), seconds, joules)
+    return Level(together, tuple(answers), seconds, joules, before.sources)
 
 
 def _ask(text: str, plan: Plan) -> Ask:
@@ -233,7 +228,7 @@ def _figures(levels: Sequence[Level], seed: int) -> dict[str, Figure]:
         together = Figure(tokens / level.seconds, None, None, count, each, "higher", "answer tokens / wall time")
         figures[f"answer tokens per second together {at}"] = together
         if level.joules is not None:
-            method = "processor packages (RAPL), idle power included"
+            method = f"{level.counted}, idle power included"
             per_token = Figure(level.joules / tokens, None, None, count, "joules", "lower", method)
             figures[f"energy per answer token {at}"] = per_token
     return figures

@@ -1,17 +1,18 @@
 """The speed task against a server whose speed is known."""
 
+import itertools
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
 from evals.errors import HarnessError
 from evals.subjects import Connected, Subject, connector, remote
-from evals.tasks import speed
+from evals.tasks import energy, speed
 from tests.evals.fake_openai import question, serve
 
 
@@ -93,39 +94,57 @@ def test_the_peak_of_a_gateway_that_runs_for_long_is_told_as_such(monkeypatch: p
             with connector(1)(behind) as connected:
                 yield connected
 
-        told = "The peak memory of m is that since its running gateway was started."
-        assert told in speed.measure([subject], connect, plan).notes
+        told = "m answered from its running gateway: "
+        assert any(told in note for note in speed.measure([subject], connect, plan).notes)
         monkeypatch.setattr(speed, "_own_engines", lambda: [object()])
-        assert told not in speed.measure([subject], connect, plan).notes
+        assert not any(told in note for note in speed.measure([subject], connect, plan).notes)
 
 
-def test_energy_is_summed_over_processors_and_absent_where_it_cannot_be_read(tmp_path: Path) -> None:
-    assert speed.energy(tmp_path) is None
-    for number, value in enumerate((1_500_000, 2_500_000)):
-        (tmp_path / f"intel-rapl:{number}").mkdir()
-        (tmp_path / f"intel-rapl:{number}" / "energy_uj").write_text(f"{value}\n")
-    (tmp_path / "intel-rapl:0:0").mkdir()
-    (tmp_path / "intel-rapl:0:0" / "energy_uj").write_text("9000000\n")
-    assert speed.energy(tmp_path) == 4.0
-    (tmp_path / "intel-rapl:1" / "energy_uj").write_text("soon\n")
-    assert speed.energy(tmp_path) is None
-
-
-def test_energy_is_told_for_each_token_of_an_answer(tmp_path: Path) -> None:
-    counter = tmp_path / "intel-rapl:0" / "energy_uj"
-    counter.parent.mkdir()
-    counter.write_text("1000000\n")
+def test_energy_is_told_for_each_token_of_an_answer() -> None:
+    used = [1.0]
+    plan = speed.Plan(levels=(1,), requests=2, read_energy=lambda: reading(used[0]))
 
     def burn(body: object) -> None:
-        counter.write_text(f"{int(counter.read_text()) + 5_000_000}\n")
+        used[0] += 5
 
-    plan = speed.Plan(levels=(1,), requests=2, powercap=tmp_path)
     with serve(answer=words, before=burn) as server:
         report = speed.measure(remote(server.url, None, []), connector(1), plan)
     (model,) = report.models
     # 2 answers of 20 tokens for 5 joules each.
-    assert model.figures["energy per answer token at 1"].value == 0.25
+    figure = model.figures["energy per answer token at 1"]
+    assert (figure.value, figure.unit, figure.better) == (0.25, "joules", "lower")
+    assert figure.method == "processor packages (RAPL), idle power included"
     assert not any("energy" in note for note in report.notes)
+
+
+def reading(joules: float) -> energy.Reading:
+    return energy.Reading({"intel-rapl:0": energy.Counter(joules, 100.0)}, {})
+
+
+def test_another_machines_energy_is_not_this_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    used = iter(range(100))
+    plan = speed.Plan(levels=(1,), requests=2, read_energy=lambda: reading(float(next(used))))
+    monkeypatch.setattr(speed, "is_local", lambda url: False)
+    with serve(answer=words) as server:
+        report = speed.measure(remote(server.url, None, []), connector(1), plan)
+    assert "energy per answer token at 1" not in report.models[0].figures
+    assert "The energy that small's machine uses cannot be seen from here." in report.notes
+
+
+def test_requests_of_a_level_come_together() -> None:
+    meeting = threading.Barrier(3, timeout=120)
+    came = itertools.count()
+
+    def wait(body: dict[str, object]) -> None:
+        # Before a level one request comes alone.
+        if body["max_tokens"] != 1 and next(came):
+            meeting.wait()
+
+    with serve(answer=words, before=wait) as server:
+        plan = speed.Plan(levels=(3,), requests=1)
+        report = speed.measure(remote(server.url, None, []), connector(3), plan)
+    assert report.models[0].figures["time to first token at 3"].n == 3
+    assert speed.Plan().levels == (1, 2, 4)
 
 
 def test_prompts_are_programs_that_differ_from_their_first_line_on() -> None:
