@@ -6,6 +6,7 @@ from math import sqrt
 from typing import Any
 
 from assistant.errors import HoneError
+from evals.metrics import stopped
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -101,7 +102,7 @@ _FIGURES: dict[str, Callable[[Rows], float | None]] = {
     "exact_match": _mean_of(lambda row: float(row["exact"])),
     "edit_similarity": _mean_of(lambda row: row["similarity"]),
     "identifier_f1": _mean_of(lambda row: row["identifier_f1"]),
-    "stop_rate": _mean_of(lambda row: float(row["finish_reason"] != "length")),
+    "stop_rate": _mean_of(lambda row: float(stopped(row["finish_reason"]))),
 }
 
 

@@ -80,6 +80,12 @@ def identifier_f1(answer: frozenset[str], expected: frozenset[str]) -> float | N
     return 2 * len(answer & expected) / (len(answer) + len(expected)) if expected else None
 
 
+def stopped(finish_reason: str) -> bool:
+    """Whether a completion ended where code does, by the model or by a filter: not at the token limit, and not since it
+    went round in circles."""
+    return finish_reason not in ("length", "repetition")
+
+
 def percentile(values: Sequence[float], share: float) -> float:
     """The nearest-rank percentile: the smallest value with at least `share` (0 to 1) of the values at or below it.
 

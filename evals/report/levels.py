@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from evals import statistics
+from evals.metrics import stopped
 from evals.report.summary import CONTEXTS, clusters, compared, summarise
 
 Rows = Sequence[Mapping[str, Any]]
@@ -91,5 +92,4 @@ def _named(rows: Rows) -> list[float]:
 
 
 def _stopped(row: Mapping[str, Any]) -> bool:
-    """By itself or by a filter, not by the token limit."""
-    return bool(row["finish_reason"] != "length")
+    return stopped(row["finish_reason"])

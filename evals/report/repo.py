@@ -229,7 +229,7 @@ def _model_notes(details: Mapping[str, Any]) -> list[str]:
             parts = [
                 f"{name}, {label}: {' and '.join(lines['mode'])} mode",
                 _latency(lines["latency_seconds"]),
-                f"{lines['stopped']:.0%} of answers ended by themselves",
+                f"{lines['stopped']:.0%} of answers ended where code does",
             ]
             if lines["cached_share"] is not None:
                 parts.append(f"{lines['prompt_tokens_mean']:.0f} prompt tokens on average")

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from evals import statistics
-from evals.metrics import percentile
+from evals.metrics import percentile, stopped
 
 CONTEXTS = ("without_retrieval", "with_retrieval")
 
@@ -62,7 +62,7 @@ def _line_figures(rows: Sequence[Mapping[str, Any]], seed: int) -> dict[str, Any
         "exact_match": _estimate(statistics.wilson(sum(row["exact"] for row in rows), len(rows))),
         "exact_matches": sum(row["exact"] for row in rows),
         "edit_similarity": _estimate(statistics.mean(_column(rows, "similarity"), seed)),
-        "stopped": sum(row["finish_reason"] != "length" for row in rows) / len(rows),
+        "stopped": sum(stopped(row["finish_reason"]) for row in rows) / len(rows),
         # None where prompts were computed together.
         "latency_seconds": {"p50": percentile(seconds, 0.5), "p95": percentile(seconds, 0.95)} if seconds else None,
         "prompt_tokens_mean": _mean([row["prompt_tokens"] for row in counted]),

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from assistant.errors import HoneError
+from evals.report import repo
 from tests.evals.eval_fixtures import samples_of
 from tests.evals.test_run import HELPERS, World
 
@@ -71,6 +72,18 @@ def test_blocks_and_bodies_end_where_the_code_does(world: World, tmp_path: Path)
     json.dumps(report, allow_nan=False)
 
 
+@pytest.mark.parametrize(
+    ("words", "reason"), [([f"value_{n}" for n in range(4000)], "length"), (["value"] * 4000, "repetition")]
+)
+def test_answers_without_end_did_not_stop(world: World, words: list[str], reason: str) -> None:
+    world.answers[world.tuned.id] = lambda prompt: " total(" + " + ".join(words)
+    report = world.run(limit=100, levels=("line", "body"))
+    (base, tuned) = report["levels"]["body"]["models"]
+    assert {row["finish_reason"] for row in report["rows"][world.tuned.digest]["body"]["with_retrieval"]} == {reason}
+    assert tuned["with_retrieval"]["stop_rate"]["value"] == 0.0
+    assert base["with_retrieval"]["stop_rate"]["value"] == 1.0
+
+
 def report_lines(report: dict[str, object]) -> range:
     return range(report["held_out"]["places"])  # type: ignore[index, call-overload]
 
@@ -96,6 +109,9 @@ def test_folds_share_out_the_held_out_files(world: World) -> None:
     # One of the two files is the one that the script knows.
     assert sorted(found["models"][1]["figures"]["body.without_retrieval.exact_match"]["folds"]) == [0.0, 1.0]
     assert found["comparisons"][0]["figures"]["bits_per_byte"]["mean"] == pytest.approx(-1.0)
+    told = [note for note in repo.report(report).tasks[0].notes if note.startswith("2 folds of files, ")]
+    assert any(f"{world.tuned.id}: bits_per_byte 3.000 (sd 0.000)" in note for note in told)
+    assert any(f"{world.tuned.id} less {world.base}: bits_per_byte -1.000" in note for note in told)
     assert world.run(limit=10)["folds"] is None
 
 
