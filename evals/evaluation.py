@@ -133,7 +133,9 @@ def evaluate(
             reports.append(_report(ready, [(s.facts, ways[ablate.AS_ASKED]) for s, ways in found], options))
             if options.ablate:
                 reports += [_ablation(ready, subject, ways, options) for subject, ways in found]
-        rung = sandbox.rung if sandbox is not None else None
+        # A file of one's own may ask for texts alone: then nothing was run in the sandbox.
+        ran = any(each.task.needs_sandbox for each in prepared)
+        rung = sandbox.rung if sandbox is not None and ran else None
     return Report(
         schema_version=2,
         created=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import fastjsonschema
 import pytest
 from typer.testing import CliRunner
 
@@ -23,6 +24,7 @@ from evals.tasks import speed
 from evals.tasks.base import Answer, Item, Verdict
 from tests.evals.eval_fixtures import samples_of
 from tests.evals.fake_openai import Body, by_seed, question, serve
+from tests.evals.test_reports import SARIF_SCHEMA
 from tests.evals.words_task import Words
 from tui.cli import app
 from tui.commands import eval_options
@@ -33,6 +35,10 @@ TWO = ({"id": "small"}, {"id": "large"})
 
 def better(body: Body) -> str:
     return "right" if body["model"] == "large" else by_seed(body)
+
+
+def newline_matters(body: Body) -> str:
+    return "right" if question(body).endswith("\n") and "prompt" in body else "wrong"
 
 
 def run(url: str, tasks: Sequence[Any], names: Sequence[str] = (), **options: Any) -> Report:
@@ -156,9 +162,6 @@ def test_without_a_folder_samples_are_kept_in_the_state_folder(hone_home: Path) 
 
 
 def test_the_ways_of_asking_are_models_of_a_report_of_their_own(tmp_path: Path) -> None:
-    def newline_matters(body: Body) -> str:
-        return "right" if question(body).endswith("\n") and "prompt" in body else "wrong"
-
     with serve(answer=newline_matters) as server:
         report = run(server.url, [Words(samples_per_item=1)], out=tmp_path, ablate=True)
     plain, ablation = report.tasks
@@ -252,6 +255,43 @@ def test_the_command_prints_one_report_and_writes_every_form(questions: Path) ->
         plain = command("questions.jsonl", "--url", other.url, "--model", "small")
     assert plain.exit_code == 0, plain.output
     assert "pass@1" in plain.stdout or "score" in plain.stdout
+    # Its texts were compared, and no program was run.
+    assert (report.sandbox, "no untrusted code was run" in (questions.parent / "out" / "report.md").read_text()) == (
+        None,
+        True,
+    )
+
+
+def test_the_command_tells_how_far_the_asking_moves_a_score(questions: Path) -> None:
+    with serve(answer=newline_matters) as server:
+        done = command("questions.jsonl", "--url", server.url, "--out", "out", "--ablate")
+    assert done.exit_code == 0, done.output
+    told = "pass@1 of small lies between 0.0 (stripped newline) and 100.0 (as asked) in 3 ways of asking"
+    assert f"{told}: a spread of 100.0 points" in done.stdout
+    assert told in (questions.parent / "out" / "report.md").read_text()
+
+
+def test_labelled_changes_are_reviewed_and_the_findings_are_sarif(questions: Path) -> None:
+    labelled = [
+        {"path": "a.py", "before": "a = 1\nb = 1\n", "after": "a = 2\nb = 2\n", "bug_lines": [2], "bug_class": "other"},
+        {"path": "b.py", "before": "c = 1\n", "after": "c = 2\n", "bug_lines": []},
+    ]
+    file = questions.parent / "labelled.jsonl"
+    file.write_text("".join(json.dumps(one) + "\n" for one in labelled))
+    said = "2 wrong-constant: it was 1 before\n= b = 1\n"
+    with serve(answer=lambda body: said if "b.py" not in question(body) else "ok\n") as server:
+        done = command("review", "--data", str(file), "--url", server.url, "--out", "out", "--json")
+    assert done.exit_code == 0, done.output
+    (task,) = from_json(done.stdout).tasks
+    figures = {name: figure.value for name, figure in task.models[0].figures.items()}
+    assert (figures["line F1"], figures["clean diffs with a false alarm"], figures["parse failures"]) == (1.0, 0.0, 0.0)
+    found = json.loads((questions.parent / "out" / "review.sarif").read_text())
+    fastjsonschema.compile(json.loads(SARIF_SCHEMA.read_text("utf-8")))(found)
+    (result,) = found["runs"][0]["results"]
+    place = result["locations"][0]["physicalLocation"]
+    assert (place["artifactLocation"]["uri"], place["region"]["startLine"]) == ("a.py", 2)
+    assert result["ruleId"] == "wrong-constant"
+    assert result["fixes"][0]["artifactChanges"][0]["replacements"][0]["insertedContent"] == {"text": "b = 1"}
 
 
 def test_a_fault_is_an_error_and_no_failure_where_ci_looks(questions: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -314,6 +354,7 @@ def test_an_option_is_taken_where_one_of_the_tasks_reads_it(questions: Path) -> 
     report = from_json(done.stdout)
     timed, asked = report.tasks
     assert timed.settings["requests"] == 1
+    assert timed.settings["requests_at_a_time"] == [1, 2, 4]
     assert (asked.settings["items"], asked.settings["samples_per_item"]) == (1, 2)
     # What serves is not ours.
     assert report.environment["engine"] == f"server {server.url}/v1"

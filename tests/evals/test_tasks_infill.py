@@ -135,6 +135,23 @@ def test_what_an_answer_puts_between_prefix_and_suffix(multi: Infill, kind: str,
     assert middle(kind, multi.items()[0].data, text)[0] == kept
 
 
+def test_a_span_in_the_middle_of_a_line_is_asked_for_and_put_back_there(tmp_path: Path, sandbox: Sandbox) -> None:
+    spans = made(tmp_path, [span(52, 70)])
+    (item,) = spans.items()
+    prefix, suffix = item.data["prompt"], item.data["suffix"]
+    assert not prefix.endswith("\n")
+    assert suffix[0] not in "\n "
+    tokens = prompts.FIM_FAMILIES[0]
+    ask = spans.ask(item, tokens)
+    assert (ask.prompt, ask.stop) == (prompts.infill(prefix, suffix, tokens), ())
+    right = item.data["canonical_solution"]
+    for text in (right, right + suffix, right + suffix[:20]):
+        verdict = spans.judge(item, answer(text), sandbox)
+        assert (verdict.value, verdict.extra["exact_match"], verdict.extracted) == (1.0, 1.0, right)
+    wrong = spans.judge(item, answer(right.replace("sqrt", "floor")), sandbox)
+    assert wrong.value == wrong.extra["exact_match"] == 0.0
+
+
 def test_an_original_that_repeats_its_suffix_is_not_cut(tmp_path: Path, sandbox: Sandbox) -> None:
     line = "    the_number_of_values += 1\n"
     twice = row("MultiLineInfilling", 0, 0) | {
