@@ -52,8 +52,8 @@ def task_report(
 ) -> TaskReport:
     """Figures of every model, and of each later one against the first.
 
-    Without `measures`: pass@k for each of `ks` that the samples allow where every verdict is 0 or 1, else the mean
-    verdict as `score`.
+    Without `measures`: pass@k for each of `ks` that the samples allow where every verdict on all models is 0 or 1, else
+    the mean verdict as `score`.
 
     Args:
         subjects: facts (see `ModelResult`) and rows of each model, the reference first.
@@ -65,7 +65,9 @@ def task_report(
         raise HarnessError(f"{name}: no model was measured")
     ordered = [(facts, sorted(rows, key=_order)) for facts, rows in subjects]
     _check_same(name, [(str(facts["name"]), rows) for facts, rows in ordered])
-    tables = [_tables(rows, measures, ks) for _, rows in ordered]
+    # One model may have nothing but 0 and 1 at a task whose verdicts lie between them.
+    graded = any(row["verdict"]["value"] not in (0, 1) for _, rows in ordered for row in rows)
+    tables = [_tables(rows, measures, ks, graded) for _, rows in ordered]
     models = tuple(
         ModelResult(
             facts=facts,
@@ -163,10 +165,12 @@ def cells_of(measure: Measure, rows: Sequence[Row]) -> Cells:
     return cells
 
 
-def _tables(rows: Sequence[Row], measures: Sequence[Measure], ks: Sequence[int]) -> list[tuple[Quantity, Cells]]:
+def _tables(
+    rows: Sequence[Row], measures: Sequence[Measure], ks: Sequence[int], graded: bool
+) -> list[tuple[Quantity, Cells]]:
     if measures:
         return [(measure, cells_of(measure, rows)) for measure in measures]
-    if not all(row["verdict"]["value"] in (0, 1) for row in rows):
+    if graded:
         score = Measure(name="score", parts=lambda row: (float(row["verdict"]["value"]), 1.0))
         return [(score, cells_of(score, rows))]
     items: dict[tuple[str, str], list[bool]] = {}

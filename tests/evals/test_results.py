@@ -79,6 +79,17 @@ def test_verdicts_between_0_and_1_are_a_score() -> None:
     assert task({"m": rows}).models[0].figures["score"].value == pytest.approx(0.75)
 
 
+@pytest.mark.parametrize("attempts", [1, 2])
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_model_that_is_never_half_right_is_compared_by_the_same_score(attempts: int, turned: bool) -> None:
+    whole = [row("whole", item, value=float(item == "a"), attempt=n) for item in "ab" for n in range(attempts)]
+    half = [graded("half", item, item) | {"attempt": n} for item in "ab" for n in range(attempts)]
+    found = task({"half": half, "whole": whole} if turned else {"whole": whole, "half": half})
+    assert [list(model.figures) for model in found.models] == [["score"], ["score"]]
+    (comparison,) = found.comparisons
+    assert (comparison.figure, comparison.outcomes, comparison.difference.value) == ("score", None, 0.0)
+
+
 def test_nothing_to_divide_by_is_said_and_is_no_zero() -> None:
     rows = [graded("m", "a", "a", tp=0, fp=0, fn=0), graded("m", "b", "b", tp=0, fp=0, fn=0)]
     figure = task({"m": rows}, measures=[F1]).models[0].figures["f1"]
