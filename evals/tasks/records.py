@@ -18,7 +18,8 @@ def read(path: Path) -> list[dict[str, Any]]:
     """
     try:
         raw = path.read_bytes()
-        text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode()
+        # Some editors begin a file with a mark of its encoding.
+        text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8-sig")
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise HoneError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
     if path.suffix == ".json":

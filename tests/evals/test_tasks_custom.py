@@ -95,6 +95,13 @@ def test_the_known_wrong_text_is_wrong_whatever_the_stop_strings_are(tmp_path: P
         assert (task.judge(item, answer(text), None).value == 1.0) == passes, text
 
 
+def test_a_mark_of_the_encoding_is_no_part_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "own.jsonl"
+    path.write_text(json.dumps({**CAPITAL, "reference": "\u2028Pari\u00e9"}, ensure_ascii=False) + "\n", "utf-8-sig")
+    (item,) = load(path).items()
+    assert item.data["reference"] == "\u2028Pari\u00e9"
+
+
 def test_other_content_is_another_version(tmp_path: Path) -> None:
     first = written(tmp_path, ADD)
     assert written(tmp_path, ADD).version == first.version
