@@ -1,8 +1,8 @@
 """How fast a model answers: time to first token, tokens per second for prompt and answer, at several requests at a
 time, the engine's peak memory, and energy where the machine counts it.
 
-Every request has a prompt that begins with another line, so that no prompt cache answers for it. Nothing of it is kept
-between runs: another run is another measurement.
+Every request has a prompt that begins with another line, so that no prompt cache answers for it; in a chat, what the
+template itself writes before is common to all. Nothing of it is kept between runs: another run is another measurement.
 """
 
 import hashlib
@@ -198,7 +198,7 @@ def _ask(text: str, plan: Plan) -> Ask:
         return Ask(text, (), (), plan.max_tokens)
     from evals.tasks.base import Message
 
-    return Ask(None, (Message("user", f"Go on with this code:\n{text}"),), (), plan.max_tokens)
+    return Ask(None, (Message("user", f"{text}\nGo on with this code."),), (), plan.max_tokens)
 
 
 def _figures(levels: Sequence[Level], seed: int) -> dict[str, Figure]:
