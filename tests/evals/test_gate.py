@@ -344,6 +344,15 @@ def test_a_broken_report_ends_with_3(tmp_path: Path) -> None:
     assert "report.json: this is no report" in done.stderr
 
 
+def test_the_names_that_reports_have_are_told(tmp_path: Path) -> None:
+    json_report.write(report(pair(90, 0, 9, 55, name="own")), tmp_path / "out" / "report.json")
+    done = hone(tmp_path, "new", "--against", "old", "--report", "out", "--no-run", "--tasks", "own.jsonl")
+    assert done.returncode == 3
+    assert done.stderr.endswith(
+        "on own.jsonl, in the versions that they are now, as they are served now; there are such of own\n"
+    )
+
+
 def test_a_fault_takes_the_place_of_an_earlier_decision(tmp_path: Path) -> None:
     json_report.write(report(pair(90, 0, 9, 55)), tmp_path / "out" / "report.json")
     summary = tmp_path / "summary.md"

@@ -184,9 +184,11 @@ def _gate(
             measure.run(each, candidate, against, folder / gate_inputs.folder_name(each.task))
             present = gate_inputs.find(gate_inputs.reports(folder), each.task, one, other)
         if present is None:
+            # A file's task has the file's name there, and one that is asked by chat is called so.
+            others = ", ".join(gate_inputs.compared(found, one, other))
             raise HoneError(
                 f"no report in {folder} compares {candidate} with {against} on {each.task}, in the versions that they "
-                "are now, as they are served now"
+                "are now, as they are served now" + (f"; there are such of {others}" if others else "")
             )
         measured[each.task] = present
     decision = decide(measured, wanted, alpha, seed)
