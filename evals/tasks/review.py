@@ -194,13 +194,14 @@ def of_repository(
         if not operators:
             raise HoneError("the models were trained on bugs of every operator, so none is unseen; name some")
     cases = review_data.seeded(files, limit, seed, trained, operators, clean_share)
-    if history:
-        cases += review_data.historical(root, {file.path for file in files}, history, seed, clean_share)
+    found = review_data.historical(root, {file.path for file in files}, history, seed, clean_share) if history else []
+    cases += found
     settings = {"files": len(files), "operators_trained_on": sorted(trained), "limit": limit, "seed": seed}
     if operators is not None:
         settings["operators"] = sorted(operators)
     if history:
-        settings["history"] = history
+        # Fewer where the history has no more small fixes of these files.
+        settings |= {"history": history, "history_found": len(found)}
     return ReviewTask(tuple(cases), settings=settings | _facts(cases))
 
 

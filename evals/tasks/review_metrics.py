@@ -159,9 +159,11 @@ def compare(
         after=names[1],
         difference=told(paired.difference, ratio.unit),
         p=paired.p,
-        detectable=statistics.detectable(paired.standard_error),
+        # Draws that never differ have no spread to tell it from.
+        detectable=statistics.detectable(paired.standard_error) or None,
         outcomes=None,
-        relative=told(paired.relative, "share") if paired.relative else None,
+        # Shares change in points, as everywhere.
+        relative=told(paired.relative, "share") if paired.relative and ratio.unit != "share" else None,
         clusters=clusters,
     )
 

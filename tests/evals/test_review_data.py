@@ -16,6 +16,7 @@ from assistant.errors import HoneError
 from evals.errors import NotHeldOutError
 from evals.tasks import review_data
 from evals.tasks.heldout import read_record
+from evals.tasks.review import of_repository
 from evals.tasks.review_data import Case, Problem, Text, from_item, seeded, to_item, trained_operators, unseen_files
 from tests.conftest import ROOT, git
 from tests.evals.test_heldout import write_manifest
@@ -178,6 +179,15 @@ def test_real_bug_fixes_of_the_named_files(make_repository: Make) -> None:
     (clean,) = review_data.historical(repo, {"store.py"}, 10, 0, clean_share=1)
     assert not clean.bugs
     assert review_data.historical(repo, {"store.py", "other.py"}, 1, 0, clean_share=0)[0].group == "other.py"
+
+
+def test_the_report_tells_how_many_fixes_the_history_has(make_repository: Make) -> None:
+    repo = make_repository({"store.py": ADDED, "m.py": module(0)})
+    add_commit(repo, "Fix the area of a rectangle", {"store.py": GOOD})
+    task = of_repository(repo, {}, limit=3, history=5)
+    assert task.settings is not None
+    assert (task.settings["history"], task.settings["history_found"]) == (5, 1)
+    assert len(task.cases) == 4
 
 
 def test_a_problem_is_shown_with_its_whole_file_and_the_fix_gives_it_back() -> None:

@@ -151,6 +151,15 @@ def test_a_comparison_is_paired_and_can_be_computed_again_from_its_clusters() ->
     same = compare(before, before, ("base", "base"), seed=0)
     assert same is not None
     assert (same.difference.value, same.difference.low, same.difference.high, same.p) == (0, 0, 0, 1)
+    assert same.detectable is None
+    # Shares are told in points, other figures in per cent of what they were.
+    assert made.relative is None
+    alarms = [review(f"r{number}", [], [bug(5)] * (number % 3)) for number in range(40)]
+    fewer = [review(f"r{number}", [], [bug(5)] * (number % 2)) for number in range(40)]
+    counted = compare(alarms, fewer, ("base", "tuned"), 0, "false alarms per 100 changed lines")
+    assert counted is not None
+    assert counted.relative is not None
+    assert counted.detectable is not None
     assert compare(before, after, ("base", "tuned"), 0, "bugs fixed, by tests") is None
     with pytest.raises(ValueError, match="same cases"):
         compare(before, after[1:], ("base", "tuned"), seed=0)
