@@ -212,6 +212,24 @@ def test_sarif_places_each_finding() -> None:
     assert "fixes" not in second
 
 
+def test_what_several_answers_say_is_one_result_with_its_share() -> None:
+    def said(attempt: int, *lines: int) -> dict[str, Any]:
+        findings = [{"line": n, "last": n, "bug_class": "wrong-key", "reason": "x", "fix": []} for n in lines]
+        extra = {"path": "a.py", "findings": findings}
+        return row("m", "a", attempt=attempt, verdict={"value": 1.0, "error": None, "detail": "", "extra": extra})
+
+    made = report(task({"m": [said(0, 3, 3), said(1, 7, 3), said(2), said(3)]}, name="review"))
+    (run,) = json.loads(sarif.sarif(made) or "")["runs"]
+    told = [
+        (each["locations"][0]["physicalLocation"]["region"]["startLine"], each["properties"]["confidence"])
+        for each in run["results"]
+    ]
+    assert told == [(3, 0.5), (7, 0.25)]
+    alone = report(task({"m": [said(0, 3, 3)]}, name="review"))
+    (result,) = json.loads(sarif.sarif(alone) or "")["runs"][0]["results"]
+    assert "confidence" not in result["properties"]
+
+
 def test_without_a_review_there_is_no_sarif(tmp_path: Path) -> None:
     assert sarif.sarif(gated()) is None
     assert {file.name for file in write(gated(), tmp_path)} == {"report.json", "report.md", "report.html", "junit.xml"}
