@@ -44,6 +44,14 @@ def test_every_rule_that_is_chosen_exists():
         ("async def f():\n    import time\n    time.sleep(1)\n", "ASYNC251", "warning", "correctness"),
         ("def f():\n    x = 1\n", "F841", "note", "correctness"),
         ("breakpoint()\n", "T100", "error", "correctness"),
+        ("try:\n    f = 1\nexcept Exception:\n    pass\n", "S110", "warning", "correctness"),
+        (
+            "for x in 'ab':\n    try:\n        int(x)\n    except Exception:\n        continue\n",
+            "S112",
+            "warning",
+            "correctness",
+        ),
+        ("try:\n    f = 1\nexcept:\n    f = 2\n", "E722", "warning", "correctness"),
     ],
 )
 def test_bugs_are_found(text: str, rule: str, severity: str, category: str):
@@ -65,10 +73,23 @@ def test_bugs_are_found(text: str, rule: str, severity: str, category: str):
         "type X[T] = list[T]\n",
         "print(missing)  # noqa: F821\n",
         "x: 'Missing' = 1\n",
+        "try:\n    f = 1\nexcept KeyError:\n    pass\n",
+        "try:\n    f = 1\nexcept Exception as error:\n    print(error)\n",
+        "try:\n    f = 1\nexcept:\n    f = 2\n    raise\n",
+        "try:\n    f = 1\nexcept Exception:\n    # The daemon may be gone.\n    pass\n",
+        "try:\n    f = 1\nexcept Exception:\n    pass  # as at a program's end\n",
     ],
 )
 def test_style_and_the_newest_syntax_are_fine(text: str):
     assert observed(change(text)) == []
+
+
+def test_a_swallowed_exception_is_one_finding_unless_a_comment_says_why():
+    text = "def f():\n    try:\n        print(1)\n    except:\n        pass\n    return 2\n"
+    assert rules(change(text, added=[4, 5])) == [(4, "S110")]
+    assert rules(change(text, added=[3])) == []
+    assert rules(change(text.replace("except:", "except:  # noqa: E722"))) == [(4, "S110")]
+    assert rules(change(text.replace("pass", "pass  # never mind: it is only a hint"))) == [(4, "E722")]
 
 
 def test_only_changed_lines_count():
