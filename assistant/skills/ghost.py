@@ -6,7 +6,6 @@ themselves, whose rest is shown at once while the user types them.
 """
 
 import hashlib
-import re
 import secrets
 import threading
 import time
@@ -33,10 +32,6 @@ MAX_RIGHT_OF_CURSOR = 8
 """Nothing is suggested unasked in front of more characters than that (as llama.vim)."""
 _FORM_SECONDS = 10.0
 """After that long the gateway is asked again what the model's name stands for: it may have been promoted."""
-
-
-_LINE = re.compile(r"\s*[^\n]*\n?")
-_WORD = re.compile(r"\s*(?:\w+|[^\w\s]+|\Z)")
 
 
 @dataclass(frozen=True)
@@ -252,15 +247,6 @@ class Ghost:
                 return None
             self._outcomes.show(given)
             return Shown(given.id, done.text, latency_seconds=seconds, from_cache=False, **facts)
-
-
-def beginning(text: str, how: How) -> str:
-    """What to insert of a suggestion: all of it, its first line with the line end before or after it, or its first word
-    with the blanks before it. Never empty unless `text` is; taken again and again the pieces join to `text`."""
-    if how == "whole":
-        return text
-    found = (_LINE if how == "line" else _WORD).match(text)
-    return found[0] if found else text
 
 
 def _worth_asking(path: str, text: str, offset: int) -> bool:

@@ -27,6 +27,7 @@ class FakeClient:
     fim_tokens: dict[str, Any] | None = None
     context_length: int = 4096
     names: tuple[str, ...] = ("fake",)
+    adapter: str | None = None
     prompts: list[str] = field(default_factory=list)
     special: list[bool] = field(default_factory=list)
     before_token: Callable[[], None] | None = None
@@ -39,7 +40,7 @@ class FakeClient:
             {
                 "id": name,
                 "name": name,
-                "adapter": None,
+                "adapter": self.adapter,
                 "completion_mode": "fim" if self.fim_tokens else "prefix",
                 "fim_tokens": self.fim_tokens,
                 "context_length": self.context_length,

@@ -1,5 +1,6 @@
 """Suggestions while a person types: what is asked, what is reused, what is told."""
 
+import hashlib
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from assistant.feedback_consent import Consent, write
 from assistant.feedback_summary import examples
 from assistant.skills import reuse
 from assistant.skills.complete import Budget
-from assistant.skills.ghost import Ghost, Shown, beginning
+from assistant.skills.ghost import Ghost, Shown
 from assistant.skills.outcomes import rewritten, survival
 from assistant.skills.pace import Pace
 from tests.assistant.completion_fakes import FakeClient
@@ -185,16 +186,12 @@ def test_other_files_that_were_edited_are_shown(make_repository: Make, clock: Cl
     ghost.close()
 
 
-def test_taken_by_word_and_by_line_the_pieces_join_to_the_suggestion(
-    ghost: Ghost, kept: Feedback, clock: Clock
-) -> None:
+def test_taken_by_word_and_by_line_it_is_accepted_in_the_end(ghost: Ghost, kept: Feedback) -> None:
     first = suggested(ghost, "total = ")
-    piece = beginning(first.text, "word")
-    assert piece == "compute"
-    ghost.accepted(first.id, "word", piece)
-    rest = suggested(ghost, "total = " + piece)
+    ghost.accepted(first.id, "word", "compute")
+    rest = suggested(ghost, "total = compute")
     assert (rest.id, rest.text) == (first.id, "(rows)")
-    ghost.accepted(rest.id, "line", beginning(rest.text, "line"))
+    ghost.accepted(rest.id, "line", "(rows)")
     ghost.close()
     assert [(event.kind, event.completion) for event in kept.read().events] == [
         ("shown", " compute(rows)"),
@@ -202,27 +199,85 @@ def test_taken_by_word_and_by_line_the_pieces_join_to_the_suggestion(
     ]
 
 
-@given(st.text("ab (\n\t)_é", max_size=40), st.sampled_from(["line", "word"]))
-def test_pieces_join_to_the_whole(text: str, how: str) -> None:
-    rest, pieces = text, []
-    while rest:
-        piece = beginning(rest, how)  # type: ignore[arg-type]
-        assert piece
-        pieces.append(piece)
-        rest = rest.removeprefix(piece)
-    assert "".join(pieces) == text
+def test_what_was_typed_of_it_belongs_to_what_is_accepted(ghost: Ghost, kept: Feedback) -> None:
+    first = suggested(ghost, "total = ")
+    rest = suggested(ghost, "total = comp")
+    ghost.accepted(rest.id, "whole", rest.text)
+    ghost.close()
+    assert [(event.id, event.kind, event.completion) for event in kept.read().events][1:] == [
+        (first.id, "accepted", " compute(rows)")
+    ]
 
 
-def test_a_part_that_was_taken_counts_as_partly(ghost: Ghost, kept: Feedback, clock: Clock) -> None:
+def test_a_part_that_was_taken_counts_as_partly_and_is_looked_at_again(
+    ghost: Ghost, kept: Feedback, clock: Clock
+) -> None:
     first = suggested(ghost, "total = ")
     ghost.typed_on(first.id, "com")
     ghost.accepted(first.id, "word", "pute")
     clock.now += 1
     suggested(ghost, "total = compute + ")
+    clock.now += 40
+    suggested(ghost, "total = compute + x\ny = ")
     ghost.close()
-    (example,) = examples(kept.read().events)
+    events = [event for event in kept.read().events if event.id == first.id]
+    assert [event.kind for event in events] == ["shown", "partly", "edited"]
+    assert (events[2].survival, events[2].seconds) == (1.0, 40.0)
+    (example,) = examples(events)
     assert (example.completion, example.label) == (" compute", True)
     assert example.prompt == "# a.py\ntotal ="
+
+
+def test_each_event_names_what_made_the_suggestion(client: FakeClient, kept: Feedback, clock: Clock) -> None:
+    client.names, client.adapter = ("mine@0123456789ab",), "mine@0123456789ab"
+    ghost = Ghost(client, feedback=kept, clock=clock)
+    first = suggested(ghost, "total = ")
+    ghost.accepted(first.id, "whole", first.text)
+    clock.now += 31
+    suggested(ghost, "total = compute(rows)\ny = ")
+    ghost.close()
+    events = [event for event in kept.read().events if event.id == first.id]
+    assert [event.kind for event in events] == ["shown", "accepted", "edited"]
+    asked = hashlib.sha256(client.prompts[0].encode()).hexdigest()
+    assert {(event.model, event.adapter, event.language, event.prompt_sha256) for event in events} == {
+        ("mine@0123456789ab", "mine@0123456789ab", "python", asked)
+    }
+
+
+def test_what_a_name_stands_for_is_asked_again_after_a_while(client: FakeClient, clock: Clock) -> None:
+    ghost = Ghost(client, clock=clock)
+    assert suggested(ghost, "a = ").model == "fake"
+    client.names = ("promoted",)
+    clock.now += 5
+    assert suggested(ghost, "b = ").model == "fake"
+    clock.now += 6
+    assert suggested(ghost, "c = ").model == "promoted"
+    # What the other model wrote is not shown for this one's.
+    assert not suggested(ghost, "a = ").from_cache
+    ghost.close()
+
+
+def test_the_wait_after_a_key_follows_the_keys_and_the_answers(client: FakeClient, clock: Clock) -> None:
+    ghost = Ghost(client, clock=clock)
+
+    def answers(seconds: float) -> None:
+        client.before_token = lambda: setattr(clock, "now", clock.now + seconds / 6)
+        for number in range(30):
+            suggested(ghost, f"{seconds}_{number} = ")
+
+    def keys(seconds: float) -> None:
+        for _ in range(40):
+            clock.now += seconds
+            ghost.typed_on(None, "x")
+
+    answers(0.6)
+    keys(0.1)
+    assert ghost.debounce_seconds() == pytest.approx(0.15, abs=0.01)
+    keys(0.06)
+    assert ghost.debounce_seconds() == pytest.approx(0.09, abs=0.01)
+    answers(0.006)
+    assert ghost.debounce_seconds() == pytest.approx(0.02)
+    ghost.close()
 
 
 def test_what_is_turned_down_is_told_and_not_suggested_again(ghost: Ghost, client: FakeClient, kept: Feedback) -> None:
@@ -259,13 +314,15 @@ def test_what_is_left_of_an_accepted_text_is_told_after_half_a_minute(
 ) -> None:
     first = suggested(ghost, "total = ")
     ghost.accepted(first.id, "whole", first.text)
-    clock.now += 10
+    clock.now += 29.5
     ghost.suggest("a.py", "total = compute(rows)\ny = \n", 26)
-    clock.now += 25
+    clock.now += 0.5
     ghost.suggest("a.py", "total = sum(cells)\ny = 2 + \n", 27)
+    clock.now += 60
+    ghost.suggest("a.py", "z = compute(rows) + \n", 20)
     ghost.close()
     (edited,) = (event for event in kept.read().events if event.kind == "edited")
-    assert (edited.id, edited.survival, edited.seconds) == (first.id, 0.0, 35.0)
+    assert (edited.id, edited.survival, edited.seconds) == (first.id, 0.0, 30.0)
     # What the user made of it, and nothing of what was written behind it.
     assert edited.completion == " sum(cells)"
     assert edited.path == "a.py"
@@ -382,6 +439,22 @@ def test_the_debounce_stays_within_bounds(keys: list[float], answers: list[float
     for answer in answers:
         pace.answered(answer)
     assert 0.02 <= pace.debounce() <= 0.3
+
+
+def test_of_two_that_lead_here_the_one_typed_farthest_is_shown_and_the_oldest_are_forgotten() -> None:
+    completions = reuse.Completions()
+    completions.add("near", reuse.place("a.py", "m", "x = com", 7), "pile()")
+    completions.add("far", reuse.place("a.py", "m", "x = ", 4), "compute(rows)")
+    here = reuse.place("a.py", "m", "x = com", 7)
+    assert completions.find(here) == reuse.Reused("far", "pute(rows)", 3)
+    assert completions.find(reuse.place("a.py", "n", "x = com", 7)) is None
+    # Far behind the cursor something was written.
+    long = "x = com" + "\n" * 9_000
+    completions.add("long", reuse.place("a.py", "m", long, 7), "b()")
+    assert completions.find(reuse.place("a.py", "m", long + "y = 1\n", 7)) is None
+    for number in range(600):
+        completions.add(str(number), reuse.place("a.py", "m", f"{number} = ", 5), "1")
+    assert completions.find(here) is None
 
 
 EDITS = st.tuples(st.text("ab\n(", max_size=20), st.text("ab\n(", max_size=20), st.text("ab(", min_size=1, max_size=8))

@@ -5,12 +5,14 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from assistant.errors import HoneError
 from assistant.skills.ghost import Shown
 from tui.code import files, find, indent
 from tui.code.find import Search
-from tui.code.ghost import GhostText
+from tui.code.ghost import GhostText, How
 
 
 def shown(text: str) -> Shown:
@@ -70,6 +72,17 @@ def test_ghost_text_is_taken_by_word_line_or_whole_and_shrinks_as_it_is_typed():
     assert [rest.part(how) for how in ("word", "line")] == ["\n    items", "\n    items,"]
     assert ghost.behind(" x", 3, 7) is None
     assert ghost.behind(ghost.text, 5, 1) is None
+
+
+@given(st.text("ab (\n\t)_é", min_size=1, max_size=40), st.sampled_from(["line", "word"]))
+def test_pieces_taken_one_after_the_other_join_to_the_suggestion(text: str, how: How):
+    rest: GhostText | None = GhostText(shown(text), text, 0, 0)
+    pieces = []
+    while rest is not None:
+        pieces.append(rest.part(how))
+        assert pieces[-1]
+        rest = rest.behind(pieces[-1], 0, 0)
+    assert "".join(pieces) == text
 
 
 def test_files_are_those_git_would_take_with_what_it_says_of_them(tmp_path: Path):
