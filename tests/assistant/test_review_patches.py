@@ -174,3 +174,6 @@ def test_a_patch_for_another_content_does_not_apply():
     assert other is not None
     with snapshot.of([change]) as folder:
         assert not patches.applies(folder, other)
+        # A fix is given away only if `git apply --check` takes it.
+        (folder / "x.py").write_text("something else\n")
+        assert patches.checked(change, Suggestion("better", (TextEdit(2, 14, 2, 16, "is"),)), "tool", folder) is None
