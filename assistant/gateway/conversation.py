@@ -48,12 +48,17 @@ async def render(messages: Sequence[Mapping[str, str]], template: str, engine: E
         for message in messages
     ]
     rendered = prompts.chat(hidden, template, engine.special_tokens, fold_system=True)
-    text, spans = "", []
-    for number, part in enumerate(re.split(f"{word}([0-9]+)\ue001", rendered)):
-        piece = marks[int(part)] if number % 2 else part
-        if number % 2:
-            spans.append((len(text), len(text) + len(piece)))
-        text += piece
+    # No pattern: each request has a word of its own, so it would be compiled anew and push others out of re's cache.
+    text, *pieces = rendered.split(word)
+    spans = []
+    for piece in pieces:
+        number, closed, rest = piece.partition("\ue001")
+        if not closed or not number.isdecimal():
+            # The template cut it off.
+            text += word + piece
+            continue
+        spans.append((len(text), len(text) + len(marks[int(number)])))
+        text += marks[int(number)] + rest
     return Conversation(text, tuple(spans))
 
 

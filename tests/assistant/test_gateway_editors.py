@@ -316,19 +316,25 @@ async def test_only_known_fields_reach_the_engine(engine: ScriptedEngine, plain:
         "lora_path": "/etc/passwd",
         "slot_save_path": "/tmp",
         "min_keep": 10**9,
-        "n_predict": 10**9,
         "return_tokens": True,
         "line_seconds": 5,
         "dry_multiplier": 9,
     }
-    for path, body in (
-        ("/v1/completions", {"prompt": "x"}),
-        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}]}),
+    # llama.cpp's own paths know it.
+    further = {**injected, "n_predict": 10**9}
+    for path, body, added in (
+        ("/v1/completions", {"prompt": "x"}, further),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}]}, further),
+        ("/v1/fim/completions", {"prompt": "x", "suffix": "y"}, further),
+        ("/v1/completions", segments(), further),
+        ("/infill", {"input_prefix": "x", "n_predict": 8}, injected),
+        ("/completion", {"prompt": "x", "n_predict": 8}, injected),
     ):
-        for fields in ({}, injected):
-            await plain.post(path, json={**body, "seed": 1, **fields})
-    assert engine.requests[0] == engine.requests[1]
-    assert engine.requests[2] == engine.requests[3]
+        engine.requests.clear()
+        for fields in ({}, added):
+            assert (await plain.post(path, json={**body, "seed": 1, **fields})).status_code == 200
+        bare, with_more = engine.requests
+        assert bare == with_more
 
 
 def test_the_child_passes_on_a_fixed_list_of_fields() -> None:

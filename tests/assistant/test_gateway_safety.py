@@ -80,6 +80,10 @@ async def test_a_model_is_named_never_opened(model: str) -> None:
             ("/infill", {"input_prefix": "x"}),
             ("/v1/tokenize", {"texts": ["x"]}),
             ("/apply-template", CHAT),
+            ("/v1/fim/completions", {"prompt": "x", "suffix": "y"}),
+            ("/v1/completions", {"segments": {"prefix": "x"}}),
+            ("/v1/choices", {"texts": ["x"], "choices": [" ok", " wrong"]}),
+            ("/completion", {"prompt": "x"}),
         ):
             response = await http.post(path, json={**body, "model": model})
             assert response.status_code == 404
