@@ -120,6 +120,7 @@ def registry(events: int, rounds: int) -> None:
         "find NAME@DIGEST": lambda: ours.find(newest.id),
         "what a rollback goes to": lambda: ours.before("champion"),
         "all versions": ours.versions,
+        "all versions, and what each is": lambda: [(one.base_name, one.folder, one.figures) for one in ours.versions()],
         "history of an alias": lambda: ours.history("canary"),
         "whole history": ours.history,
         "what was live at a time": lambda: ours.live_at(datetime.now(UTC)),
@@ -138,11 +139,20 @@ def _fill(ours: Registry, events: int) -> None:
     versions = max(1, events // 3)
     for number in range(2):
         ours.register(_version(number))
-    data = {"base_name": "smollm2-135m", "base_digest": "b" * 64, "folder": "adapters/x", "figures": FIGURES}
+    data = {"base_name": "smollm2-135m", "base_digest": "b" * 64, "figures": FIGURES}
     evidence = json.dumps({"file": "decision.json", "report": {"explanation": "x" * 2000, "outcome": "pass"}})
     now = "2026-01-01T00:00:00.000+00:00"
     rows: list[tuple[str | None, ...]] = [
-        (now, "registered", None, f"a{number % 20}", _digest(number), None, "me", json.dumps({**data, "created": now}))
+        (
+            now,
+            "registered",
+            None,
+            f"a{number % 20}",
+            _digest(number),
+            None,
+            "me",
+            json.dumps({**data, "folder": f"adapters/a{number % 20}/{_digest(number)}", "created": now}),
+        )
         for number in range(2, versions)
     ]
     for number in range(events - versions):

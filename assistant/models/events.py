@@ -3,7 +3,7 @@
 import json
 import re
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -15,23 +15,91 @@ EventKind = Literal["registered", "removed", "promoted", "rolled back", "marked"
 _DIGEST_PREFIX = re.compile(r"[0-9a-f]{6,64}")
 
 
-@dataclass(frozen=True)
 class AdapterVersion:
-    """One immutable tuned adapter."""
+    """One immutable tuned adapter. Thousands are read at a time, so what is registered of each is parsed when it is
+    asked for."""
+
+    __slots__ = ("_facts", "_home", "digest", "name")
 
     name: str
     digest: str
     """sha256 (hex) over adapter and base."""
-    base_name: str
-    base_digest: str
-    folder: Path
-    created: str
-    """UTC, ISO 8601."""
-    figures: dict[str, Any] = field(default_factory=dict)
+
+    def __init__(
+        self,
+        name: str,
+        digest: str,
+        base_name: str,
+        base_digest: str,
+        folder: Path,
+        created: str,
+        figures: Mapping[str, Any] | None = None,
+    ) -> None:
+        """
+        Args:
+            digest: sha256 (hex) over adapter and base.
+            created: UTC, ISO 8601.
+        """
+        self.name, self.digest = name, digest
+        self._home = Path()
+        self._facts: dict[str, Any] | str = {
+            **{"base_name": base_name, "base_digest": base_digest, "folder": folder, "created": created},
+            "figures": dict(figures or {}),
+        }
+
+    @classmethod
+    def stored(cls, name: str, digest: str, text: str, home: Path) -> "AdapterVersion":
+        """
+        Args:
+            text: JSON of what was registered.
+            home: what its folder is relative to.
+        """
+        made = cls.__new__(cls)
+        made.name, made.digest, made._facts, made._home = name, digest, text, home
+        return made
 
     @property
     def id(self) -> str:
         return f"{self.name}@{self.digest[:12]}"
+
+    @property
+    def base_name(self) -> str:
+        return self._fact("base_name")
+
+    @property
+    def base_digest(self) -> str:
+        return self._fact("base_digest")
+
+    @property
+    def folder(self) -> Path:
+        return self._home / self._fact("folder")
+
+    @property
+    def created(self) -> str:
+        """UTC, ISO 8601."""
+        return self._fact("created")
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        return self._fact("figures")
+
+    def _fact(self, name: str) -> Any:
+        facts: Any = self._facts
+        if isinstance(facts, str):
+            self._facts = facts = json.loads(facts)
+        return facts[name]
+
+    def _key(self) -> tuple[Any, ...]:
+        return (self.name, self.digest, self.base_name, self.base_digest, self.folder, self.created, self.figures)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, AdapterVersion) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.digest))
+
+    def __repr__(self) -> str:
+        return f"AdapterVersion{self._key()}"
 
 
 class Event(NamedTuple):
@@ -87,18 +155,8 @@ class State:
         numbers = [self.registered[key] for key in keys]
         chosen = ",".join(map(str, numbers))
         texts = dict(self.connection.execute(f"SELECT number, data FROM events WHERE number IN ({chosen})"))
-        # One call for all takes less time than one for each.
-        found = json.loads(f"[{','.join(texts[number] for number in numbers)}]")
         return [
-            AdapterVersion(
-                *key,
-                base_name=data["base_name"],
-                base_digest=data["base_digest"],
-                folder=self.home / data["folder"],
-                created=data["created"],
-                figures=data["figures"],
-            )
-            for key, data in zip(keys, found, strict=True)
+            AdapterVersion.stored(*key, texts[number], self.home) for key, number in zip(keys, numbers, strict=True)
         ]
 
     def find(self, spec: str) -> AdapterVersion | None:
