@@ -1,6 +1,7 @@
 """Does feedback teach? A simulated user with a consistent taste completes, and the next round is measured.
 
-    python -m benchmarks.learn [--interactions 300] [--test 200] [--corpus FOLDER] [--epochs N] [--seed N] [--json]
+    python -m benchmarks.learn [--interactions 300] [--test 200] [--corpus FOLDER] [--epochs N | --minutes N] [--seed N]
+                               [--restart] [--json]
 
 The user (`learn_user.py`) asks for `--interactions` completions of the base through the same parts as the Code
 screen, in a repository that opted in. What is to its taste is accepted; of the rest one half is taken and edited, where
@@ -8,9 +9,13 @@ that can be done, and the other turned down. Then `hone tune --from-feedback` ru
 `--corpus` (default: a pinned repository of corpora.toml). Both models are asked at the same `--test` other places, of
 which nothing is kept as feedback, and whose words the first round never names.
 
-Acceptance is the share of the suggestions shown that the user would take as they are; McNemar's test compares the two.
-General code is bits per byte on a fixed slice of the standard library, whose growth must stay within `--budget`. State
-and figures lie in benchmarks/out/learn.
+Acceptance is the share of the suggestions shown that the user would take as they are; McNemar's test compares the two
+at all places. General code is bits per byte on a fixed slice of the standard library, whose growth must stay within
+`--budget`. The exit code is 1 when acceptance does not rise by a fifth, or general code grows by more than that.
+
+State and figures lie in benchmarks/out/learn, one folder for each set of options. The same command goes on where a
+killed one was, and prints the figures of one that ended; --restart begins anew. For a short run ask for less of
+everything: `--interactions 80 --test 60 --least 10 --minutes 3`.
 """
 
 import argparse
@@ -20,27 +25,31 @@ import random
 import shutil
 import subprocess
 import sys
-import sysconfig
+import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from assistant import feedback_consent, paths
+from assistant import atomic, feedback_consent, paths
 from assistant.client import connect
+from assistant.errors import HoneError
 from assistant.feedback import Feedback
 from assistant.skills.ghost import Ghost, Shown
 from benchmarks import corpora, machine
 from benchmarks.learn_user import Task, tasks
-from benchmarks.pays import GENERAL, GENERAL_BYTES
+from benchmarks.pays import general_bits
 from evals.statistics import mcnemar
+from tuning import cache, unfinished
+from tuning.preference import check_possible
 
 BASE = "smollm2-135m"
 OUT = corpora.HERE / "out" / "learn"
 NAME = "learn"
 WANTED = 0.20
 """Relative rise of acceptance."""
+PART = 20
+"""Places between two times that what was found is kept."""
 
 
 class Clock:
@@ -60,72 +69,119 @@ def main() -> None:
     parser.add_argument("--corpus", help="what is replayed; default: the pinned strands-agents")
     parser.add_argument("--base", default=BASE)
     parser.add_argument("--epochs", type=float, default=3.0)
+    parser.add_argument("--minutes", type=float, help="of learning completions, instead of --epochs")
     parser.add_argument("--objective", default="auto", help="feedback.objective of the run")
     parser.add_argument("--least", type=int, default=20, help="feedback.least of the run")
     parser.add_argument("--set", action="append", default=[], help="further settings of the run")
     parser.add_argument("--budget", type=float, default=0.02, help="greatest relative growth of general bits per byte")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--restart", action="store_true", help="forget what an earlier run of these options left")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     print(machine.describe(), file=sys.stderr, flush=True)
+    try:
+        figures = _measured(arguments)
+    except HoneError as error:
+        sys.exit(str(error))
+    print(json.dumps({"schema_version": 1, **figures}) if arguments.json else text_of(figures), flush=True)
+    print(machine.describe(), file=sys.stderr, flush=True)
+    sys.exit(not (figures["rises_enough"] and figures["within_budget"]))
+
+
+def _measured(arguments: argparse.Namespace) -> Any:
+    if arguments.objective != "completions":
+        # Told now and not after the first round.
+        check_possible()
+    asked = {key: value for key, value in vars(arguments).items() if key not in ("restart", "json", "budget")}
+    out = OUT / cache.key_of(asked)[:12]
+    if arguments.restart:
+        shutil.rmtree(out, ignore_errors=True)
     corpus = arguments.corpus or str(corpora.prepare("strands-agents"))
-    _fresh_home()
-    repository = _repository()
-    feedback_consent.write(feedback_consent.read().with_repository(repository))
+    repository = _prepared(out, asked)
     round_one = list(tasks(arguments.interactions, arguments.seed))
     others = list(tasks(arguments.test, arguments.seed, held_out=True))
-    told = _use(arguments.base, repository, round_one, arguments.seed)
-    before = _judge(arguments.base, repository, others)
-    tuned = _tune(arguments, corpus)
-    after = _judge(tuned["adapter"], repository, others)
-    general = [_general(arguments.base, None), _general(arguments.base, Path(tuned["folder"]))]
-    figures = _figures(told, before, after, general, tuned, arguments)
-    (OUT / "figures.json").write_text(json.dumps(figures, indent=2), "utf-8")
-    print(json.dumps({"schema_version": 1, **figures}) if arguments.json else _text(figures), flush=True)
-    print(machine.describe(), file=sys.stderr, flush=True)
+    told = _use(out / "first.json", arguments.base, repository, round_one, arguments.seed)
+    before = _judge(out / "before.json", arguments.base, repository, others)
+    tuned = kept(out / "tuned.json", lambda: _tune(arguments, corpus))
+    after = _judge(out / "after.json", tuned["adapter"], repository, others)
+    general = [
+        kept(out / "general-base.json", lambda: general_bits(arguments.base, None)),
+        kept(out / "general-tuned.json", lambda: general_bits(arguments.base, Path(tuned["folder"]))),
+    ]
+    figures = figures_of(Counter(told), before, after, general, tuned, arguments.budget)
+    atomic.write_json(out / "figures.json", figures)
+    return figures
 
 
-def _fresh_home() -> None:
-    """A state folder of this benchmark's own, with the models of the user's."""
-    models = paths.models_dir().resolve()
-    home = OUT / "home"
-    shutil.rmtree(home, ignore_errors=True)
-    home.mkdir(parents=True)
-    (home / "models").symlink_to(models)
+def kept(file: Path, make: Callable[[], Any]) -> Any:
+    """What a JSON file holds, made at the first call."""
+    if not file.exists():
+        atomic.write_json(file, make())
+    return json.loads(file.read_text("utf-8"))
+
+
+def _prepared(out: Path, asked: dict[str, Any]) -> Path:
+    """Makes a state folder of this run's own the current one, with the models of the user's; the user's repository."""
+    models, home, repository = paths.models_dir().resolve(), out / "home", out / "repository"
+    home.mkdir(parents=True, exist_ok=True)
+    if not (home / "models").is_symlink():
+        (home / "models").symlink_to(models)
     os.environ["HONE_HOME"] = str(home)
+    if not (repository / ".git").exists():
+        repository.mkdir(exist_ok=True)
+        (repository / "README.md").write_text("Figures and texts.\n", "utf-8")
+        subprocess.run(["git", "-C", str(repository), "init", "-q"], check=True)
+        feedback_consent.write(feedback_consent.read().with_repository(repository))
+    atomic.write_json(out / "options.json", asked)
+    return repository
 
 
-def _repository() -> Path:
-    folder = OUT / "repository"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    (folder / "README.md").write_text("Figures and texts.\n", "utf-8")
-    subprocess.run(["git", "-C", str(folder), "init", "-q"], check=True)
-    return folder
+def in_parts(
+    file: Path, tasks: Sequence[Task], ask: Callable[[int, Sequence[Task]], Sequence[Any]], what: str
+) -> list[Any]:
+    """What `ask` finds at each place, kept in a JSON file after every `PART` of them; goes on behind what is kept.
+
+    Args:
+        ask: takes the number of the first place and the places.
+        what: is told of with the time that it will take.
+    """
+    found: list[Any] = kept(file, list)
+    began, at_first = time.monotonic(), len(found)
+    while len(found) < len(tasks):
+        found += ask(len(found), tasks[len(found) : len(found) + PART])
+        atomic.write_json(file, found)
+        each = (time.monotonic() - began) / (len(found) - at_first)
+        left = (len(tasks) - len(found)) * each / 60
+        print(
+            f"{what}: {len(found)} of {len(tasks)}, {each:.1f} s each, {left:.0f} min to go",
+            file=sys.stderr,
+            flush=True,
+        )
+    return found
 
 
-@contextmanager
-def _asking(model: str, repository: Path, feedback: Feedback | None, clock: Clock) -> Iterator[Ghost]:
-    with connect(model=model) as client:
-        ghost = Ghost(client, model, repository, feedback=feedback, clock=clock)
-        try:
-            yield ghost
-        finally:
-            ghost.close()
-
-
-def _use(model: str, repository: Path, round_one: Sequence[Task], seed: int) -> Counter[str]:
-    """The first round, which leaves feedback; how often what became of a suggestion."""
-    draw = random.Random(f"user {seed}")
+def _use(file: Path, model: str, repository: Path, round_one: Sequence[Task], seed: int) -> list[str]:
+    """The first round, which leaves feedback; what became of each suggestion."""
     clock = Clock()
-    told: Counter[str] = Counter()
-    with _asking(model, repository, Feedback(), clock) as ghost:
-        for number, task in enumerate(round_one, 1):
-            shown = _suggested(ghost, task)
-            told[_answer(ghost, clock, task, shown, draw)] += 1
-            if number % 50 == 0:
-                print(f"{number} interactions: {dict(told)}", file=sys.stderr, flush=True)
-    return told
+    with connect(model=model) as client:
+
+        def ask(first: int, part: Sequence[Task]) -> list[str]:
+            paths_of_part = {task.path for task in part}
+            # What a killed run left of these.
+            Feedback().forget(lambda event: event.path in paths_of_part)
+            ghost = Ghost(client, model, repository, feedback=Feedback(), clock=clock)
+            try:
+                return [
+                    _answer(ghost, clock, task, _suggested(ghost, task), random.Random(f"user {seed} {number}"))
+                    for number, task in enumerate(part, first)
+                ]
+            finally:
+                # From here on the feedback is on the disk.
+                ghost.close()
+                if ghost.problem is not None:
+                    raise ghost.problem
+
+        return in_parts(file, round_one, ask, "interactions")
 
 
 def _suggested(ghost: Ghost, task: Task) -> Shown | None:
@@ -153,54 +209,56 @@ def _answer(ghost: Ghost, clock: Clock, task: Task, shown: Shown | None, draw: r
     return how
 
 
-def _judge(model: str, repository: Path, others: Sequence[Task]) -> list[bool | None]:
+def _judge(file: Path, model: str, repository: Path, others: Sequence[Task]) -> list[bool | None]:
     """Of each place: whether what is suggested is to the user's taste; None where nothing is suggested."""
-    clock = Clock()
-    with _asking(model, repository, None, clock) as ghost:
-        found = []
-        for task in others:
-            shown = _suggested(ghost, task)
-            found.append(None if shown is None else task.likes(shown.text))
-    return found
+    with connect(model=model) as client:
+
+        def ask(_: int, part: Sequence[Task]) -> list[bool | None]:
+            ghost = Ghost(client, model, repository, feedback=None, clock=Clock())
+            try:
+                shown = [(task, _suggested(ghost, task)) for task in part]
+            finally:
+                ghost.close()
+            return [None if one is None else task.likes(one.text) for task, one in shown]
+
+        return in_parts(file, others, ask, f"places of {model}")
 
 
 def _tune(arguments: argparse.Namespace, corpus: str) -> Any:
-    settings = [f"feedback.objective={arguments.objective}", f"feedback.least={arguments.least}", *arguments.set]
-    command = [
-        *(sys.executable, "-m", "tui", "tune", corpus, "--from-feedback", "--name", NAME, "--base", arguments.base),
-        *("--epochs", f"{arguments.epochs:g}", "--seed", str(arguments.seed), "--json"),
-        *(word for setting in settings for word in ("--set", setting)),
-    ]
-    print("$ hone " + " ".join(command[3:]), file=sys.stderr, flush=True)
+    if unfinished.position(NAME) is not None:
+        words = ["--name", NAME, "--resume", "--json"]
+    else:
+        settings = [f"feedback.objective={arguments.objective}", f"feedback.least={arguments.least}", *arguments.set]
+        length = ("epochs", arguments.epochs) if arguments.minutes is None else ("minutes", arguments.minutes)
+        words = [
+            *(corpus, "--from-feedback", "--name", NAME, "--base", arguments.base, f"--{length[0]}", f"{length[1]:g}"),
+            *("--seed", str(arguments.seed), "--json"),
+            *(word for setting in settings for word in ("--set", setting)),
+        ]
+    print("$ hone tune " + " ".join(words), file=sys.stderr, flush=True)
+    command = [sys.executable, "-P", "-m", "tui", "tune", *words]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
     if done.returncode:
         sys.exit(done.returncode)
     return json.loads(done.stdout)
 
 
-def _general(base: str, adapter: Path | None) -> float:
-    """Bits per byte of a fixed slice of the standard library, by transformers in fp32."""
-    from assistant.models import store
-    from evals.bits import Text, file_bits, load
-
-    scorer, tokenizer, end_token = load(store.tuning_form(store.fetch(base)), adapter)
-    scored = []
-    for name in GENERAL.split():
-        text = (Path(sysconfig.get_path("stdlib")) / f"{name}.py").read_text("utf-8")[:GENERAL_BYTES]
-        part = file_bits(Text(f"{name}.py", text[: text.rfind("\n") + 1]), scorer, tokenizer, end_token)
-        if part is not None:
-            scored.append((part.bits, part.bytes))
-    return sum(bits for bits, _ in scored) / sum(size for _, size in scored)
-
-
-def _figures(
+def figures_of(
     told: Counter[str],
     before: Sequence[bool | None],
     after: Sequence[bool | None],
     general: Sequence[float],
     tuned: Any,
-    arguments: argparse.Namespace,
+    budget: float,
 ) -> dict[str, Any]:
+    """
+    Args:
+        told: how often what became of a suggestion in the first round.
+        before, after: as `_judge` gives them, of the same places.
+        general: bits per byte of general code, before and after.
+        tuned: the report of the tuning run.
+        budget: greatest relative growth of `general`.
+    """
     shown = [[one for one in found if one is not None] for found in (before, after)]
     rates = [sum(found) / max(len(found), 1) for found in shown]
     both = [(bool(first), bool(second)) for first, second in zip(before, after, strict=True)]
@@ -208,7 +266,7 @@ def _figures(
     rise = rates[1] / rates[0] - 1 if rates[0] else None
     growth = general[1] / general[0] - 1
     return {
-        "interactions": arguments.interactions,
+        "interactions": told.total(),
         "first_round": dict(told),
         "places": len(before),
         "shown": [len(found) for found in shown],
@@ -223,21 +281,24 @@ def _figures(
         "seconds": tuned["figures"]["seconds"],
         "steps": tuned["figures"]["steps"],
         "rises_enough": rates[1] > 0 if rise is None else rise >= WANTED,
-        "within_budget": growth <= arguments.budget,
+        "within_budget": growth <= budget,
     }
 
 
-def _text(figures: dict[str, Any]) -> str:
+def text_of(figures: dict[str, Any]) -> str:
     first, second = figures["acceptance"]
+    learnt = figures["feedback"]["preferences"]
+    how = f"{learnt['rows']} rows by {learnt['method'].upper()}" if learnt else ""
     rise = "from none" if figures["relative_rise"] is None else f"{figures['relative_rise']:+.0%}"
     return "\n".join(
         [
             f"first round   {figures['interactions']} interactions: "
-            + ", ".join(f"{count} {how}" for how, count in sorted(figures["first_round"].items())),
-            f"learnt        {figures['feedback']['completions']} completions, {figures['feedback']['preferences']}",
+            + ", ".join(f"{count} {became}" for became, count in sorted(figures["first_round"].items())),
+            f"learnt        {figures['feedback']['completions']} completions" + (f", {how}" if how else ""),
             f"trained       {figures['steps']} steps, {figures['seconds'] / 60:.1f} min",
             f"acceptance    {first:.1%} -> {second:.1%} ({rise}; {figures['gained']} places gained, {figures['lost']} "
-            f"lost, p {figures['p']:.2g}) at {figures['places']} other places",
+            f"lost, p {figures['p']:.2g}) at {figures['places']} other places, {figures['shown'][0]} and "
+            f"{figures['shown'][1]} of them with a suggestion",
             f"general code  {figures['general_growth']:+.2%} bits per byte",
             f"wanted        {'yes' if figures['rises_enough'] else 'NO'}: +{WANTED:.0%}; "
             f"{'yes' if figures['within_budget'] else 'NO'}: within the forgetting budget",

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import sysconfig
 import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -123,22 +124,30 @@ def _library() -> str:
 
 
 def _general(adapter: Path | None) -> float:
+    OUT.mkdir(parents=True, exist_ok=True)
+    kept = OUT / f"general-{adapter.name if adapter else 'base'}-{sys.version_info.minor}.json"
+    if not kept.exists():
+        kept.write_text(json.dumps(general_bits(BASE, adapter)), "utf-8")
+    return float(json.loads(kept.read_text("utf-8")))
+
+
+def general_bits(base: str, adapter: Path | None) -> float:
     """Bits per byte of a fixed slice of the standard library, by transformers in fp32."""
     from assistant.models import store
     from evals.bits import Text, file_bits, load
 
-    OUT.mkdir(parents=True, exist_ok=True)
-    kept = OUT / f"general-{adapter.name if adapter else 'base'}-{sys.version_info.minor}.json"
-    if not kept.exists():
-        scorer, tokenizer, end_token = load(store.tuning_form(store.fetch(BASE)), adapter)
-        scored = []
-        for name in GENERAL.split():
-            text = (Path(sysconfig.get_path("stdlib")) / f"{name}.py").read_text("utf-8")[:GENERAL_BYTES]
-            part = file_bits(Text(f"{name}.py", text[: text.rfind("\n") + 1]), scorer, tokenizer, end_token)
-            if part is not None:
-                scored.append((part.bits, part.bytes))
-        kept.write_text(json.dumps(sum(bits for bits, _ in scored) / sum(size for _, size in scored)), "utf-8")
-    return float(json.loads(kept.read_text("utf-8")))
+    scorer, tokenizer, end_token = load(store.tuning_form(store.fetch(base)), adapter)
+    scored = []
+    for name in GENERAL.split():
+        # Some are packages in newer Pythons.
+        found = find_spec(name)
+        assert found is not None
+        assert found.origin is not None
+        text = Path(found.origin).read_text("utf-8")[:GENERAL_BYTES]
+        part = file_bits(Text(f"{name}.py", text[: text.rfind("\n") + 1]), scorer, tokenizer, end_token)
+        if part is not None:
+            scored.append((part.bits, part.bytes))
+    return sum(bits for bits, _ in scored) / sum(size for _, size in scored)
 
 
 def _json(*arguments: str) -> Any:
