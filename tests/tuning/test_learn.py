@@ -40,7 +40,7 @@ def test_the_places_of_the_test_name_nothing_of_the_first_round():
 
     def named(places: Sequence[Task]) -> set[str]:
         # The old style has words of its own.
-        texts = " ".join(f"{task.path} {task.before.replace(OLD_GUARD, str())} {task.reference}" for task in places)
+        texts = " ".join(f"{task.path} {task.before.replace(OLD_GUARD, '')} {task.reference}" for task in places)
         return {word for word in (*NOUNS, *THINGS) if re.search(rf"(?<![a-z]){word}", texts)}
 
     assert named(first).isdisjoint(named(other))
