@@ -31,7 +31,7 @@ from tests.tuning.jobs_here import (
     until,
     value,
 )
-from tuning.jobs import files, identity, state, verbs
+from tuning.jobs import files, identity, memory, state, verbs
 from tuning.jobs import job as jobs_of
 from tuning.jobs.job import Job
 from tuning.jobs.pulse import read_pulse
@@ -126,23 +126,41 @@ def test_an_orphan_is_told_of_and_ended_before_its_job_goes_on():
     assert value(job) == expected(30)
 
 
-def test_both_killed_and_the_machine_started_again():
+@pytest.mark.parametrize("rebooted", [False, True])
+def test_both_killed_and_the_machine_started_again(rebooted: bool):
     job = submit(tune_step("one", "--steps", "40"))
     at_step(job, "one", 3)
-    # The supervisor first: it would write down the other's end.
-    os.kill(_alive(job, "supervisor").pid, signal.SIGSTOP)
-    kill(job, "step")
-    kill(job, "supervisor")
-    for name in ("supervisor", "step"):
+    _kill_both(job)
+    for name in ("supervisor", "step") if rebooted else ():
         file = job.folder / f"{name}.json"
         file.write_text(json.dumps(json.loads(file.read_text()) | {"boot": "another"}))
     status = state.settled(job)
     assert status.state == "died"
-    assert "the machine was started again meanwhile in tune" in status.why
+    why = "the machine was started again meanwhile" if rebooted else "its supervisor was killed"
+    assert f"{why} in tune" in status.why
+    assert status.ended is not None
+    assert status.ended.checkpoint is not None
     assert files.read_filled(job.exit) is not None
     verbs.resume(job)
     assert ended(job).state == "done"
     assert value(job) == expected(40)
+
+
+def test_both_killed_for_want_of_memory_are_found_in_the_kernels_log(monkeypatch: pytest.MonkeyPatch):
+    job = submit(tune_step("one", "--steps", "2000"))
+    at_step(job, "one", 3)
+    step = _alive(job, "step")
+    _kill_both(job)
+    line = f"Out of memory: Killed process {step.pid} (python3) total-vm:4096kB"
+    # Since this start of the machine, but of a process that had the PID before.
+    monkeypatch.setattr(memory, "kernel_log", lambda: [(0.0, line)])
+    assert memory.Watch.of_process(step.started).evidence(step.pid) == ()
+    monkeypatch.setattr(memory, "kernel_log", lambda: [(time.monotonic(), line)])
+    record = state.settled(job).ended
+    assert record is not None
+    assert record.memory_evidence == (f"the kernel's log: {line}",)
+    assert record.reason.startswith("its supervisor was killed in tune, because memory ran out (the kernel's log: Out")
+    assert record.advice.startswith("free memory, then `hone jobs resume")
 
 
 def test_a_pid_that_belongs_to_another_process_now_is_not_the_job():
@@ -237,6 +255,7 @@ def test_a_refusal_is_told_by_its_own_line():
     status = ended(job)
     assert (status.state, status.why) == ("failed", "tune ended with exit code 2: it did not work out")
     assert status.ended is not None
+    assert (status.ended.exit_code, status.ended.signal) == (2, None)
     assert status.ended.advice.startswith("run it again with another command line")
 
 
@@ -394,6 +413,13 @@ def _alive(job: Job, who: str) -> identity.Identity:
     found = job.identity(who)
     assert found is not None
     return found
+
+
+def _kill_both(job: Job) -> None:
+    # The supervisor would write down the other's end.
+    os.kill(_alive(job, "supervisor").pid, signal.SIGSTOP)
+    kill(job, "step")
+    kill(job, "supervisor")
 
 
 def _pulse_at(job: Job) -> float:

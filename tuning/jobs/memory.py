@@ -10,6 +10,8 @@ import psutil
 
 _KILLED = re.compile(r"(?:Killed process (\d+) |oom-kill:.*[,\s]pid=(\d+)(?:,|$))")
 _CGROUPS = Path("/sys/fs/cgroup")
+_DRIFT = 1e-3
+"""How far the clock of the kernel's log may be off: nobody sets it right."""
 
 
 def held(pid: int) -> int:
@@ -45,7 +47,7 @@ class Watch:
 
     counts: dict[Path, int]
     since: float
-    """Of the kernel's clock, in seconds."""
+    """Of the clock of the kernel's log, in seconds: it stands still while the machine sleeps."""
 
     @staticmethod
     def begin(pid: int | str = "self") -> "Watch":
@@ -54,7 +56,18 @@ class Watch:
             pid: whose cgroup counts.
         """
         counts = {file: count for file in _counters(pid) if (count := _oom_kills(file)) is not None}
-        return Watch(counts, time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else 0.0)
+        return Watch(counts, time.monotonic())
+
+    @staticmethod
+    def of_process(started: float) -> "Watch":
+        """For the end of a process that was not watched: the kernel's log alone.
+
+        Args:
+            started: as `Identity.started`.
+        """
+        # What is known of its start counts the machine's sleep.
+        slept = time.clock_gettime(time.CLOCK_BOOTTIME) - time.monotonic() if hasattr(time, "CLOCK_BOOTTIME") else 0.0
+        return Watch({}, started / os.sysconf("SC_CLK_TCK") - slept)
 
     def evidence(self, pid: int) -> tuple[str, ...]:
         """What says that `pid` was killed for want of memory since; the kernel's log where this user may read it.
@@ -64,7 +77,7 @@ class Watch:
         found = [
             f"the kernel's log: {line}"
             for at, line in kernel_log()
-            if at >= self.since - 1
+            if at >= self.since * (1 - _DRIFT) - 1
             and any(str(pid) == number for match in _KILLED.finditer(line) for number in match.groups())
         ]
         for file, before in self.counts.items():

@@ -132,13 +132,18 @@ def certify(seen: Status) -> Status:
     kept = checkpoint_of(job, seen.spec, step)
     where = f" in {step}" if step else " while it waited" if pulse else ""
     ending: record.Ending = "stopped" if seen.state == "stopped" else "died"
+    evidence = _memory_evidence(job) if ending == "died" and seen.spec.is_local else ()
+    if evidence:
+        where += f", because memory ran out ({evidence[0]})"
     ended = Record(
         ending=ending,
         reason=f"{seen.why}{where}" + ("; the step left when it saw that" if _left(job) else ""),
-        advice=f"`hone jobs resume {job.id}` "
+        advice=("free memory, then " if evidence else "")
+        + f"`hone jobs resume {job.id}` "
         + ("goes on from the checkpoint" if kept else "does the step again" if step else "puts it in the queue again"),
         ended=record.now(),
         step=step,
+        memory_evidence=evidence,
         peak_memory=pulse.peak if pulse else 0,
         seconds=pulse.at - pulse.began if pulse and pulse.began else 0.0,
         checkpoint=kept,
@@ -146,6 +151,17 @@ def certify(seen: Status) -> Status:
     )
     write_record(job, ended)
     return Status(job, seen.spec, ending, ended.reason, pulse, ended, step)
+
+
+def _memory_evidence(job: Job) -> tuple[str, ...]:
+    """What the kernel still knows of a step or a supervisor that it killed for want of memory, since this start of the
+    machine. Their cgroup's counters are of nobody any more."""
+    killed = [each for each in map(job.identity, ("supervisor", "step")) if each and not each.is_of_earlier_boot()]
+    if not killed or any(each.is_elsewhere() for each in killed):
+        return ()
+    from tuning.jobs import memory
+
+    return tuple(line for each in killed for line in memory.Watch.of_process(each.started).evidence(each.pid))
 
 
 def write_record(job: Job, ended: Record) -> None:
