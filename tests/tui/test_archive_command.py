@@ -55,6 +55,8 @@ def test_one_file_goes_to_another_machine(
     assert f"{version.id}; pieces of evidence: 1; " in out
     second = json.loads(hone("models", "export", "mine", "--to", "archive", "--out", f"{file}2", "--json")[1])
     assert (second["adapter"], second["evidence"], second["schema_version"]) == (version.id, 1, 1)
+    bare = ("models", "export", "mine", "--to", "archive", "--counts-only", "--out", f"{file}3", "--json")
+    assert json.loads(hone(*bare)[1])["evidence"] == 0
     other = tmp_path / "other-home"
     other.mkdir()
     monkeypatch.setenv("HONE_HOME", str(other))
@@ -78,6 +80,7 @@ def test_bad_requests_are_one_line(hone: Any, version: AdapterVersion, tmp_path:
     for arguments, status, said in (
         (("export", "mine", "--to", "archive"), 2, "name a new file"),
         (("export", "mine", "--to", "archive", "--to", "peft", "--out", out), 2, "an archive is one file"),
+        (("export", "mine", "--to", "peft", "--counts-only", "--out", out), 2, "--counts-only is for --to archive"),
         (("export", "nobody", "--to", "archive", "--out", out), 2, "nobody is no adapter"),
         (("import", str(tmp_path / "text")), 1, "is not an adapter's archive"),
         (("import", str(tmp_path / "nothing")), 1, "is not a file"),

@@ -156,6 +156,29 @@ def test_no_path_of_a_machine_and_no_other_file_is_given_away(archive: Path) -> 
         assert {(info.uid, info.gid, info.mtime, info.uname) for info in tar.getmembers()} == {(0, 0, 0, "")}
 
 
+def test_with_counts_only_no_name_of_the_corpus_is_given_away(
+    homes: tuple[Path, Path], taker: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as giving:
+        giving.setenv("HONE_HOME", str(homes[0]))
+        out = write("shop", tmp_path / "shop.tar", [{"report": {"outcome": "pass"}}], counts_only=True).path
+    parts = contents(out)
+    for name, data in parts.items():
+        for word in (b"src/a", b"b.bin", b"/srv/ada", b"shop/src", b"1" * 40):
+            assert word not in data, name
+    manifest = json.loads(parts["manifest.json"])
+    ((file,), (dropped,)) = manifest["corpus"]["files"], manifest["corpus"]["dropped"]
+    assert file == {**CORPUS["files"][0], "path": "a" * 16 + ".py"}
+    assert (dropped["path"], dropped["reason"]) == ("withheld", "binary")
+    assert manifest["corpus"]["redactions"] == CORPUS["redactions"]
+    imported = read(out, base_spec=str(taker / "same.gguf"), name="counted")
+    assert (imported.is_new, imported.evidence) == (True, 0)
+    assert imported.marks == ("3 rows it learnt from were forgotten",)
+    card = (imported.version.folder / "card.md").read_text("utf-8")
+    assert "1 held out for tests" in card
+    assert "python 1" in card
+
+
 def test_exports_that_cannot_be_are_one_line(homes: tuple[Path, Path], archive: Path, tmp_path: Path) -> None:
     for spec, out, error, said in (
         ("nobody", tmp_path / "a", UsageError, "nobody is no adapter"),

@@ -26,6 +26,14 @@ def export(
         Path | None,
         typer.Option(metavar="PATH", help="A new folder; each format gets its own in it. Of an archive: a new file."),
     ] = None,
+    counts_only: Annotated[
+        bool,
+        typer.Option(
+            "--counts-only",
+            help="Of an archive: no name of a file, folder or repository goes with it, and no evidence; counts and "
+            "hashes do.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write an adapter for other programs: alone (PEFT, vLLM, GGUF LoRA) or merged into its base (safetensors, GGUF).
@@ -34,8 +42,10 @@ def export(
     holds the adapter for another Hone, with its card, manifest and evidence, and without paths of this machine.
     """
     if to and "archive" in to:
-        _archive(adapter, to, out, as_json)
+        _archive(adapter, to, out, counts_only, as_json)
         return
+    if counts_only:
+        raise UsageError("--counts-only is for --to archive; the other formats hold nothing of the corpus")
     from tui import tables
     from tui.progress import transfer_progress
     from tuning.formats.write import FORMATS
@@ -180,7 +190,7 @@ def merge(
     )
 
 
-def _archive(adapter: str, to: list[str], out: Path | None, as_json: bool) -> None:
+def _archive(adapter: str, to: list[str], out: Path | None, counts_only: bool, as_json: bool) -> None:
     from tui import tables
     from tui.models.measured import decisions_of
     from tuning.archive.write import write
@@ -189,7 +199,7 @@ def _archive(adapter: str, to: list[str], out: Path | None, as_json: bool) -> No
         raise UsageError("an archive is one file; export the other formats apart")
     if out is None:
         raise UsageError("name a new file to export into with --out")
-    written = write(adapter, out, decisions_of(adapter))
+    written = write(adapter, out, decisions_of(adapter), counts_only=counts_only)
     if as_json:
         tables.print_json(
             {

@@ -1,5 +1,6 @@
 """What a manifest and evidence say, without where things lie on somebody's machine."""
 
+import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -10,6 +11,9 @@ from assistant.errors import HoneError
 ELSEWHERE = "elsewhere:"
 """Begins the path of a source that is on another machine, so that nobody looks for it here."""
 _PLACE = re.compile(r"(?<![\w.:/~-])~?/(?:[^/\s'\"`]+/)+(?=[^/\s])")
+WITHHELD = "withheld"
+_NAMED = ("sources", "include", "exclude", "decontaminate_files", "replay_source")
+"""Settings of a corpus that name places."""
 _COMMIT = re.compile(r"[0-9a-f]{7,64}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _SPLITS = ("train", "validation", "test")
@@ -44,6 +48,36 @@ def shareable_manifest(manifest: Mapping[str, Any]) -> dict[str, Any]:
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise HoneError(f"the adapter's manifest.json is not of the form that this Hone reads: {error!r}") from error
     return {**rest, "corpus": {"sources": sources, "files": files, **others}}
+
+
+def without_names(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """A shareable manifest that says no more of a corpus than its counts, sizes, languages, licences and hashes.
+
+    By the hashes nobody takes for held out what an adapter has seen, and nobody can read what it was called.
+    """
+    corpus, configuration = manifest["corpus"], manifest.get("configuration", {})
+    # Of another corpus it must be another source.
+    whole = hashlib.sha256("".join(file["sha256"] for file in corpus["files"]).encode()).hexdigest()[:12]
+    sources = [
+        {"kind": source.get("kind"), "path": f"{ELSEWHERE}{whole}-{number}", "root": None, "commit": None}
+        for number, source in enumerate(corpus["sources"], 1)
+    ]
+    files = [{**file, "path": f"{file['sha256'][:16]}{PurePosixPath(file['path']).suffix}"} for file in corpus["files"]]
+    dropped = [
+        {"source": each.get("source"), "path": WITHHELD, "verdict": verdict, "reason": verdict}
+        for each in corpus.get("dropped", ())
+        for verdict in [str(each.get("verdict") or str(each.get("reason", "")).partition(":")[0])]
+    ]
+    others = {key: value for key, value in corpus.items() if key in ("redactions", "digest")}
+    asked = configuration.get("corpus")
+    if isinstance(asked, Mapping):
+        named = {key: None if key == "replay_source" else [] for key in _NAMED if key in asked}
+        configuration = {**configuration, "corpus": {**asked, **named}}
+    return {
+        **manifest,
+        "corpus": {"sources": sources, "files": files, "dropped": dropped, **others},
+        **({"configuration": configuration} if configuration else {}),
+    }
 
 
 def _source(source: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from assistant.models.registry import AdapterVersion, Registry
 from assistant.models.transfer import disk_error, require_space, sha256_of
 from tuning.archive import container
 from tuning.archive.settings import plain
-from tuning.archive.shareable import shareable, shareable_manifest
+from tuning.archive.shareable import shareable, shareable_manifest, without_names
 from tuning.card import FILE_NAME as CARD
 from tuning.card import METRICS, card
 from tuning.manifest import FILE_NAME as MANIFEST
@@ -45,12 +45,14 @@ class Written:
     """Pieces of it."""
 
 
-def write(spec: str, out: Path, found: Sequence[Mapping[str, Any]] = ()) -> Written:
+def write(spec: str, out: Path, found: Sequence[Mapping[str, Any]] = (), *, counts_only: bool = False) -> Written:
     """Writes an adapter version as one file, without a path of this machine in it.
 
     Args:
         spec: NAME, NAME@DIGEST or an alias.
         found: evidence besides that of the registry, JSON objects.
+        counts_only: how files, folders and repositories of the corpus are called stays here, and so does evidence,
+            which may name them.
 
     Raises:
         UsageError: a model that is no adapter.
@@ -67,17 +69,17 @@ def write(spec: str, out: Path, found: Sequence[Mapping[str, Any]] = ()) -> Writ
         raise HoneError(f"{out.absolute().parent} does not exist; make it first or name another file with --out")
     if adapter_digest(version.folder, version.base_digest) != version.digest:
         raise HoneError(f"the files of {version.id} in {version.folder} were changed, so they are not given away")
-    sources = _sources(version)
-    evidence = _evidence(version, registry, found)
-    head = _head(version, registry, evidence, sources)
+    sources = _sources(version, counts_only)
+    told = _evidence(version, registry, found) if not counts_only else []
+    head = _head(version, registry, told, sources)
     parts: dict[str, Path | bytes] = {HEAD: _json(head), **sources}
     size = sum(len(part) if isinstance(part, bytes) else part.stat().st_size for part in parts.values())
     require_space(out.absolute().parent, size, out.name)
     _place(out.absolute(), parts)
-    return Written(version, out, out.stat().st_size, sha256_of(out), tuple(parts), len(evidence))
+    return Written(version, out, out.stat().st_size, sha256_of(out), tuple(parts), len(told))
 
 
-def _sources(version: AdapterVersion) -> dict[str, Path | bytes]:
+def _sources(version: AdapterVersion, counts_only: bool) -> dict[str, Path | bytes]:
     """What goes into the archive as it is, and the card and manifest without this machine's paths."""
     try:
         loaded = json.loads((version.folder / MANIFEST).read_text("utf-8"))
@@ -86,6 +88,8 @@ def _sources(version: AdapterVersion) -> dict[str, Path | bytes]:
             f"{version.id} has no readable {MANIFEST}, so nobody could tell what it was trained on: {error}"
         ) from error
     manifest = shareable_manifest(loaded)
+    if counts_only:
+        manifest = without_names(manifest)
     kept: dict[str, Path | bytes] = {
         name: version.folder / name for name in (WEIGHTS, GGUF, METRICS) if (version.folder / name).exists()
     }
