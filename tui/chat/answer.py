@@ -7,6 +7,7 @@ from textual.widgets import Markdown, Static
 from assistant.skills.blocks import Code, Prose, Splitter, split
 from tui.chat.code import CodeBlock
 from tui.chat.endings import ENDINGS
+from tui.chat.ground import Ground
 from tui.inert import inert
 
 
@@ -16,7 +17,7 @@ def parser() -> MarkdownIt:
     return MarkdownIt("gfm-like", {"html": False, "linkify": False})
 
 
-class Answer(Vertical):
+class Answer(Vertical, Ground):
     """Feed it with `write`, then `close` it. The text may be anything: it is made inert here."""
 
     def __init__(self) -> None:

@@ -3,11 +3,12 @@
 from textual.app import ComposeResult
 from textual.containers import Vertical
 
+from tui.chat.ground import Ground
 from tui.chat.growing import Growing
 from tui.chat.highlighting import highlighted, piece_end
 
 
-class CodeBlock(Vertical):
+class CodeBlock(Vertical, Ground):
     """Highlighted code in a frame titled with its language."""
 
     def __init__(self, language: str) -> None:

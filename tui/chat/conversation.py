@@ -16,6 +16,7 @@ from assistant.sessions import Message
 from assistant.skills.material import Material
 from tui.chat.answer import Answer
 from tui.chat.code import CodeBlock
+from tui.chat.ground import Ground
 from tui.inert import inert
 
 SUGGESTIONS = (
@@ -75,7 +76,7 @@ class Notice(Static):
         super().__init__(inert(text), markup=False, classes=f"notice {kind}")
 
 
-class Conversation(VerticalScroll, can_focus=False):
+class Conversation(VerticalScroll, Ground, can_focus=False):
     """Takes the focus only while a cursor walks over its blocks."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
