@@ -8,7 +8,7 @@ from textual.widget import Widget
 
 
 class Ground(Widget):
-    """Goes after a container's class, whose styles count. Nothing may hang on its height, and its ground must be of one colour.
+    """Goes after a container's class, whose styles count. Nothing may hang on its height, and it is of one colour.
 
     Textual lays the screen out and draws it once more for each container that has grown, and draws all lines of a
     container that its children cover.
