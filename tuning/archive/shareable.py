@@ -71,7 +71,7 @@ def without_names(manifest: Mapping[str, Any]) -> dict[str, Any]:
     others = {key: value for key, value in corpus.items() if key in ("redactions", "digest")}
     asked = configuration.get("corpus")
     if isinstance(asked, Mapping):
-        named = {key: None if key == "replay_source" else [] for key in _NAMED if key in asked}
+        named: dict[str, Any] = {key: None if key == "replay_source" else [] for key in _NAMED if key in asked}
         configuration = {**configuration, "corpus": {**asked, **named}}
     return {
         **manifest,
