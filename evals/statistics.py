@@ -218,6 +218,16 @@ def ratio(numerators: Sequence[float], denominators: Sequence[float], seed: int)
     return _estimate(float(top.sum() / bottom.sum()), drawn_top[usable] / drawn_bottom[usable])
 
 
+def share(numerators: Sequence[float], denominators: Sequence[float], seed: int) -> tuple[Estimate, str]:
+    """A ratio that lies between 0 and 1, with the name of its interval: the bootstrap's as of `ratio`, or where every
+    group says 0, or every one 1, so that no draw differs, Wilson's over the groups that say anything."""
+    found = ratio(numerators, denominators, seed)
+    if found.low < found.high or found.value not in (0.0, 1.0):
+        return found, "bootstrap"
+    groups = sum(1 for each in denominators if each)
+    return wilson(groups if found.value else 0, groups), "Wilson"
+
+
 def compare_ratios(
     first: Sequence[float], second: Sequence[float], denominators: Sequence[float], seed: int
 ) -> Comparison:

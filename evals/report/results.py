@@ -99,8 +99,11 @@ def figure(what: Quantity, cells: Cells, seed: int) -> Figure:
     tops, bottoms = zip(*map(_sums, cells.values()), strict=True)
     if not sum(bottoms):
         return Figure(0.0, None, None, 0, what.unit, what.better, "undefined: nothing to divide by")
-    found = statistics.ratio(tops, bottoms, seed)
-    method = f"bootstrap over {len(cells)} groups" if len(cells) > 1 else "one group, no interval"
+    if what.unit == "share":
+        found, how = statistics.share(tops, bottoms, seed)
+    else:
+        found, how = statistics.ratio(tops, bottoms, seed), "bootstrap"
+    method = f"{how} over {len(cells)} groups" if len(cells) > 1 else "one group, no interval"
     return _figure_of(found, count, what, method, bounded=len(cells) > 1)
 
 

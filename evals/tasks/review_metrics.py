@@ -111,8 +111,11 @@ def figures(reviews: Sequence[Review], seed: int) -> dict[str, Figure]:
             continue
         resting = sum(value > 0 for value in under)
         if len(groups) > 1:
-            told = statistics.ratio(over, under, seed)
-            method = f"bootstrap over {len(groups)} groups of changes"
+            if ratio.unit == "share":
+                told, how = statistics.share(over, under, seed)
+            else:
+                told, how = statistics.ratio(over, under, seed), "bootstrap"
+            method = f"{how} over {len(groups)} groups of changes"
             found[name] = Figure(told.value, told.low, told.high, resting, ratio.unit, ratio.better, method)
         else:
             method = "one group of changes, no interval"

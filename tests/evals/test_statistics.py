@@ -20,6 +20,7 @@ from evals.statistics import (
     mean,
     pass_at_k,
     ratio,
+    share,
     smallest_decisive,
     wilson,
 )
@@ -282,3 +283,21 @@ def test_adjusted_p_values_say_what_the_step_up_procedure_rejects(p_values: list
     passing = [p for rank, p in enumerate(ranked, 1) if p * len(ranked) / rank <= alpha]
     limit = max(passing, default=-1.0)
     assert [p <= alpha for p in benjamini_hochberg(p_values)] == [p <= limit for p in p_values]
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=30), st.booleans())
+def test_a_share_that_all_groups_agree_on_still_has_an_interval(sizes: list[int], right: bool) -> None:
+    """Twenty groups that all fail do not show that none ever will."""
+    if not any(sizes):
+        sizes = [1]
+    groups = sum(1 for size in sizes if size)
+    estimate, method = share([size * right for size in sizes], sizes, 0)
+    assert (estimate, method) == (wilson(groups * right, groups), "Wilson")
+    assert estimate.low < estimate.high
+
+
+def test_a_share_with_any_spread_keeps_the_bootstrap() -> None:
+    numerators, denominators = [0.0, 2.0, 1.0, 0.0], [2.0, 2.0, 2.0, 2.0]
+    assert share(numerators, denominators, 3) == (ratio(numerators, denominators, 3), "bootstrap")
+    # Half of each group: no draw differs, and nothing is at an end.
+    assert share([1.0, 1.0], [2.0, 2.0], 0) == (ratio([1.0, 1.0], [2.0, 2.0], 0), "bootstrap")
