@@ -339,8 +339,8 @@ def _load(config: dict[str, Any]) -> tuple[Any, _Listener]:
     params.n_ctx = config["context_length"] * config["slots"]
     params.kv_unified = False
     params.fit_params = False
-    # On processors its flash attention is the slow way: with 600 tokens in the context a token takes 1.3 times as long,
-    # with 1,500 twice as long, and prompts are read more slowly too (`benchmarks/attention.py`).
+    # On processors its flash attention is the slow way to write: with 600 tokens in the context a token takes 1.3 times
+    # as long, with 1,500 1.6 times; prompts of that length are read 8 % faster (`benchmarks/attention.py`).
     params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
     params.n_batch = _BATCH
     params.n_ubatch = _BATCH
