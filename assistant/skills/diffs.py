@@ -7,7 +7,8 @@ from pathlib import Path
 from assistant.errors import HoneError
 from assistant.skills import confine, repository
 
-_FILE = re.compile(r"^diff --git .*$", re.MULTILINE)
+_FILE = re.compile(r"^diff --(?:git|cc|combined) .*$", re.MULTILINE)
+"""`cc`: of a file in conflict."""
 _NAME = re.compile(r"^(?:\+\+\+|---) (?:[ab]/)?(.+?)\t?$", re.MULTILINE)
 
 
@@ -56,4 +57,5 @@ def _name(part: str) -> str:
     if names:
         return str(names[-1])
     # Binary files and renames have no ---/+++ lines.
-    return part.split("\n", 1)[0].rpartition(" b/")[2]
+    head = part.split("\n", 1)[0]
+    return head.rpartition(" b/")[2] if head.startswith("diff --git ") else head.split(" ", 2)[2]

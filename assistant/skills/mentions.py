@@ -16,6 +16,8 @@ from assistant.skills import confine, definitions, diffs, repository
 from assistant.skills.material import Material
 
 MAX_FILE_BYTES = 4_000_000
+MAX_LINES_BYTES = 256_000_000
+"""Of a file of which some lines are named; these too have at most `MAX_FILE_BYTES`."""
 MAX_FOLDER_FILES = 400
 MAX_FOLDER_BYTES = 400_000
 """Of the contents that follow a folder's listing; far more than a context holds."""
@@ -127,16 +129,19 @@ def _range_of(written: str, place: Place) -> tuple[str, int | None, int | None]:
 
 def _file(path: Path, written: str, first: int | None, last: int | None, place: Place) -> Material:
     title = shown_path(path, place)
-    text = read_text(path, written)
     if first is None or last is None:
-        return Material("file", title, text, title, 1)
+        return Material("file", title, read_text(path, written), title, 1)
+    text = read_text(path, written, MAX_LINES_BYTES)
     lines = text.split("\n")
     count = len(lines) - (lines[-1] == "")
     if first > count:
         raise UsageError(f"@{written}:{first}: {title} has {count} line{'s' * (count != 1)}")
     last = min(last, count)
     what = f"line {first}" if first == last else f"lines {first}-{last}"
-    return Material("file", f"{title}, {what}", "\n".join(lines[first - 1 : last]) + "\n", title, first)
+    shown = "\n".join(lines[first - 1 : last]) + "\n"
+    if len(shown) > MAX_FILE_BYTES:
+        raise HoneError(f"@{written}:{first}-{last} has {len(shown) / 1e6:.1f} MB; name fewer lines")
+    return Material("file", f"{title}, {what}", shown, title, first)
 
 
 def shown_path(path: Path, place: Place) -> str:
@@ -145,21 +150,23 @@ def shown_path(path: Path, place: Place) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 
-def read_text(path: Path, written: str) -> str:
+def read_text(path: Path, written: str, most_bytes: int = MAX_FILE_BYTES) -> str:
     """The text of a file that may be shown, its line ends as `\\n`.
 
     Raises:
-        HoneError: it holds secrets, is binary or too large, or cannot be read.
+        HoneError: it holds secrets, is binary or larger than `most_bytes`, or cannot be read.
     """
     if (why := confine.secret_by_name(path) or confine.secret_by_name(Path(written))) is not None:
         raise HoneError(f"@{written} is not shown to the model: {why}")
     try:
         if not path.is_file():
             raise HoneError(f"@{written} is no ordinary file")
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise HoneError(
-                f"@{written} has {path.stat().st_size / 1e6:.1f} MB; name some lines of it: @{written}:1-200"
-            )
+        size = path.stat().st_size
+        if size > most_bytes:
+            hint = f"name some lines of it: @{written}:1-200"
+            if size > MAX_LINES_BYTES:
+                hint = "copy the part that matters into a file of its own"
+            raise HoneError(f"@{written} has {size / 1e6:.1f} MB; {hint}")
         data = path.read_bytes()
     except OSError as error:
         raise HoneError(f"cannot read @{written}: {error.strerror}") from error

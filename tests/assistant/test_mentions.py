@@ -88,6 +88,16 @@ def test_a_file_some_lines_of_it_and_a_name_with_blanks(place: Place):
     assert shown('@"notes with blanks.txt":2-99', place) == [("notes with blanks.txt, line 2", "two\n")]
 
 
+def test_of_a_file_too_large_to_be_shown_some_lines_can_be(place: Place):
+    big = place.root / "big.log"
+    big.write_text("line of a log\n" * 300_000)
+    assert refused("@big.log", place) == "@big.log has 4.2 MB; name some lines of it: @big.log:1-200"
+    assert shown("@big.log:299999-300000", place) == [("big.log, lines 299999-300000", "line of a log\n" * 2)]
+    assert refused("@big.log:1-299999", place) == "@big.log:1-299999 has 4.2 MB; name fewer lines"
+    os.truncate(big, 300_000_000)
+    assert "has 300.0 MB; copy the part that matters" in refused("@big.log:1", place)
+
+
 def test_a_path_is_read_from_the_current_folder_then_from_the_root(place: Place):
     inner = Place(place.root / "src", place.root)
     assert shown("@cart.py:1", inner)[0][0] == "src/cart.py, line 1"
@@ -128,6 +138,26 @@ def test_diffs_staged_and_not(place: Place):
     assert refused("@diff:staged", place) == "@diff:staged: there are no staged changes; @diff shows the others"
     git(place.root, "add", "-A")
     assert "+x = 1" in expand("@diff:staged", place).materials[0].text
+
+
+def test_conflicts_are_changes_too_and_their_secrets_are_hidden(place: Place):
+    for branch, value in (("topic", "1"), ("main", "2")):
+        git(place.root, "checkout", "-q", *(["-b"] if branch == "topic" else []), branch)
+        for path in ("a.py", ".env", "photo.key"):
+            (place.root / path).write_bytes(b"\0" * (path == "photo.key") + f"VALUE = {value}\n".encode())
+        (place.root / ".editorconfig").write_text("root = true\n")
+        git(place.root, "add", "-A")
+        git(place.root, "commit", "-q", "-m", branch)
+    with pytest.raises(Exception, match="non-zero"):
+        git(place.root, "merge", "topic")
+    (place.root / ".editorconfig").write_text("root = false\n")
+    [one] = expand("@diff", place).materials
+    assert [line for line in one.text.splitlines() if line.startswith("diff ")] == [
+        "diff --cc a.py",
+        "diff --git a/.editorconfig b/.editorconfig",
+    ]
+    assert one.text.count("VALUE = 1") == one.text.count("++<<<<<<< HEAD") == 1
+    assert one.note == "not shown, since they may hold secrets: .env, photo.key"
 
 
 def test_a_diff_is_read_whatever_the_user_configured(place: Place):
