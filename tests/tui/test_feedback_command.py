@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from assistant import feedback_consent, paths
-from assistant.feedback import COPIES, Feedback
+from assistant.feedback import COPIES, Feedback, Kind
 from assistant.models.registry import AdapterVersion, Registry
 from tests.tuning.feedback_here import opted_in, shown
 from tui import cli
@@ -63,6 +63,34 @@ def test_what_was_taken_is_shown_by_model(hone: Run) -> None:
     assert "50%" in table
     told = report(hone)
     assert (told["events"], told["with_texts"], told["groups"][0]["acceptance"]) == (4, 3, 0.5)
+
+
+def test_acceptance_is_told_by_language_and_adapter(hone: Run) -> None:
+    tuned = "mine@0123456789ab"
+    outcomes: list[tuple[str, str, Kind]] = [
+        ("python", tuned, "accepted"),
+        ("python", tuned, "rejected"),
+        ("go", tuned, "partly"),
+        ("python", "base", "rejected"),
+    ]
+    for number, (language, model, kind) in enumerate(outcomes):
+        facts = {"id": f"s{number}", "model": model, "adapter": model if "@" in model else None, "language": language}
+        Feedback().record("shown", **facts)  # type: ignore[arg-type]
+        Feedback().record(kind, **facts)  # type: ignore[arg-type]
+    Feedback().record("edited", id="s0", model=tuned, adapter=tuned, language="python", survival=0.5, seconds=31.0)
+    told = {
+        (group["language"], group["adapter"]): (group["shown"], group["acceptance"], group["survival"])
+        for group in report(hone)["groups"]
+    }
+    assert told == {
+        ("python", tuned): (2, 0.5, 0.5),
+        ("go", tuned): (1, 1.0, None),
+        ("python", None): (1, 0.0, None),
+    }
+    table = [line.split() for line in hone()[1].splitlines()]
+    assert ["python", tuned, "2", "1", "0", "1", "50%", "50%"] in table
+    assert [row[:6] for row in table if row[:1] == ["go"]] == [["go", tuned, "1", "0", "1", "0"]]
+    assert [row[:2] for row in table if "base" in row] == [["python", "base"]]
 
 
 def test_outside_of_a_repository_one_must_be_named(hone: Run, tmp_path: Path) -> None:
