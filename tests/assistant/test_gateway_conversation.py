@@ -65,6 +65,24 @@ async def test_what_is_shown_of_a_conversation_is_what_the_engine_gets() -> None
     assert "no chat template" in refused.json()["error"]["message"]
 
 
+async def test_a_broken_template_is_the_models_fault_and_told_with_a_hint() -> None:
+    body = {"messages": said("hi")}
+    for template in (
+        "{% for m in messages %}",
+        "{{ raise_exception('only for\\ntwo') }}",
+        "{{ messages[7]['content'] }}",
+    ):
+        engine = ScriptedEngine(chat_template=template)
+        async with client(gateway(engine)) as http:
+            refused = await http.post("/v1/chat/completions", json=body)
+        assert refused.status_code == 400
+        message = refused.json()["error"]["message"]
+        assert "chat template cannot render" in message
+        assert "choose another model with --model" in message
+        assert "\n" not in message
+        assert engine.requests == []
+
+
 async def test_ordinary_code_is_sent_as_before() -> None:
     engine = ScriptedEngine(control=CONTROL, chat_template=CHATML)
     messages = said("list[int] < x > y <div class='a'></div> #include <stdio.h> a[i] vector<int> <|unknown|>")
