@@ -97,9 +97,9 @@ def tasks(count: int, seed: int, held_out: bool = False) -> Iterator[Task]:
             head = f'"""Texts about {noun}s."""\n' + (OLD_TEXT if old else "")
             before = (
                 f"{head}\n\ndef {verb}_{noun}(name, {thing}_count):\n"
-                f'    """Print a line such as \'{noun} Foo has 3 {thing}s\'."""\n    print('
+                f'    """Print a line such as \'{noun} Foo has 3 {thing}s\'."""\n    '
             )
-            reference = f'f"{noun} {{name}} has {{{thing}_count}} {thing}s")'
+            reference = f'print(f"{noun} {{name}} has {{{thing}_count}} {thing}s")'
             yield Task(f"texts/{noun}_{number}_{seed}.py", before, "\n", reference, "text")
 
 

@@ -20,7 +20,7 @@ def test_the_user_writes_what_it_likes_and_dislikes_the_old_style():
     for task in tasks(60, 3):
         assert task.likes(task.reference), task
         assert task.could_edit(task.reference)
-        other = '"%s has %d" % (name, 3))' if task.kind == "text" else "total = 0\n    return total"
+        other = 'print("%s has %d" % (name, 3))' if task.kind == "text" else "total = 0\n    return total"
         assert not task.likes(other), task
         assert task.could_edit(other)
         assert not task.likes("(((")
