@@ -16,6 +16,7 @@ from assistant.skills.review.request import Progress, Request
 from tests.tui.conftest import MakeApp
 from tests.tui.fake_client import loaded_client
 from tests.tui.fake_ghost import FakeGhost
+from tests.tui.looks import looks
 from tests.tui.test_code_screen import editor, screen, until
 from tests.tui.test_review_screen import AFTER, BEFORE, done
 from tests.tui.test_snapshots import Snap, size_name
@@ -131,24 +132,21 @@ async def review(pilot: Pilot[None]) -> None:
     await pilot.press("n")
 
 
-@pytest.mark.parametrize("size", SIZES, ids=size_name)
-def test_code_empty(app: HoneApp, snap_compare: Snap, size: tuple[int, int]):
+@looks()
+def test_code_empty(app: HoneApp, snap_compare: Snap, size: tuple[int, int], theme: str):
+    app.theme = theme
     assert snap_compare(app, terminal_size=size, run_before=before(go_to_code))
 
 
-@pytest.mark.parametrize("size", SIZES, ids=size_name)
-def test_code_with_ghost_text(app: HoneApp, snap_compare: Snap, size: tuple[int, int]):
+@looks()
+def test_code_with_ghost_text(app: HoneApp, snap_compare: Snap, size: tuple[int, int], theme: str):
+    app.theme = theme
     assert snap_compare(app, terminal_size=size, run_before=before(go_to_code, open_cart, suggest))
 
 
 @pytest.mark.parametrize("size", SIZES, ids=size_name)
 def test_code_search_and_a_change_on_disk(app: HoneApp, snap_compare: Snap, size: tuple[int, int]):
     assert snap_compare(app, terminal_size=size, run_before=before(go_to_code, change_twice, open_cart, search))
-
-
-def test_code_in_a_light_theme(app: HoneApp, snap_compare: Snap):
-    app.theme = "textual-light"
-    assert snap_compare(app, terminal_size=(100, 30), run_before=before(go_to_code, open_cart, suggest))
 
 
 def test_code_conflict_and_question(app: HoneApp, snap_compare: Snap):
@@ -164,19 +162,16 @@ def test_code_conflict_and_question(app: HoneApp, snap_compare: Snap):
     assert snap_compare(app, terminal_size=(100, 24), run_before=play)
 
 
-@pytest.mark.parametrize("size", SIZES, ids=size_name)
-def test_review_empty(app: HoneApp, snap_compare: Snap, size: tuple[int, int]):
+@looks()
+def test_review_empty(app: HoneApp, snap_compare: Snap, size: tuple[int, int], theme: str):
+    app.theme = theme
     assert snap_compare(app, terminal_size=size, run_before=before(go_to_review))
 
 
-@pytest.mark.parametrize("size", SIZES, ids=size_name)
-def test_review_findings(app: HoneApp, snap_compare: Snap, size: tuple[int, int]):
+@looks()
+def test_review_findings(app: HoneApp, snap_compare: Snap, size: tuple[int, int], theme: str):
+    app.theme = theme
     assert snap_compare(app, terminal_size=size, run_before=before(go_to_review, review))
-
-
-def test_review_in_a_light_theme(app: HoneApp, snap_compare: Snap):
-    app.theme = "textual-light"
-    assert snap_compare(app, terminal_size=(130, 30), run_before=before(go_to_review, review))
 
 
 async def test_review_refused(app: HoneApp):
@@ -188,8 +183,9 @@ async def test_review_refused(app: HoneApp):
         assert "no-such-branch" in app.export_screenshot(simplify=True)
 
 
-@pytest.mark.parametrize("size", SIZES, ids=size_name)
-def test_review_under_way(app: HoneApp, snap_compare: Snap, size: tuple[int, int]):
+@looks()
+def test_review_under_way(app: HoneApp, snap_compare: Snap, size: tuple[int, int], theme: str):
+    app.theme = theme
     gate = threading.Event()
 
     def slow(request: Request, progress: Progress, cancelled: Callable[[], bool]) -> Review:

@@ -16,6 +16,7 @@ import tui
 from assistant.models.registry import AdapterVersion, Registry
 from tests.evals.report_fixtures import greedy, hostile_report, report, task
 from tests.tui.eval_reports import BASE, TUNED, gated, humaneval, keep, whole
+from tests.tui.looks import looks
 from tests.tui.test_jobs_screen import write as write_job
 from tests.tuning.jobs_here import end_all, spec
 from tui.app import THEME
@@ -41,10 +42,10 @@ class Shown(App[None]):
 
     CSS_PATH: ClassVar = [Path(tui.__file__).parent / "app.tcss"]
 
-    def __init__(self) -> None:
+    def __init__(self, theme: str = THEME.name) -> None:
         super().__init__()
         self.register_theme(THEME)
-        self.theme = THEME.name
+        self.theme = theme
         self.visited: list[str] = []
 
     def on_mount(self) -> None:
@@ -138,17 +139,10 @@ def size_name(size: tuple[int, int]) -> str:
     return f"{size[0]}x{size[1]}"
 
 
-@pytest.mark.parametrize("size", [*SIZES, (60, 20)], ids=size_name)
-def test_two_models(snap_compare: Snap, tmp_path: Path, size: tuple[int, int]):
+@looks((60, 20))
+def test_two_models(snap_compare: Snap, tmp_path: Path, size: tuple[int, int], theme: str):
     fill(tmp_path)
-    assert snap_compare(Shown(), terminal_size=size, run_before=before(read, keys("down"), read))
-
-
-def test_light(snap_compare: Snap, tmp_path: Path):
-    fill(tmp_path)
-    app = Shown()
-    app.theme = "textual-light"
-    assert snap_compare(app, terminal_size=(120, 36), run_before=before(read, keys("down"), read))
+    assert snap_compare(Shown(theme), terminal_size=size, run_before=before(read, keys("down"), read))
 
 
 @pytest.mark.parametrize("size", SIZES, ids=size_name)
@@ -159,14 +153,14 @@ def test_a_gate_and_a_job_under_way(snap_compare: Snap, tmp_path: Path, size: tu
     assert snap_compare(Shown(), terminal_size=size, run_before=before(read))
 
 
-@pytest.mark.parametrize("size", SIZES, ids=size_name)
-def test_nothing_yet(snap_compare: Snap, size: tuple[int, int]):
+@looks()
+def test_nothing_yet(snap_compare: Snap, size: tuple[int, int], theme: str):
     async def empty(pilot: Pilot[None]) -> None:
         await settled(
             pilot, lambda: pilot.app.screen.has_class("-empty") and "reading" not in text(pilot, "#evals-empty")
         )
 
-    assert snap_compare(Shown(), terminal_size=size, run_before=before(empty))
+    assert snap_compare(Shown(theme), terminal_size=size, run_before=before(empty))
 
 
 @pytest.mark.parametrize("size", [*SIZES, (60, 20)], ids=size_name)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import asdict, replace
@@ -14,8 +15,10 @@ from textual.pilot import Pilot
 from textual.screen import Screen
 from textual.widgets import Checkbox, Footer, Input, Log, OptionList, Static
 
+from tests.tui.looks import looks
 from tests.tuning.jobs_here import end_all, ended, shell, spec, submit, tune_step, until
 from tui.app import THEME
+from tui.jobs import command_form
 from tui.jobs.form import Fields, JobForm, fields_of
 from tui.jobs.gathered import Gathered, Gatherer
 from tui.jobs.screen import JobsScreen
@@ -32,10 +35,10 @@ Snap = Callable[..., bool]
 class Shown(App[None]):
     """Nothing but the screen."""
 
-    def __init__(self) -> None:
+    def __init__(self, theme: str = THEME.name) -> None:
         super().__init__()
         self.register_theme(THEME)
-        self.theme = THEME.name
+        self.theme = theme
 
     def on_mount(self) -> None:
         self.push_screen(JobsScreen())
@@ -172,17 +175,10 @@ def size_name(size: tuple[int, int]) -> str:
     return f"{size[0]}x{size[1]}"
 
 
-@pytest.mark.parametrize("size", SIZES, ids=size_name)
-def test_a_run_under_way(snap_compare: Snap, size: tuple[int, int]):
+@looks()
+def test_a_run_under_way(snap_compare: Snap, size: tuple[int, int], theme: str):
     fill()
-    assert snap_compare(Shown(), terminal_size=size, run_before=before(run_is_chosen))
-
-
-def test_light(snap_compare: Snap):
-    fill()
-    app = Shown()
-    app.theme = "textual-light"
-    assert snap_compare(app, terminal_size=(100, 30), run_before=before(run_is_chosen))
+    assert snap_compare(Shown(theme), terminal_size=size, run_before=before(run_is_chosen))
 
 
 @pytest.mark.parametrize("size", SIZES, ids=size_name)
@@ -191,12 +187,12 @@ def test_a_run_that_died(snap_compare: Snap, size: tuple[int, int]):
     assert snap_compare(Shown(), terminal_size=size, run_before=before(dead_is_chosen))
 
 
-@pytest.mark.parametrize("size", SIZES, ids=size_name)
-def test_no_job_yet(snap_compare: Snap, size: tuple[int, int]):
+@looks()
+def test_no_job_yet(snap_compare: Snap, size: tuple[int, int], theme: str):
     async def empty(pilot: Pilot[None]) -> None:
         await settled(pilot, lambda: pilot.app.screen.has_class("-empty") and "press n" in text(pilot, "#jobs-empty"))
 
-    assert snap_compare(Shown(), terminal_size=size, run_before=before(empty, full=False))
+    assert snap_compare(Shown(theme), terminal_size=size, run_before=before(empty, full=False))
 
 
 @pytest.mark.parametrize("size", SIZES, ids=size_name)
@@ -324,6 +320,27 @@ async def test_the_form_starts_a_job_and_says_why_not(tmp_path: Path):
         await settled(pilot, lambda: isinstance(app.screen, JobsScreen))
         await settled(pilot, lambda: "shop" in lines(pilot))
         await settled(pilot, lambda: f"--after {first.id}" in text(pilot, "#job-steps"))
+
+
+async def test_the_form_shows_what_a_run_would_read_and_starts_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "plain").mkdir()
+    told = "import sys; print('3 [b]files[/b]', *sys.argv[1:]); sys.exit('hone: no base' if 'none' in sys.argv else 0)"
+    monkeypatch.setattr(command_form, "HONE", (sys.executable, "-c", told))
+    app = Shown()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("n")
+        await settled(pilot, lambda: isinstance(app.screen, JobForm))
+        app.screen.query_one("#corpus", Input).value = "plain"
+        app.screen.query_one("#options", Input).value = "--rank 4"
+        await pilot.press("ctrl+t")
+        await settled(pilot, lambda: "--dry-run" in text(pilot, "#form-text"))
+        assert text(pilot, "#form-text") == "3 [b]files[/b] tune plain --rank 4 --dry-run"
+        app.screen.query_one("#options", Input).value = "--base none"
+        await pilot.press("ctrl+t")
+        await settled(pilot, lambda: text(pilot, "#form-text") == "no base")
+        await pilot.press("escape")
+        await settled(pilot, lambda: isinstance(app.screen, JobsScreen))
+        assert "press n" in text(pilot, "#jobs-empty")
 
 
 async def test_promoting_needs_the_gate():

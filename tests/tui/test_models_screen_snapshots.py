@@ -17,6 +17,7 @@ import tui
 from assistant.models.registry import AdapterVersion
 from tests.tui import models_here
 from tests.tui.fake_client import FakeClient, Script, loaded_client
+from tests.tui.looks import looks
 from tui.app import THEME
 from tui.chat.models import ModelTarget
 from tui.models import rows
@@ -37,10 +38,10 @@ class Shown(App[None]):
 
     CSS_PATH: ClassVar = [Path(tui.__file__).parent / "app.tcss", Path(tui.__file__).parent / "chat" / "chat.tcss"]
 
-    def __init__(self) -> None:
+    def __init__(self, theme: str = THEME.name) -> None:
         super().__init__()
         self.register_theme(THEME)
-        self.theme = THEME.name
+        self.theme = theme
 
     def on_mount(self) -> None:
         self.push_screen(ModelsScreen())
@@ -111,14 +112,14 @@ def size_name(size: tuple[int, int]) -> str:
     return f"{size[0]}x{size[1]}"
 
 
-@pytest.mark.parametrize("size", [*SIZES, (60, 20)], ids=size_name)
-def test_full(snap_compare: Snap, versions: list[AdapterVersion], size: tuple[int, int]):
-    assert snap_compare(Shown(), terminal_size=size, run_before=before(pressed("up", "space", "down")))
+@looks((60, 20))
+def test_full(snap_compare: Snap, versions: list[AdapterVersion], size: tuple[int, int], theme: str):
+    assert snap_compare(Shown(theme), terminal_size=size, run_before=before(pressed("up", "space", "down")))
 
 
-@pytest.mark.parametrize("size", SIZES, ids=size_name)
-def test_nothing_fetched_or_tuned_yet(snap_compare: Snap, size: tuple[int, int]):
-    assert snap_compare(Shown(), terminal_size=size, run_before=before())
+@looks()
+def test_nothing_fetched_or_tuned_yet(snap_compare: Snap, size: tuple[int, int], theme: str):
+    assert snap_compare(Shown(theme), terminal_size=size, run_before=before())
 
 
 def test_history(snap_compare: Snap, versions: list[AdapterVersion]):
@@ -131,12 +132,6 @@ def test_card(snap_compare: Snap, versions: list[AdapterVersion]):
         await settled(pilot, lambda: "A LoRA." in pilot.app.screen.query_one(Markdown).source)
 
     assert snap_compare(Shown(), terminal_size=(160, 48), run_before=before(card))
-
-
-def test_light(snap_compare: Snap, versions: list[AdapterVersion]):
-    app = Shown()
-    app.theme = "textual-light"
-    assert snap_compare(app, terminal_size=(120, 40), run_before=before())
 
 
 def test_a_download_and_a_promotion_asked_for(snap_compare: Snap, versions: list[AdapterVersion]):

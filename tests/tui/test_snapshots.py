@@ -12,6 +12,7 @@ from textual.widgets import Footer
 
 from tests.tui.conftest import MakeApp, fixed_session
 from tests.tui.fake_client import FakeClient, Script, loaded_client
+from tests.tui.looks import looks
 from tui.app import HoneApp
 from tui.chat.conversation import Notice
 from tui.chat.prompt import PromptInput
@@ -112,15 +113,17 @@ async def without_clock(pilot: Pilot[None]) -> None:
     line.status = line.status.__class__(**{**line.status.__dict__, "detail": "3 s"})
 
 
-@pytest.mark.parametrize("size", [*SIZES, (60, 20)], ids=size_name)
-def test_welcome(make_app: MakeApp, snap_compare: Snap, size: tuple[int, int]):
+@looks((60, 20))
+def test_welcome(make_app: MakeApp, snap_compare: Snap, size: tuple[int, int], theme: str):
     app = make_app(loaded_client())
+    app.theme = theme
     assert snap_compare(app, terminal_size=size, run_before=before(ready))
 
 
-@pytest.mark.parametrize("size", SIZES, ids=size_name)
-def test_loading(make_app: MakeApp, snap_compare: Snap, size: tuple[int, int]):
+@looks()
+def test_loading(make_app: MakeApp, snap_compare: Snap, size: tuple[int, int], theme: str):
     app = make_app(FakeClient([]))
+    app.theme = theme
     steps = before(loading, ask("How do I sum a CSV column?", None), typed("/m"))
     assert snap_compare(app, terminal_size=size, run_before=steps)
 
@@ -133,22 +136,18 @@ def test_code_answer_while_it_streams(make_app: MakeApp, snap_compare: Snap, siz
     assert snap_compare(app, terminal_size=size, run_before=steps)
 
 
-@pytest.mark.parametrize("size", [*SIZES, (60, 20)], ids=size_name)
-def test_code_answer(make_app: MakeApp, snap_compare: Snap, size: tuple[int, int]):
+@looks((60, 20))
+def test_code_answer(make_app: MakeApp, snap_compare: Snap, size: tuple[int, int], theme: str):
     app = make_app(loaded_client(Script([CODE_ANSWER])))
+    app.theme = theme
     steps = before(ready, ask("How do I sum a CSV column?\nIt has a header."))
     assert snap_compare(app, terminal_size=size, run_before=steps)
 
 
-def test_light(make_app: MakeApp, snap_compare: Snap):
-    app = make_app(loaded_client(Script([CODE_ANSWER])))
-    app.theme = "textual-light"
-    assert snap_compare(app, terminal_size=(100, 30), run_before=before(ready, ask("How do I sum a CSV column?")))
-
-
-@pytest.mark.parametrize("size", SIZES, ids=size_name)
-def test_error(make_app: MakeApp, snap_compare: Snap, size: tuple[int, int]):
+@looks()
+def test_error(make_app: MakeApp, snap_compare: Snap, size: tuple[int, int], theme: str):
     app = make_app(loaded_client(Script(["It begins"], error="the engine ended (signal 9); send the request again")))
+    app.theme = theme
     steps = before(ready, ask("Question"), ask("/modle"), ask("/model nothing"), says("no model is called nothing"))
     assert snap_compare(app, terminal_size=size, run_before=steps)
 

@@ -20,6 +20,7 @@ from assistant.errors import HoneError
 from tests.tui import test_evals_screen
 from tests.tui.conftest import MakeApp
 from tests.tui.fake_client import loaded_client
+from tests.tui.looks import looks
 from tests.tui.test_code_screen import screen, until
 from tests.tui.test_snapshots import Snap
 from tui.app import HoneApp
@@ -30,8 +31,6 @@ from tui.models.gathered import Gatherer as Models
 from tui.places import PLACES
 
 KEYS = {place.name: place.key for place in PLACES}
-LOOKS = [((80, 24), "hone"), ((160, 48), "hone"), ((100, 30), "textual-light")]
-IDS = ["80x24", "160x48", "light"]
 READERS: dict[str, tuple[Any, str]] = {
     "code": (files, "listed"),
     "jobs": (Jobs, "gather"),
@@ -40,7 +39,6 @@ READERS: dict[str, tuple[Any, str]] = {
 }
 """What a screen reads first, in a thread."""
 UNUSABLE = "cannot use /srv/hone for Hone's state: Read-only file system; set HONE_HOME to a folder you may write to"
-looks = pytest.mark.parametrize(("size", "theme"), LOOKS, ids=IDS)
 
 
 @pytest.fixture
@@ -88,7 +86,7 @@ def snapped(
     return snap(app, terminal_size=size, run_before=play)
 
 
-@looks
+@looks()
 @pytest.mark.parametrize("place", READERS)
 def test_while_it_reads(
     app: HoneApp,
@@ -111,7 +109,7 @@ def test_while_it_reads(
     assert snapped(snap_compare, app, size, theme, place)
 
 
-@looks
+@looks()
 @pytest.mark.parametrize("place", READERS)
 def test_when_it_cannot_read(
     app: HoneApp, monkeypatch: pytest.MonkeyPatch, snap_compare: Snap, place: str, size: tuple[int, int], theme: str
@@ -123,7 +121,7 @@ def test_when_it_cannot_read(
     assert snapped(snap_compare, app, size, theme, place, lambda: said(app, "Read-only"))
 
 
-@looks
+@looks()
 def test_a_report_that_cannot_be_read(
     app: HoneApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, snap_compare: Snap, size: tuple[int, int], theme: str
 ):
@@ -140,7 +138,7 @@ def test_a_report_that_cannot_be_read(
     assert snapped(snap_compare, app, size, theme, "evals", shown)
 
 
-@looks
+@looks()
 def test_a_review_that_is_refused(app: HoneApp, snap_compare: Snap, size: tuple[int, int], theme: str):
     def refuse(*arguments: Any) -> NoReturn:
         raise HoneError("git knows no revision 'no-such-branch'; `git branch -a` lists what there is")
@@ -161,7 +159,7 @@ def test_a_review_that_is_refused(app: HoneApp, snap_compare: Snap, size: tuple[
         monkey.undo()
 
 
-@looks
+@looks()
 def test_a_file_that_cannot_be_opened(app: HoneApp, snap_compare: Snap, size: tuple[int, int], theme: str):
     Path("picture.png").write_bytes(b"\x89PNG\r\n\x1a\n\x00\x00\x00")
     Path("main.py").write_text("x = 1\n")
