@@ -18,5 +18,9 @@ def settle() -> None:
 
 
 def sweep() -> None:
-    """Looks at all that came since, when nothing is drawn: without it 300 turns of a conversation left 68 MB."""
-    gc.collect()
+    """Looks at all that came since `settle`, without which there is nothing to do. Call it when nothing is drawn.
+
+    Without sweeps 300 turns of a conversation left 68 MB.
+    """
+    if gc.get_freeze_count():
+        gc.collect()

@@ -18,6 +18,7 @@ from assistant.errors import HoneError, UsageError
 from tests.tui.conftest import MakeApp, fixed_session
 from tests.tui.fake_client import FakeClient, Script, loaded_client, services
 from tui.app import HoneApp, run
+from tui.chat import live
 from tui.chat.answer import Answer
 from tui.chat.code import CodeBlock
 from tui.chat.conversation import Conversation, Notice, UserMessage
@@ -367,6 +368,32 @@ async def test_a_long_conversation_keeps_few_widgets_and_shows_the_rest_on_deman
         await pilot.press("ctrl+home")
         await until(pilot, lambda: "question 0" in shown(app))
         assert all(f"answer {number}" in shown(app) for number in range(60))
+
+
+async def test_what_answers_leave_is_swept_away_when_nothing_is_under_way(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(live, "_SWEPT_ANSWERS", 2)
+    monkeypatch.setattr(live, "_SWEEP_SECONDS", 0.01)
+    gate = threading.Event()
+    app = make_app(loaded_client(*(Script([f"new {number}"]) for number in range(4)), Script(["half", gate, "whole"])))
+    swept: list[bool] = []
+    async with app.run_test() as pilot:
+        monkeypatch.setattr(live.collector, "sweep", lambda: swept.append(app.chat._under_way is None))
+        await until(pilot, lambda: idle(app))
+        for number in range(4):
+            await type_and_send(pilot, f"more {number}")
+            await until(pilot, lambda number=number: f"new {number}" in shown(app) and idle(app))
+            await until(pilot, lambda number=number: len(swept) == (number + 1) // 2)
+        await type_and_send(pilot, "the last")
+        await until(pilot, lambda: "half" in shown(app))
+        # One that was due meanwhile.
+        app.chat._unswept = 2
+        app.chat._sweep()
+        assert len(swept) == 2
+        gate.set()
+        await until(pilot, lambda: len(swept) == 3)
+    assert swept == [True, True, True]
 
 
 async def test_a_resumed_session_shows_what_was_said_and_the_draft(make_app: MakeApp):

@@ -1,5 +1,9 @@
+import gc
 import subprocess
 import sys
+import weakref
+
+from tui import collector
 
 
 def test_what_is_loaded_is_looked_at_no_more():
@@ -11,3 +15,25 @@ def test_what_is_loaded_is_looked_at_no_more():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True", "True", "True"]
+
+
+def test_a_sweep_finds_what_came_since(monkeypatch):
+    class Knot:
+        def __init__(self) -> None:
+            self.itself = self
+
+    gone: list[str] = []
+    knot = Knot()
+    weakref.finalize(knot, gone.append, "the knot")
+    del knot
+    frozen = 0
+    monkeypatch.setattr(collector.gc, "get_freeze_count", lambda: frozen)
+    gc.disable()
+    try:
+        collector.sweep()
+        assert gone == []
+        frozen = 1
+        collector.sweep()
+        assert gone == ["the knot"]
+    finally:
+        gc.enable()

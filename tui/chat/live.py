@@ -70,7 +70,8 @@ class LiveScreen(Screen[None]):
         self._told: set[str] = set()
         """What was said to be left out of the context: it is not said at each prompt again."""
         self._began = 0.0
-        self._answers = 0
+        self._unswept = 0
+        """Answers since the last sweep."""
         self._ticker: Timer | None = None
         self._draft = session.conversation.draft
         self._goes = False
@@ -244,8 +245,8 @@ class LiveScreen(Screen[None]):
         length = details.get("context_length") or self._status.context_length
         self._update(tokens_per_second=speed, used=used, context_length=length)
         self._end()
-        self._answers += 1
-        if self._answers % _SWEPT_ANSWERS == 0 and not self.app.is_headless:
+        self._unswept += 1
+        if self._unswept >= _SWEPT_ANSWERS:
             self.set_timer(_SWEEP_SECONDS, self._sweep)
 
     @on(events.CompareStarted)
@@ -277,8 +278,10 @@ class LiveScreen(Screen[None]):
         return message
 
     def _sweep(self) -> None:
-        if self._under_way is None:
+        # Else after the next answer: the queue may never be empty.
+        if self._under_way is None and self._unswept:
             collector.sweep()
+            self._unswept = 0
 
     def _tick(self) -> None:
         if self._status.state == "answering":
