@@ -1,4 +1,5 @@
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from assistant.errors import HoneError
 from evals.sandbox.sandbox import Sandbox, open_sandbox
 from evals.tasks.base import Task
 from evals.tasks.custom import load
+from tests.conftest import ROOT
 from tests.evals.task_data import answer
 
 ADD = {"prompt": "def add(a, b):\n", "entry_point": "add", "tests": "assert add(1, 2) == 3"}
@@ -195,6 +197,22 @@ def test_a_python_file_gives_its_own_task(tmp_path: Path) -> None:
     task = load(path)
     for item, text, passes in task.references():
         assert (task.judge(item, answer(text), None).value == 1.0) == passes
+
+
+@pytest.mark.parametrize(("language", "ending", "count"), [("json", "jsonl", 4), ("python", "py", 2)])
+def test_the_examples_of_the_page_are_tasks(
+    tmp_path: Path, sandbox: Sandbox, language: str, ending: str, count: int
+) -> None:
+    page = (ROOT / "docs" / "evals.md").read_text("utf-8")
+    (block,) = re.findall(rf"```{language}\n(.*?)```", page, re.S)
+    path = tmp_path / f"own.{ending}"
+    path.write_text(block, "utf-8")
+    task = load(path)
+    assert len(task.items()) == count
+    known = list(task.references())
+    assert {passes for _, _, passes in known} == {True, False}
+    for item, text, passes in known:
+        assert (task.judge(item, answer(text), sandbox).value == 1.0) == passes, item.id
 
 
 @pytest.mark.parametrize(
