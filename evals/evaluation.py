@@ -14,7 +14,7 @@ from assistant import paths
 from assistant.errors import UsageError
 from evals import ablate, environment
 from evals.errors import HarnessError
-from evals.harness import References, check_references, choose, run_task
+from evals.harness import References, check_references, choose, own_code, run_task
 from evals.limited import limited
 from evals.report.results import KS, Measure, task_report
 from evals.report.schema import RIGHT, ModelResult, Report, TaskReport
@@ -153,7 +153,8 @@ def _prepare(task: Task, options: Options, sandbox: "Sandbox | None") -> _Prepar
             f"{task.name}: {count} samples at temperature 0 would all be the same; give --temperature, 0.2 or 0.8 for "
             "example"
         )
-    every = task.items()
+    with own_code(task, "items"):
+        every = task.items()
     items = choose(every, options.limit, options.seed)
     limits = getattr(task, "limits", None)
     if not isinstance(limits, Limits):

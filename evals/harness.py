@@ -9,13 +9,14 @@ import json
 import math
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from assistant import cores, prompts
+from assistant.errors import HoneError
 from evals import pool, samples
 from evals.errors import HarnessError
 from evals.limited import limited
@@ -29,7 +30,7 @@ from evals.tasks.base import Answer, Item, Task, Verdict
 if TYPE_CHECKING:
     from evals.sandbox.sandbox import Sandbox
 
-__all__ = ["LostSamplesError", "References", "Sampled", "check_references", "choose", "run_task"]
+__all__ = ["LostSamplesError", "References", "Sampled", "check_references", "choose", "own_code", "run_task"]
 
 LEFT_OUT = 0.1
 """Of the items at most; where more references fail, it is the machine or the judge that is wrong."""
@@ -38,6 +39,21 @@ _PROBE = prompts.FimTokens("<probe prefix>", "<probe suffix>", "<probe middle>")
 
 class LostSamplesError(HarnessError):
     """Some samples could not be had from the server. What was sampled is kept; there is no score."""
+
+
+@contextmanager
+def own_code(task: Task, what: str) -> Iterator[None]:
+    """A task may be a user's program: what it raises is told in a line.
+
+    Raises:
+        HarnessError: it raised something that is none of ours.
+    """
+    try:
+        yield
+    except HoneError:
+        raise
+    except Exception as error:
+        raise HarnessError(f"{task.name} cannot give its {what}: {error!r}; nothing was measured") from error
 
 
 def choose(items: Sequence[Item], limit: int | None, seed: int) -> list[Item]:
@@ -85,7 +101,8 @@ def check_references(
         HarnessError: a good one does not score 1 or a bad one does not score 0. No model may be measured then.
     """
     wanted = {item.id for item in items}
-    every = list(task.references())
+    with own_code(task, "known answers"):
+        every = list(task.references())
     own = {item.id for item, _, _ in every} & wanted
     # Some tasks have references for one item of a group alone, which then speak for the others.
     others = [item for item in items if item.id not in own]
@@ -168,7 +185,8 @@ def run_task(
     if task.needs_sandbox and sandbox is None:
         raise HarnessError(f"{task.name} runs code and got no sandbox; nothing was measured")
     if items is None:
-        items = choose(task.items(), None, seed)
+        with own_code(task, "items"):
+            items = choose(task.items(), None, seed)
         check_references(task, items, sandbox, show=show)
     count = task.samples_per_item if samples_per_item is None else samples_per_item
     heat = task.temperature if temperature is None else temperature
@@ -177,13 +195,15 @@ def run_task(
     with ExitStack() as stack:
         connected = stack.enter_context(connect(subject)) if _depends_on_fim(task, items[0]) else None
         fim = connected.fim if connected else None
-        subject.check(task.ask(items[0], fim))
-        jobs = [
-            job(task.version, subject, item, attempt, ask, heat, seed)
-            for item in items
-            for ask in (task.ask(item, fim),)
-            for attempt in range(count)
-        ]
+        with own_code(task, "questions"):
+            asks = [task.ask(item, fim) for item in items]
+            subject.check(asks[0])
+            # Their data may be no JSON.
+            jobs = [
+                job(task.version, subject, item, attempt, ask, heat, seed)
+                for item, ask in zip(items, asks, strict=True)
+                for attempt in range(count)
+            ]
         rows = {each.key: row for each in jobs if (row := store.get(each.key)) is not None}
         done = {each.key: recall(each, row) for each in jobs if (row := rows.get(each.key)) and is_judged(row, rung)}
         answered = {key: answer_of(row) for key, row in rows.items() if key not in done}
@@ -240,7 +260,8 @@ def _finished(task: Task) -> pool.Finished:
 
 def _depends_on_fim(task: Task, item: Item) -> bool:
     """Whether the model must be there before it is known what it is asked."""
-    return task.ask(item, None) != task.ask(item, _PROBE)
+    with own_code(task, "questions"):
+        return task.ask(item, None) != task.ask(item, _PROBE)
 
 
 def _what_was_lost(task: Task, subject: Subject, reasons: Sequence[str], total: int) -> str:

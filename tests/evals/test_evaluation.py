@@ -152,6 +152,20 @@ def test_items_without_a_sound_reference_are_left_out_only_when_asked_and_named(
             run(server.url, [OneIsUnsound(count=9)], out=tmp_path, leave_out=True)
 
 
+@pytest.mark.parametrize(("name", "what"), [("items", "items"), ("references", "known answers"), ("ask", "questions")])
+def test_what_a_task_of_ones_own_raises_is_a_line_and_no_score(tmp_path: Path, name: str, what: str) -> None:
+    def fail(*_: Any) -> Any:
+        raise KeyError("lost")
+
+    task = Words()
+    setattr(task, name, fail)
+    with serve() as server:
+        with pytest.raises(HarnessError, match=f"words cannot give its {what}: KeyError") as caught:
+            run(server.url, [task], out=tmp_path)
+        assert caught.value.exit_code == 3
+        assert server.asked() == []
+
+
 def test_without_a_folder_samples_are_kept_in_the_state_folder(hone_home: Path) -> None:
     with serve() as server:
         run(server.url, [Words()])
