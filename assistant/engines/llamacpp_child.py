@@ -204,6 +204,10 @@ class _Child:
             return self._tokenize(prompt, special, add_special=not begun)
         return list(prompt)
 
+    def _pace(self) -> float:
+        """Seconds between two messages of one answer."""
+        return min(_PACE_SECONDS * len(self._cancelled), _SLOWEST_PACE_SECONDS)
+
     def _run(self, number: int, request: dict[str, Any]) -> dict[str, Any]:
         prompt = self._prompt(request)
         room = self._context_length - len(prompt)
@@ -242,8 +246,7 @@ class _Child:
             if text:
                 pieces.append(text)
                 whole.append(text)
-                pace = min(_PACE_SECONDS * len(self._cancelled), _SLOWEST_PACE_SECONDS)
-                if time.perf_counter() - sent >= pace:
+                if time.perf_counter() - sent >= self._pace():
                     send()
             reason = "stop" if indent.stopped else choice["finish_reason"]
             if reason is not None:
