@@ -1,10 +1,11 @@
-"""llama.cpp's flash attention on this processor, on and off: reading a prompt, and writing after it, by its length.
+"""llama.cpp's flash attention on this processor, on and off: reading a prompt, and writing after it, by its length; and
+how many greedy answers stay the same when they are asked for again, with their prompt cached.
 
     python -m benchmarks.attention [--prompts 20,600,1500] [--together 1,8] [--rounds N] [--tokens N] [--json]
 
 xllamacpp's own server with Hone's settings and the file that Hone serves, a process for each setting, which is started
 anew in every round, in alternating order. Rates are llama.cpp's own, of each request; of several requests together the
-median is told.
+median is told. The answers that are asked for twice are to the beginnings of the benchmarks' own files.
 """
 
 import argparse
@@ -28,12 +29,22 @@ MODEL = "smollm2-135m"
 CONTEXT = 2048
 _BATCH = 64
 """As the engine's."""
+_LINES = 30
+"""Of each prompt whose answer is asked for twice."""
+
+AGAIN = -1
+"""In place of a salt: ask for answers twice, after so many lines, and say of each whether it was the same."""
 
 Rates = tuple[float, float]
 """Tokens per second of the prompt and of the answer."""
 
 
-def serve(gguf: Path, flash: bool, together: int) -> Callable[[int, int, int], Rates]:
+def _beginnings(lines: int) -> list[str]:
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return ["".join(file.read_text("utf-8").splitlines(keepends=True)[:lines]) for file in files]
+
+
+def serve(gguf: Path, flash: bool, together: int) -> Callable[[int, int, int], Rates | list[bool]]:
     """Of so many requests that begin at once; each has a prompt that no other one had."""
     import xllamacpp
 
@@ -69,7 +80,20 @@ def serve(gguf: Path, flash: bool, together: int) -> Callable[[int, int, int], R
         server.handle_completions({**fields, "timings_per_token": True}, receive)
         found.append(last)
 
-    def run(salt: int, prompt_tokens: int, tokens: int) -> Rates:
+    def text_of(prompt: str, tokens: int) -> str:
+        pieces: list[str] = []
+
+        def receive(event: dict[str, Any]) -> bool:
+            pieces.extend(choice["text"] for choice in event.get("choices", ()))
+            return False
+
+        fields = {"prompt": prompt, "n_predict": tokens, "temperature": 0.0, "stream": True, "cache_prompt": True}
+        server.handle_completions(fields, receive)
+        return "".join(pieces)
+
+    def run(salt: int, prompt_tokens: int, tokens: int) -> Rates | list[bool]:
+        if salt == AGAIN:
+            return [text_of(prompt, tokens) == text_of(prompt, tokens) for prompt in _beginnings(prompt_tokens)]
         found: list[dict[str, Any]] = []
         asked = [
             threading.Thread(target=ask, args=(salt * together + number, prompt_tokens, tokens, found))
@@ -103,6 +127,11 @@ def main() -> None:
     gguf = serving_gguf(base.gguf)
     prompts = [int(part) for part in options.prompts.split(",")]
     found: dict[tuple[int, int, bool], list[Rates]] = {}
+    again: dict[bool, list[bool]] = {}
+    for flash in (True, False):
+        peer = Peer(serve, gguf, flash, 1)
+        again[flash] = peer(AGAIN, _LINES, options.tokens)
+        peer.close()
     for together in (int(part) for part in options.together.split(",")):
         for number in range(options.rounds):
             for flash in (True, False) if number % 2 == 0 else (False, True):
@@ -116,7 +145,9 @@ def main() -> None:
             {"together": together, "prompt_tokens": length, "flash_attention": flash, "rates": rates}
             for (together, length, flash), rates in found.items()
         ]
-        print(json.dumps({"schema_version": 1, "rows": rows, "load": {"before": before, "after": os.getloadavg()[0]}}))
+        load = {"before": before, "after": os.getloadavg()[0]}
+        same = {"on": again[True], "off": again[False]}
+        print(json.dumps({"schema_version": 1, "rows": rows, "same_answer_again": same, "load": load}))
         return
     print(f"{machine.describe()} ({before:.2f} before)")
     print(f"{options.rounds} rounds, median (minimum to maximum), tokens per second of each request")
@@ -129,6 +160,9 @@ def main() -> None:
                 f"on {machine.spread([one[index] for one in on])}, off {machine.spread([one[index] for one in off])}, "
                 f"ratio {ratio:.2f}"
             )
+
+    for flash, same in again.items():
+        print(f"{'on' if flash else 'off'}: {sum(same)} of {len(same)} answers were the same when asked for again")
 
 
 if __name__ == "__main__":

@@ -342,9 +342,9 @@ def _load(config: dict[str, Any]) -> tuple[Any, _Listener]:
     params.n_ctx = config["context_length"] * config["slots"]
     params.kv_unified = False
     params.fit_params = False
-    # Flash attention, the default: it computes each token alone, so that an answer is the same whether its prompt was
-    # cached and whatever is computed beside it. Without it a token takes two thirds of the time at 1,500 tokens of context,
-    # and of 30 greedy answers 7 changed when they were asked for again (`benchmarks/attention.py`).
+    # It computes each token alone, so that an answer is the same whether its prompt was cached or not. Without it a
+    # token takes two thirds of the time at 1,500 tokens of context, and greedy answers change when they are asked for
+    # again (`benchmarks/attention.py`).
     params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_ENABLED
     params.n_batch = _BATCH
     params.n_ubatch = _BATCH
