@@ -19,6 +19,7 @@ everything: `--interactions 80 --test 60 --least 10 --minutes 3`.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import random
@@ -36,7 +37,7 @@ from assistant.client import connect
 from assistant.errors import HoneError
 from assistant.feedback import Feedback
 from assistant.skills.ghost import Ghost, Shown
-from benchmarks import corpora, machine
+from benchmarks import corpora, learn_user, machine
 from benchmarks.learn_user import Task, tasks
 from benchmarks.pays import general_bits
 from evals.statistics import mcnemar
@@ -93,6 +94,8 @@ def _measured(arguments: argparse.Namespace) -> Any:
         # Told now and not after the first round.
         check_possible()
     asked = {key: value for key, value in vars(arguments).items() if key not in ("restart", "json", "budget")}
+    # What was found at other places is of another run.
+    asked["places"] = hashlib.sha256(Path(learn_user.__file__).read_bytes()).hexdigest()
     out = OUT / cache.key_of(asked)[:12]
     if arguments.restart:
         shutil.rmtree(out, ignore_errors=True)
@@ -239,7 +242,7 @@ def _tune(arguments: argparse.Namespace, corpus: str) -> Any:
     command = [sys.executable, "-P", "-m", "tui", "tune", *words]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
     if done.returncode:
-        sys.exit(done.returncode)
+        sys.exit(f"the run ended with exit code {done.returncode}; the same command goes on with it")
     return json.loads(done.stdout)
 
 
