@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from evals.sandbox.sandbox import Sandbox
 
 CONCURRENCY = 8
-"""Requests at a time. With 8 llama.cpp writes more than twice as much as with one, with 2 to 4 hardly more
-(`benchmarks/batches.py`)."""
+"""Requests at a time. With 2 of them llama.cpp writes no more than with one, with 4 it writes 1.4 times as much, with 8
+2.2 times, with 16 little more than that (`benchmarks/batches.py`, on two cores)."""
 
 Tasks = Sequence[Task | speed.Plan | review_lines.Plan]
 Build = Callable[["Sandbox | None"], AbstractContextManager[Tasks]]
