@@ -96,6 +96,19 @@ def test_operators_of_ten_classes_and_more():
          "        count += 1\n        self.path = copy_file(options, user)\n"),
         ("swallowed-exception", "            report(error)\n            raise\n", "            pass\n"),
         ("wrong-key", 'options["first"]', 'options["second"]'),
+        ("missing-argument", "again(*values, width, end=self.path.resolve())", "again(*values, width)"),
+        ("missing-argument", "load(width, str(head))", "load(width)"),
+        ("missing-star", "again(*values,", "again(values,"),
+        ("missing-conversion", "str(head)", "head"),
+        ("missing-method", "self.path.resolve()", "self.path"),
+        ("missing-parentheses", "self.lock.release()", "self.lock.release"),
+        ("missing-subscript", "if self.seen_names[0] ==", "if self.seen_names =="),
+        ("missing-operand", "-self.margin + max(rows)", "-self.margin"),
+        ("missing-minus", "-self.margin", "self.margin"),
+        ("missing-yield", "yield again(", "again("),
+        ("missing-yield", "yield from self", "self"),
+        ("missing-raise", 'raise ValueError("seen', 'ValueError("seen'),
+        ("missing-prefix", 'f"{width}', '"{width}'),
     ],
 )  # fmt: skip
 def test_what_an_operator_writes(name: str, before: str, after: str):
@@ -124,6 +137,11 @@ def test_what_an_operator_writes(name: str, before: str, after: str):
         ("identity-comparison", "def f(a):\n    return a == 1\n"),
         ("missing-guard", "def f(a):\n    return 1\n    if a:\n        return 2\n    return a\n"),
         ("swapped-arithmetic", 'def f(a, n):\n    return "x" * n + "y" + str(a)\n'),
+        ("missing-argument", 'def f(a, *b):\n    log("%s", a)\n    g(a, *b)\n    return h(a)\n'),
+        ("missing-conversion", "def f(a):\n    list(a)\n    return list(x for x in a)\n"),
+        ("missing-yield", "def f(a):\n    yield None\n    b = yield a\n"),
+        ("missing-operand", "def f(a):\n    return a - 1\n"),
+        ("missing-raise", "def f(a):\n    raise E(a) from a\n"),
     ],
 )
 def test_places_where_a_change_would_be_no_bug_are_left_alone(name: str, code: str):

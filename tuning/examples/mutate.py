@@ -14,6 +14,7 @@ from typing import Any
 from assistant.syntax import parse
 from tuning.examples import mutate_expressions as expressions
 from tuning.examples import mutate_names as names
+from tuning.examples import mutate_omissions as omissions
 from tuning.examples import mutate_python, mutate_syntax
 from tuning.examples import mutate_statements as statements
 from tuning.examples import mutate_syntax_bugs as syntax
@@ -42,7 +43,7 @@ def _operators() -> Iterator[Operator]:
     two = ("python", "javascript", "typescript")
     caught = ("python", "javascript", "typescript", "go", "rust", "java", "cpp")
     linked = tuple(language for language in everywhere if language not in ("go", "rust"))
-    e, s, t = expressions, statements, syntax
+    e, s, t, o = expressions, statements, syntax, omissions
     yield Operator("comparison-boundary", "off-by-one", everywhere, e.comparison_boundary, t.comparison_boundary)
     yield Operator("shifted-bound", "off-by-one", everywhere, e.shifted_bound, t.shifted_bound)
     yield Operator("wrong-index", "wrong-index", everywhere, e.wrong_index, t.wrong_index)
@@ -78,6 +79,17 @@ def _operators() -> Iterator[Operator]:
     yield Operator("lost-update", "lost-update", everywhere, s.lost_update, t.lost_update)
     yield Operator("missing-self", "lost-update", only_python, s.missing_self)
     yield Operator("missing-super", "missing-call", only_python, s.missing_super)
+    yield Operator("missing-method", "missing-call", only_python, o.missing_method)
+    yield Operator("missing-conversion", "missing-call", only_python, o.missing_conversion)
+    yield Operator("missing-parentheses", "missing-call", only_python, o.missing_parentheses)
+    yield Operator("missing-argument", "missing-argument", only_python, o.missing_argument)
+    yield Operator("missing-star", "missing-argument", only_python, o.missing_star)
+    yield Operator("missing-subscript", "missing-operand", only_python, o.missing_subscript)
+    yield Operator("missing-operand", "missing-operand", only_python, o.missing_operand)
+    yield Operator("missing-minus", "missing-operand", only_python, o.missing_minus)
+    yield Operator("missing-yield", "missing-return", only_python, o.missing_yield)
+    yield Operator("missing-raise", "exception-swallowed", only_python, o.missing_raise)
+    yield Operator("missing-prefix", "missing-prefix", only_python, o.missing_prefix)
 
 
 OPERATORS: Mapping[str, Operator] = {operator.name: operator for operator in _operators()}

@@ -123,6 +123,11 @@ def called_name(node: ast.AST) -> str:
     return target.id if isinstance(target, ast.Name) else ""
 
 
+def is_talk(call: ast.Call) -> bool:
+    """What it is given is words for people or for a type checker."""
+    return bool(_TALK.match(called_name(call)))
+
+
 def leaves(statement: ast.stmt) -> bool:
     """Control never goes on to the next statement."""
     return isinstance(statement, ast.Return | ast.Raise | ast.Continue | ast.Break)
@@ -143,7 +148,7 @@ def _collect(scope: Scope) -> None:
 def _children(node: ast.AST) -> Iterator[ast.AST]:
     if isinstance(node, ast.Raise | ast.Assert | ast.JoinedStr):
         return
-    if isinstance(node, ast.Call) and _TALK.match(called_name(node)):
+    if isinstance(node, ast.Call) and is_talk(node):
         return
     for name, value in ast.iter_fields(node):
         if name in ("annotation", "returns", "decorator_list", "type_params", "type_comment"):

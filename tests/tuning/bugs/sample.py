@@ -55,3 +55,12 @@ class Store:
         while not result:
             result = again(result)
         return result
+
+    def parts(self, rows, *values):
+        width = -self.margin + max(rows)
+        head = f"{width} wide"
+        if self.seen_names[0] == head:
+            raise ValueError("seen already")
+        yield again(*values, width, end=self.path.resolve())
+        yield from self.load(width, str(head))
+        self.lock.release()
