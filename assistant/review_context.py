@@ -11,7 +11,7 @@ from assistant.review_prompt import Hunk, HunkLine
 ABOVE, BELOW = 12, 6
 """Lines of context: what a change uses is mostly written above it."""
 MAX_LINES = 60
-"""Of a hunk: with its verdicts about a thousand tokens."""
+"""Of a hunk: with its lines written again about a thousand tokens."""
 GAP = 10
 """Changes further apart are asked about one by one."""
 MAX_IMPORTS = 8

@@ -1,13 +1,8 @@
 """The review prompts: one builder for training, evaluation and the review skill.
 
 A hunk is shown with line numbers, under the path, the imports that it uses and the function that it is in. The model is
-asked in one of two forms:
-
-- `findings`: the answer is written: `ok`, or one finding after another (line, class, reason, fixed lines).
-- `verdicts`: nothing is written. Each changed line is repeated, and one token after it says ok or wrong, so that the
-  probability of `wrong` at every line is read from the logits of one pass. Each verdict is learnt after the true
-  verdicts of the lines above. With `ok` put at every line, what is read at a line is therefore the probability that it
-  is the first wrong one, and 1 - product(1 - p) that the hunk has any.
+asked in one of two forms: here the answer is written (`ok`, or one finding after another: line, class, reason, fixed
+lines); `assistant.review_rewriting` reads the probability that a line is wrong, and writes nothing.
 """
 
 import re
@@ -19,14 +14,7 @@ from assistant import prompts
 
 Marker = Literal["+", "-", " "]
 
-FINE = " ok"
-WRONG = " wrong"
-"""With their space, both are one token of SmolLM2's vocabulary and of Qwen's."""
-_ASK = " =>"
-"""Stands between a line and its verdict: the verdict is a word of its own for every byte-level tokenizer."""
-
 _FINDINGS_QUESTION = "Review the changed lines. Answer ok, or each wrong line with its class, the reason and the fix.\n"
-_VERDICTS_QUESTION = "Review each changed line: ok or wrong?\n"
 CLEAN = "ok\n"
 
 
@@ -132,27 +120,3 @@ def read_findings(answer: str) -> list[Finding] | None:
         else:
             return None
     return found or None
-
-
-def verdicts(hunk: Hunk, wrong: Sequence[int] = ()) -> tuple[str, tuple[tuple[int, int], ...]]:
-    """The whole text of the per-line form, and the span of each verdict in it.
-
-    Args:
-        wrong: indices in `hunk.lines` of the wrong lines; none when probabilities are to be read.
-
-    Returns:
-        The text, and for each of `hunk.changed` the half-open character span of its verdict (`FINE` or `WRONG`, with
-        the space). To score, tokenize the text up to a span's start: the next token is the verdict.
-    """
-    pieces = [hunk_text(hunk), _VERDICTS_QUESTION]
-    position = sum(map(len, pieces))
-    spans = []
-    for index in hunk.changed:
-        line = hunk.lines[index]
-        number = "" if line.marker == "-" else f"{line.number} "
-        asked = f"{line.marker}{number}{line.text.strip()}{_ASK}"
-        verdict = WRONG if index in wrong else FINE
-        spans.append((position + len(asked), position + len(asked) + len(verdict)))
-        pieces.append(f"{asked}{verdict}\n")
-        position += len(pieces[-1])
-    return "".join(pieces), tuple(spans)

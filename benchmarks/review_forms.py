@@ -1,11 +1,13 @@
 """Ways to ask a model which changed lines are wrong, each as an example builder and a reader of scores.
 
-- `verdicts`: one token after each changed line, repeated below the change; the loss on all of them.
-- `sampled`: the same text, the loss on the line that has the bug or would have it and on a few others.
+- `verdicts`: one token after each changed line, repeated below the change; the loss on all of them. Each is learnt
+  after the true verdicts of the lines above; to score, ok stands at all of them.
 - `gated`: one token for the whole change first, and verdicts on lines only where it is wrong.
 - `inline`: the verdict directly after each changed line of the change itself: half the tokens, but a line is judged
   before what stands below it is seen.
 - `pointing`: the answer is ok, or the text of the wrong line.
+- `rewriting`: each line is written again below the change, as it should be; a line is as suspect as another one is
+  likely in its place. All tokens of all lines are learnt.
 - `ranking`: the text of `verdicts`; no word is learnt, but that the wrong line scores above the same line put right and
   above lines before it (Bradley and Terry 1952; as RankNet, Burges et al. 2005).
 """
@@ -20,19 +22,26 @@ from torch.nn import functional
 
 from assistant import review_prompt
 from assistant.review_prompt import Hunk
+from assistant.review_rewriting import log_odds
 from tuning.data import Batch
 from tuning.examples import encode
 from tuning.examples.pack import Row
 from tuning.examples.plain import IGNORED, Example
-from tuning.examples.review import Review, Written, example, tokenized, written
-from tuning.examples.verdicts import ask
+from tuning.examples.review import Review, Written, example, tokenized
+from tuning.examples.rewritten import ask
+from tuning.model.likelihoods import reader
 from tuning.model.packed import PackedModel, base_of
 
+FINE, WRONG = " ok", " wrong"
+"""With their space, both are one token of SmolLM2's vocabulary."""
 FINE_VERDICTS = 2
 COPIED = 6
 """Tokens of a line by which pointing tells it from others."""
 MOST_PACKED = 4096
 """Tokens computed together when continuations are scored."""
+_QUESTION = "Review each changed line: ok or wrong?\n"
+_ASK = " =>"
+"""Stands between a line and its verdict: the verdict is a word of its own for every byte-level tokenizer."""
 _GATE = "the change =>"
 _INLINE = "Each changed line is marked ok or wrong."
 _POINT = "Which changed line is wrong? Answer ok, or repeat the line.\n"
@@ -131,7 +140,7 @@ class Ranked(PackedModel):
 
 def verdict_choices(tools: Tools) -> tuple[int, int]:
     """The tokens of fine and of wrong."""
-    fine, wrong = (encode.continuation(tools.tokenizer, word)[0] for word in (review_prompt.FINE, review_prompt.WRONG))
+    fine, wrong = (encode.continuation(tools.tokenizer, word)[0] for word in (FINE, WRONG))
     return fine, wrong
 
 
@@ -140,27 +149,46 @@ def _row(*examples: Example | None) -> Row | None:
     return found if len(found) == len(examples) else None
 
 
-def _verdicts(pair: Pair, tools: Tools, fine: int | None = None) -> Row | None:
-    return _row(
-        *(
-            example(one, "verdicts", tools.tokenizer, tools.end_token, tools.row_length, fine)
-            for one in (pair.clean, pair.wrong)
-        )
-    )
+def verdict_text(hunk: Hunk, wrong: Sequence[int] = ()) -> tuple[str, tuple[tuple[int, int], ...]]:
+    """The whole text, and for each of `hunk.changed` the half-open character span of its verdict.
+
+    Args:
+        wrong: indices in `hunk.lines` of the wrong lines; none when scores are to be read.
+    """
+    text, spans = review_prompt.hunk_text(hunk) + _QUESTION, []
+    for index in hunk.changed:
+        line = hunk.lines[index]
+        number = "" if line.marker == "-" else f"{line.number} "
+        text += f"{line.marker}{number}{line.text.strip()}{_ASK}"
+        verdict = WRONG if index in wrong else FINE
+        spans.append((len(text), len(text) + len(verdict)))
+        text += f"{verdict}\n"
+    return text, tuple(spans)
+
+
+def _verdict_tokens(hunk: Hunk, wrong: Sequence[int], tools: Tools) -> Example | None:
+    text, spans = verdict_text(hunk, wrong)
+    made = tokenized(Written(text, spans), tools.tokenizer, tools.end_token)
+    return made if len(made.tokens) <= tools.row_length else None
+
+
+def _verdicts(pair: Pair, tools: Tools) -> Row | None:
+    return _row(*(_verdict_tokens(one.hunk, one.wrong, tools) for one in (pair.clean, pair.wrong)))
 
 
 def _score_verdicts(hunk: Hunk, tools: Tools, model: Model) -> list[float] | None:
-    asked = ask(hunk, tools.tokenizer, tools.end_token)
-    if len(asked.tokens) > tools.row_length:
+    asked = _verdict_tokens(hunk, (), tools)
+    if asked is None:
         return None
-    return model.choices(asked.tokens, asked.positions, asked.choices)
+    positions = [start for start, _ in asked.supervised[: len(hunk.changed)]]
+    return model.choices(asked.tokens, positions, verdict_choices(tools))
 
 
 def _gated_text(hunk: Hunk, wrong: Sequence[int] | None) -> Written:
     """What is written where the change is said to be wrong, or with None to be fine."""
-    text, spans = review_prompt.verdicts(hunk, wrong or ())
+    text, spans = verdict_text(hunk, wrong or ())
     lines_at = text.rindex("\n", 0, spans[0][0]) + 1
-    verdict = review_prompt.FINE if wrong is None else review_prompt.WRONG
+    verdict = FINE if wrong is None else WRONG
     head = f"{text[:lines_at]}{_GATE}"
     gate = (len(head), len(head) + len(verdict))
     if wrong is None:
@@ -206,7 +234,7 @@ def _inline_text(hunk: Hunk, wrong: Sequence[int]) -> Written:
         text += shown
         if index in hunk.changed:
             text += " =>"
-            verdict = review_prompt.WRONG if index in wrong else review_prompt.FINE
+            verdict = WRONG if index in wrong else FINE
             spans.append((len(text), len(text) + len(verdict)))
             text += verdict
         text += "\n"
@@ -255,6 +283,22 @@ def _score_pointing(hunk: Hunk, tools: Tools, model: Model) -> list[float] | Non
     return [one - ok for one in lines]
 
 
+def _rewriting(pair: Pair, tools: Tools) -> Row | None:
+    return _row(
+        *(
+            example(one, "rewriting", tools.tokenizer, tools.end_token, tools.row_length)
+            for one in (pair.clean, pair.wrong)
+        )
+    )
+
+
+def _score_rewriting(hunk: Hunk, tools: Tools, model: Model) -> list[float] | None:
+    asked = ask(hunk, tools.tokenizer, tools.end_token)
+    if not asked.lines or len(asked.tokens) > tools.row_length:
+        return None
+    return list(log_odds(hunk, asked.lines, reader(model.model)(asked.tokens, asked.spans)))
+
+
 def _ranking(pair: Pair, tools: Tools) -> Row | None:
     clean = _at(pair.clean, pair.clean.place[:1], tools)
     above = [index for index in pair.wrong.hunk.changed if index < pair.wrong.wrong[0]][-FINE_VERDICTS:]
@@ -263,9 +307,8 @@ def _ranking(pair: Pair, tools: Tools) -> Row | None:
 
 def _at(review: Review, lines: Sequence[int], tools: Tools) -> Example | None:
     """The text of the verdicts, labelled at some lines alone."""
-    piece = written(review, "verdicts")
-    made = tokenized(piece, tools.tokenizer, tools.end_token)
-    if len(made.tokens) > tools.row_length:
+    made = _verdict_tokens(review.hunk, review.wrong, tools)
+    if made is None:
         return None
     spans = dict(zip(review.hunk.changed, made.supervised, strict=False))
     return Example(made.tokens, tuple((spans[index][0], spans[index][0] + 1) for index in lines), made.text_bytes)
@@ -273,9 +316,9 @@ def _at(review: Review, lines: Sequence[int], tools: Tools) -> Example | None:
 
 FORMULATIONS = {
     "verdicts": Formulation(_verdicts, _score_verdicts),
-    "sampled": Formulation(lambda pair, tools: _verdicts(pair, tools, FINE_VERDICTS), _score_verdicts),
     "gated": Formulation(_gated, _score_gated),
     "inline": Formulation(_inline, _score_inline),
     "pointing": Formulation(_pointing, _score_pointing),
+    "rewriting": Formulation(_rewriting, _score_rewriting),
     "ranking": Formulation(_ranking, _score_verdicts, ranked=True),
 }

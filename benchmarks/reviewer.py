@@ -16,6 +16,7 @@ Each run is kept in benchmarks/out/reviewer/curve.jsonl and not made again.
 
 import argparse
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -40,6 +41,9 @@ REPOSITORIES = ("mistral-vibe", "strands-agents")
 """Of corpora.toml, published after the base's training data; no installed package."""
 VALIDATION_SHARE = 10
 """One file in so many is for the calibration."""
+VALIDATED = 240
+"""Changes that the calibration reads, as after `hone tune`."""
+VALIDATION_PER_FILE = 14
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,8 @@ class Run:
     """Of a training change, context included."""
     twins: bool = True
     """Both changes of a pair are in one step; else each stands beside another one."""
+    several: bool = False
+    """In place of three of four pairs, two changes with several bugs at once."""
     seed: int = 0
     test: int = 240
     """Changes that are asked about."""
@@ -75,6 +81,8 @@ def main() -> None:
         name = f"--{field.name}"
         if field.name == "twins":
             parser.add_argument("--no-twins", dest="twins", action="store_false")
+        elif field.name == "several":
+            parser.add_argument(name, action="store_true")
         elif field.name == "form":
             parser.add_argument(name, choices=tuple(FORMULATIONS), default=Run.form)
         else:
@@ -93,7 +101,10 @@ def main() -> None:
 def curve(centre: Run, axes: Sequence[str]) -> list[Run]:
     """The runs of a learning curve around one of them."""
     several = {
-        "formulation": [replace(centre, form=form) for form in FORMULATIONS],
+        "formulation": [
+            *(replace(centre, form=form) for form in FORMULATIONS),
+            *(replace(centre, form=form, several=True) for form in ("verdicts", "rewriting")),
+        ],
         # As many steps over fewer pairs, each seen more often.
         "pairs": [replace(centre, pairs=max(2, centre.wanted // part)) for part in (8, 4, 2)],
         "steps": [replace(centre, steps=max(1, centre.steps * part // 4)) for part in (1, 2, 8)],
@@ -120,6 +131,7 @@ def made(run: Run) -> dict[str, Any]:
     """Trains, calibrates and asks once."""
 
     from assistant.models import store
+    from assistant.review_rewriting import prior
     from evals.tasks import review_lines, review_metrics, review_scores
     from tuning import reviewer
     from tuning.calibration import Platt
@@ -164,7 +176,7 @@ def made(run: Run) -> dict[str, Any]:
     print(f"calibrated on {len(validation)} changes" + (f": {kept.describe()}" if kept else ""), flush=True)
     platt = Platt(kept.slope, kept.intercept) if kept else review_scores.RAW
     scored = [
-        review_scores.Scored(case, tuple(platt.probability(scores)))
+        review_scores.Scored(case, tuple(platt.probability(scores, prior(scores))))
         for case in _cases(run)
         if (scores := form.score(case.hunk, tools, model)) is not None
     ]
@@ -185,7 +197,7 @@ def made(run: Run) -> dict[str, Any]:
 
 def _rows(run: Run, tools: Tools) -> list[Any]:
     rows = []
-    for pair in pairs(run):
+    for pair in mixed(run) if run.several else pairs(run):
         row = FORMULATIONS[run.form].row(pair, tools)
         if row is not None:
             rows.append(row)
@@ -235,6 +247,31 @@ def pairs(run: Run) -> Iterator[Pair]:
         streams = going
 
 
+def mixed(run: Run) -> Iterator[Pair]:
+    """Some bugs remove lines, which only pairs have."""
+    one_by_one = pairs(run)
+    for number, pair in enumerate(severally(run)):
+        yield (next(one_by_one, pair) if number % 4 == 3 else pair)
+
+
+def severally(run: Run) -> Iterator[Pair]:
+    """Changes with several bugs, two and two, one of each file in turn, again and again with other bugs."""
+    from tuning.examples import several
+
+    trained = [name for name in OPERATORS if name not in HELD_OUT]
+    documents = _documents(run.seed, validation=False)
+    for turn in itertools.count():
+        waiting = []
+        for document in documents:
+            generator = random.Random(f"{run.seed}/several/{turn}/{document.path}")
+            # Most files have one function that is left and more: those of one turn come one after the other.
+            for one in several.reviews(document.path, document.text, "python", generator, trained, 1, run.lines):
+                waiting.append(one)
+                if len(waiting) == 2:
+                    yield Pair(*waiting)
+                    waiting = []
+
+
 def _validation(run: Run) -> list[Any]:
     from tuning.examples import review
 
@@ -242,10 +279,9 @@ def _validation(run: Run) -> list[Any]:
     found: list[Any] = []
     for document in _documents(run.seed, validation=True):
         generator = random.Random(f"{run.seed}/validation/{document.path}")
-        found += review.reviews(document.path, document.text, "python", generator, trained, 2)
-        if len(found) >= run.test:
-            break
-    return found[: run.test]
+        found += review.reviews(document.path, document.text, "python", generator, trained, VALIDATION_PER_FILE)
+    random.Random(run.seed).shuffle(found)
+    return found[:VALIDATED]
 
 
 def _documents(seed: int, validation: bool) -> list[Any]:
@@ -291,7 +327,8 @@ def table() -> None:
     """All runs that are kept."""
     file = OUT / "curve.jsonl"
     kept = [json.loads(line) for line in file.read_bytes().splitlines()] if file.exists() else []
-    rows = [["form", "steps", "pairs", "rank", "rate", "batch", "lines", "twins", "tokens", *COLUMNS, "best F1"]]
+    settings = ("form", "steps", "pairs", "rank", "rate", "batch", "lines", "twins", "several", "tokens")
+    rows = [[*settings, *COLUMNS, "best F1"]]
     for one in kept:
         run = Run(**one["run"])
         figures = [one["figures"].get(name, [math.nan])[0] for name in COLUMNS.values()]
@@ -306,7 +343,7 @@ def table() -> None:
                     str(run.batch),
                     str(run.lines),
                 ),
-                *("yes" if run.twins else "no", f"{one['tokens']:,}"),
+                *("yes" if run.twins else "no", "yes" if run.several else "no", f"{one['tokens']:,}"),
                 *(f"{value:.3f}" for value in (*figures, one["best_f1"])),
             ]
         )

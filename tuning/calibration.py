@@ -13,23 +13,32 @@ _RIDGE = 1e-9
 
 @dataclass(frozen=True)
 class Platt:
-    """p = sigmoid(slope * score + intercept)."""
+    """p = sigmoid(slope * score + intercept + prior)."""
 
     slope: float
     intercept: float
 
-    def probability(self, scores: Sequence[float]) -> list[float]:
-        """0 to 1, for each score."""
-        return [float(value) for value in _sigmoid(self.slope * np.asarray(scores, dtype=np.float64) + self.intercept)]
+    def probability(self, scores: Sequence[float], prior: float = 0.0) -> list[float]:
+        """0 to 1, for each score.
+
+        Args:
+            prior: log odds that are known of all of them before.
+        """
+        x = self.slope * np.asarray(scores, dtype=np.float64) + self.intercept + prior
+        return [float(value) for value in _sigmoid(x)]
 
 
-def fit(scores: Sequence[float], happened: Sequence[bool]) -> Platt:
+def fit(scores: Sequence[float], happened: Sequence[bool], priors: Sequence[float] | None = None) -> Platt:
     """Platt's sigmoid of greatest likelihood, by Newton's method with halved steps (Lin, Lin and Weng 2007), with
     Platt's targets, which keep probabilities from 0 and 1 where few scores are known (Platt 1999).
+
+    Args:
+        priors: of each score, log odds that are known before; none by default.
 
     Raises:
         ValueError: nothing happened, or everything: there is no sigmoid to fit.
     """
+    offset = np.zeros(len(scores)) if priors is None else np.asarray(priors, dtype=np.float64)
     x = np.asarray(scores, dtype=np.float64)
     truth = np.asarray(happened, dtype=bool)
     positive, negative = int(truth.sum()), int((~truth).sum())
@@ -38,16 +47,17 @@ def fit(scores: Sequence[float], happened: Sequence[bool]) -> Platt:
     targets = np.where(truth, (positive + 1) / (positive + 2), 1 / (negative + 2))
     features = np.stack([x, np.ones_like(x)])
     at = np.array([0.0, np.log((positive + 1) / (negative + 1))])
-    loss = _loss(features, targets, at)
+    at[1] -= offset.mean()
+    loss = _loss(features, targets, at, offset)
     for _ in range(_STEPS):
-        p = _sigmoid(at @ features)
+        p = _sigmoid(at @ features + offset)
         gradient = features @ (p - targets)
         hessian = (features * (p * (1 - p))) @ features.T + _RIDGE * np.eye(2)
         step = np.linalg.solve(hessian, gradient)
         size = 1.0
         while size > 1e-8:
             tried = at - size * step
-            after = _loss(features, targets, tried)
+            after = _loss(features, targets, tried, offset)
             if after < loss:
                 break
             size /= 2
@@ -101,7 +111,9 @@ def _sigmoid(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(values >= 0, 1 / (1 + small), small / (1 + small))
 
 
-def _loss(features: NDArray[np.float64], targets: NDArray[np.float64], at: NDArray[np.float64]) -> float:
+def _loss(
+    features: NDArray[np.float64], targets: NDArray[np.float64], at: NDArray[np.float64], offset: NDArray[np.float64]
+) -> float:
     """The negative log-likelihood of targets that are probabilities themselves."""
-    values = at @ features
+    values = at @ features + offset
     return float((np.logaddexp(0.0, values) - targets * values).sum())

@@ -199,14 +199,15 @@ def _training(figures: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _reviewer(reviewer: Mapping[str, Any]) -> dict[str, Any]:
-    """How its verdicts on changed lines are read, and what that gave on changes of the validation files."""
+    """How what it would write of changed lines is read, and what that gave on changes of the validation files."""
     if not reviewer:
         return {}
     found = reviewer["validation"]
     return {
         "formulation": reviewer["formulation"],
         "a line is called wrong from probability": f"{reviewer['threshold']:.4f}",
-        "probability": f"sigmoid({reviewer['slope']:.4f} x (log p(wrong) - log p(ok)) {reviewer['intercept']:+.4f})",
+        "probability": f"sigmoid({reviewer['slope']:.4f} x log((1 - p(line)) / p(line)) {reviewer['intercept']:+.4f} "
+        "- log(lines judged))",
         "validation changes": f"{found['changes']}, {found['clean_changes']} of them clean",
         "false alarms per clean change": f"{found['false_alarms_per_clean_change']:.3f} "
         f"(at most {found['most_false_alarms']:g} are wanted)",

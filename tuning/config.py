@@ -37,10 +37,11 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
     "review": {
         "examples.code_rate": 0.0,
         "examples.review_rate": 1.0,
-        "examples.review_form": "verdicts",
+        "examples.review_form": "rewriting",
         "examples.reviews_per_file": 12,
         "examples.review_lines": 30,
         "examples.review_twins": True,
+        "examples.review_several": 0.75,
         "corpus.replay": 0.75,
         "corpus.replay_source": "installed:all",
     },

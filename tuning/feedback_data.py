@@ -12,7 +12,6 @@ from typing import Literal
 from assistant.errors import HoneError
 from assistant.feedback import Event, Source
 from assistant.feedback_summary import Story, stories
-from assistant.review_prompt import FINE
 from tuning.plan import FeedbackOptions
 
 Method = Literal["none", "dpo", "kto"]
@@ -167,7 +166,9 @@ def _on_policy(story: Story, policy: Collection[str], left_out: Counter[str]) ->
 
 def _completions(story: Story) -> list[Row]:
     if story.first.source == "review":
-        return [_row(story, FINE, True)] if story.verdict == "rejected" else []
+        # The line as it stands is what the reviewer should have written.
+        line = story.first.completion or ""
+        return [_row(story, line, True)] if story.verdict == "rejected" and line.endswith("\n") else []
     if story.first.source != "complete" or story.verdict not in ("accepted", "partly") or story.thumb == "down":
         return []
     if story.correction is not None:

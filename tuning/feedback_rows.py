@@ -18,7 +18,7 @@ from assistant.feedback import COPIES
 from tuning import cache
 from tuning.corpus.document import Turn
 from tuning.data import Data
-from tuning.examples import dialogue, encode, verdicts
+from tuning.examples import dialogue, encode, rewritten
 from tuning.examples.pack import Row as Packed
 from tuning.examples.pack import pack
 from tuning.examples.plain import Example
@@ -122,7 +122,7 @@ class Encoder:
         if row.source == "chat" and not row.rendered:
             return self._conversation(row.prompt, text)
         if row.source == "review":
-            return self._verdict(row.prompt, text)
+            return self._line(row.prompt, text)
         infilled = self._fim is not None and self._fim.prefix in row.prompt and self._fim.suffix in row.prompt
         special = infilled or row.source == "chat"
         answer = tuple(encode.continuation(self._tokenizer, text))
@@ -136,13 +136,13 @@ class Encoder:
             return None
         return Encoded((*self._opening, *prompt), answer, len(text.encode("utf-8", "surrogatepass")))
 
-    def _verdict(self, question: str, verdict: str) -> Encoded | None:
-        """Behind a verdict the text goes on, so no end is learnt; none of it can be left out."""
-        asked = verdicts.before(question, self._tokenizer)
-        answer = tuple(encode.continuation(self._tokenizer, verdict))
+    def _line(self, question: str, line: str) -> Encoded | None:
+        """Behind a line that is written again the text goes on, so no end is learnt; none of it can be left out."""
+        asked = rewritten.before(question, self._tokenizer)
+        answer = tuple(encode.continuation(self._tokenizer, line))
         if len(asked) + len(answer) > self._longest:
             return None
-        return Encoded(tuple(asked), answer, len(verdict.encode("utf-8")))
+        return Encoded(tuple(asked), answer, len(line.encode("utf-8")))
 
     def _prompt(self, prompt: str, special: bool, room: int) -> tuple[int, ...]:
         """Tokens of the prompt, or of as many of its last lines as there is room for; none when not even one fits."""

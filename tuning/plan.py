@@ -76,17 +76,18 @@ class ExampleOptions:
     """Share of the documents that are also taught as instruction and answer."""
     review_rate: Share = 0.0
     """Share of the documents that are also taught as changes to review."""
-    review_form: Literal["both", "verdicts", "findings"] = "both"
-    """What is learnt of a change: a verdict on each changed line, the findings in words, or both in turn."""
+    review_form: Literal["both", "rewriting", "findings"] = "both"
+    """What is learnt of a change: to write each of its lines as it should be, the findings in words, or both in
+    turn."""
     reviews_per_file: Annotated[int, Ge(1), Le(1000)] = 4
     """At most, each of another function."""
     review_lines: Annotated[int, Ge(5), Le(200)] = 60
     """Of a change with its context; what is longer loses context, then the end of the change."""
     review_twins: bool = False
     """Each change is taught with its bug and without; else one of the two is drawn."""
-    fine_verdicts: Annotated[int, Ge(0), Le(200)] | None = None
-    """Of a change, besides the line that has the bug or would have it; None learns the verdict on every changed line,
-    of which nearly all are fine."""
+    review_several: Share = 0.0
+    """Share of the documents whose changes have several bugs at once, of those that change a line each; else a change
+    has one bug at most."""
     held_out_operators: tuple[str, ...] = ()
     """Bug operators (`examples.mutate.OPERATORS`) that seed no example: an evaluation asks for their bugs."""
 

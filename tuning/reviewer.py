@@ -1,5 +1,6 @@
-"""What makes a tuned adapter a reviewer: how its verdicts are turned into probabilities, and from which one on a line
-is called wrong. Measured after training on changes of validation files, kept beside the adapter as `reviewer.json`.
+"""What makes a tuned adapter a reviewer: how what it would write is turned into probabilities, and from which one on a
+line is called wrong. Measured after training on changes of validation files, kept beside the adapter as
+`reviewer.json`.
 """
 
 import math
@@ -11,20 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 from assistant import atomic
 from assistant.review_prompt import Hunk
+from assistant.review_rewriting import log_odds, prior
 from tuning import calibration
 from tuning.corpus.assemble import Corpus
 from tuning.examples import review
 from tuning.examples.make import taught_operators
 from tuning.examples.review import Review
-from tuning.examples.verdicts import Asked, ask
+from tuning.examples.rewritten import ask
 from tuning.plan import Plan
 
 if TYPE_CHECKING:
     from tuning.data import Data
 
 FILE = "reviewer.json"
-SCHEMA_VERSION = 1
-FORMULATION = "verdicts"
+SCHEMA_VERSION = 2
+FORMULATION = "rewriting"
 CHANGES = 240
 """Read for the calibration, half of them clean: at 0.1 false alarms a change their count has an error of 0.03."""
 LEAST = 40
@@ -33,8 +35,8 @@ MOST_ALARMS = 0.1
 """False alarms per clean change at the threshold; what developers are told of noisy reviewers is ten times that."""
 _PER_FILE = 8
 
-Read = Callable[[Asked], list[float]]
-"""log p(wrong) - log p(ok) at each position."""
+Read = Callable[[Sequence[int], Sequence[tuple[int, int]]], list[list[float]]]
+"""Natural log-probabilities of the tokens of each span."""
 
 
 @dataclass(frozen=True)
@@ -42,21 +44,23 @@ class Scored:
     """One change with what the model says of its changed lines."""
 
     scores: tuple[float, ...]
-    """log p(wrong) - log p(ok), by `hunk.changed`."""
+    """Log odds that another line belongs there, by `hunk.changed`; minus infinity for one that is not judged."""
     bug: int | None
     """Index in `scores` of the first wrong line; None for a clean change."""
 
     @property
-    def asked(self) -> tuple[float, ...]:
-        """Of the lines up to the first wrong one: below it the answers above are not true."""
-        return self.scores if self.bug is None else self.scores[: self.bug + 1]
+    def asked(self) -> list[tuple[float, bool]]:
+        """The score of each line that is judged, and whether it is the wrong one. None below that: what a wrong line
+        has spoilt there is nobody's to tell."""
+        until = self.scores if self.bug is None else self.scores[: self.bug + 1]
+        return [(value, at == self.bug) for at, value in enumerate(until) if math.isfinite(value)]
 
 
 @dataclass(frozen=True)
 class Calibrated:
     """What `assistant.skills.review.verdicts.read_reviewer` reads.
 
-    A line is called wrong where sigmoid(slope * score + intercept) >= threshold.
+    A line is called wrong where sigmoid(slope * score + intercept - log(lines judged)) >= threshold.
     """
 
     formulation: str
@@ -100,16 +104,13 @@ def validation_changes(corpus: Corpus, operators: Collection[str], seed: int, mo
 
 
 def score(changes: Sequence[Review], read: Read, tokenizer: Any, end_token: int, most_tokens: int) -> list[Scored]:
-    """Those of more than `most_tokens` are left out, as in training.
-
-    Raises:
-        HoneError: the tokenizer does not tell the verdicts apart.
-    """
+    """Those of more than `most_tokens` are left out, as in training."""
     found = []
     for change in changes:
         asked = ask(change.hunk, tokenizer, end_token)
-        if len(asked.tokens) <= most_tokens:
-            found.append(Scored(tuple(read(asked)), first_wrong(change.hunk, change.wrong)))
+        if asked.lines and len(asked.tokens) <= most_tokens:
+            scores = log_odds(change.hunk, asked.lines, read(asked.tokens, asked.spans))
+            found.append(Scored(scores, first_wrong(change.hunk, change.wrong)))
     return found
 
 
@@ -122,11 +123,12 @@ def calibrate(
     wrong = [one for one in scored if one.bug is not None]
     if min(len(clean), len(wrong)) < LEAST // 2:
         return None
-    lines = [(value, at == one.bug) for one in scored for at, value in enumerate(one.asked)]
-    platt = calibration.fit([value for value, _ in lines], [held for _, held in lines])
+    lines = [line for one in scored for line in one.asked]
+    priors = [prior(one.scores) for one in scored for _ in one.asked]
+    platt = calibration.fit([value for value, _ in lines], [held for _, held in lines], priors)
     if platt.slope <= 0:
         return None
-    stated = [(one.bug, platt.probability(one.scores)) for one in scored]
+    stated = [(one.bug, platt.probability(one.scores, prior(one.scores))) for one in scored]
     threshold = calibration.threshold([values for bug, values in stated if bug is None], most_alarms)
     called = [(bug, sum(value >= threshold for value in values)) for bug, values in stated]
     alarms = sum(count for bug, count in called if bug is None)
@@ -160,7 +162,7 @@ def measure(model: Any, data: "Data", tokenizer: Any, plan: Plan) -> Calibrated 
     Args:
         model: a peft model with packed attention.
     """
-    from tuning.model.choices import reader
+    from tuning.model.likelihoods import reader
 
     changes = validation_changes(data.corpus, taught_operators(plan.examples), plan.seed)
     return calibrate(score(changes, reader(model), tokenizer, data.end_token, plan.row_length))

@@ -40,7 +40,7 @@ class Result:
     """Of the adapter, picked by validation or fixed by the plan; part of its weights."""
     sweep: "Sweep | None"
     reviewer: "Calibrated | None" = None
-    """Of task review: what its verdicts mean."""
+    """Of task review: from what on a line is called wrong."""
     feedback: dict[str, Any] | None = None
     """What was learnt from feedback, as the manifest says it."""
 
@@ -341,14 +341,14 @@ def _reviewer(ground: Ground, model: Any, data: Data, plan: Plan) -> "Calibrated
     from tuning import reviewer
     from tuning.model.load import load_tokenizer
 
-    ground.watcher.note("reading the verdicts on changes of the validation files, for the threshold")
+    ground.watcher.note("reading changes of the validation files, for the threshold")
     model.eval()
     found = reviewer.measure(model, data, load_tokenizer(ground.folder), plan)
     ground.watcher.note(
         found.describe()
         if found
         else "no threshold is stored, so this adapter is no reviewer yet: the validation files give fewer than "
-        f"{reviewer.LEAST} changes, or its verdicts are no better than chance on them; tune longer or on more code"
+        f"{reviewer.LEAST} changes, or it tells wrong lines no better than chance in them; tune longer or on more code"
     )
     return found
 

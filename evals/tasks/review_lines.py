@@ -23,7 +23,7 @@ from evals.tasks.review_scores import Scored
 from tuning.calibration import Platt
 
 NAME = "review-lines"
-VERSION = "review-lines@1"
+VERSION = "review-lines@2"
 EVEN = 0.5
 """The threshold of a model that has none of its own."""
 SHOWN = (
@@ -91,8 +91,8 @@ def measure(subjects: Sequence[Subject], plan: Plan, show: bool = False) -> Task
         raise HarnessError(f"none of {len(plan.cases)} changes is short enough to be read; nothing was measured")
     models = tuple(_result(subject, one, plan.seed) for subject, one in zip(subjects, found, strict=True))
     notes = [
-        f"{len(found[0].scored)} of {len(plan.cases)} hunks, read once each: at every line, the probability of wrong "
-        "against ok after ok at all lines above.",
+        f"{len(found[0].scored)} of {len(plan.cases)} hunks, read once each: at every added line, the probability that "
+        "another one is written in its place.",
         *(
             f"{subject.name}: "
             + (

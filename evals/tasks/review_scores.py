@@ -1,8 +1,7 @@
-"""The reviewer that writes nothing: the probability that each changed line is wrong, read from the logits of one pass,
-and how far it can be believed.
+"""The reviewer that writes nothing: the probability that each changed line is wrong, read from the logits of one pass
+(`assistant.review_rewriting`), and how far it can be believed.
 
-With `ok` put at every line, what is read at a line is the probability that it is the first wrong one
-(`assistant.review_prompt`), so lines below the first wrong one are not asked about.
+A bug is asked for at its first wrong line; the lines below that are not counted.
 """
 
 import math
@@ -12,23 +11,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from assistant.review_rewriting import log_odds, prior
 from evals import statistics
 from evals.report.schema import Calibration, Figure
 from evals.tasks.review_data import Case
 from evals.tasks.review_metrics import calibration, ranking
 from tuning.calibration import Platt
-from tuning.examples import verdicts
+from tuning.examples import rewritten
 
-VERSION = "review-scores@1"
+VERSION = "review-scores@2"
 MAX_TOKENS = 2048
 """Twice the row that training cuts a hunk to."""
 
 
-class Chooser(Protocol):
-    def score_choices(
-        self, token_ids: Sequence[int], positions: Sequence[int], choices: Sequence[int]
-    ) -> list[list[float]]:
-        """Natural log-probabilities of `choices` at some positions, each given all tokens before it."""
+class Scorer(Protocol):
+    def score_spans(self, token_ids: Sequence[int], spans: Sequence[tuple[int, int]]) -> list[list[float]]:
+        """Natural log-probabilities of the tokens of half-open spans, each given all tokens before it."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ class Scored:
 
     case: Case
     wrong: tuple[float, ...]
-    """That the line is the first wrong one, by `case.hunk.changed`."""
+    """That the line is wrong, by `case.hunk.changed`; 0 for a line that is not judged."""
 
     @property
     def any_wrong(self) -> float:
@@ -62,22 +60,18 @@ RAW = Platt(1.0, 0.0)
 
 
 def score(
-    case: Case, chooser: Chooser, tokenizer: Any, end_token: int, most_tokens: int, platt: Platt = RAW
+    case: Case, scorer: Scorer, tokenizer: Any, end_token: int, most_tokens: int, platt: Platt = RAW
 ) -> Scored | None:
-    """None for a hunk of more than `most_tokens`.
+    """None for a hunk of more than `most_tokens`, and for one that has no line to judge.
 
     Args:
         platt: how the model's log odds become probabilities.
-
-    Raises:
-        HoneError: the tokens of one verdict are the beginning of the other's.
     """
-    asked = verdicts.ask(case.hunk, tokenizer, end_token)
-    if len(asked.tokens) > most_tokens:
+    asked = rewritten.ask(case.hunk, tokenizer, end_token)
+    if not asked.lines or len(asked.tokens) > most_tokens:
         return None
-    read = chooser.score_choices(asked.tokens, asked.positions, asked.choices)
-    # Of the two words alone: a model that was not tuned for it says mostly something else.
-    return Scored(case, tuple(platt.probability([bad - ok for ok, bad in read])))
+    odds = log_odds(case.hunk, asked.lines, scorer.score_spans(asked.tokens, asked.spans))
+    return Scored(case, tuple(platt.probability(odds, prior(odds))))
 
 
 def read(
@@ -88,22 +82,22 @@ def read(
     platt: Platt = RAW,
     done: Callable[[], None] = lambda: None,
 ) -> list[Scored]:
-    """Each hunk's probabilities by a base's tuning form in fp32; hunks of more than `most_tokens` are left out.
+    """Each hunk's probabilities by a base's tuning form in fp32; hunks that `score` gives nothing for are left out.
 
     Args:
         platt: as for `score`.
         done: called after each hunk.
 
     Raises:
-        HoneError: the model cannot be loaded, or its tokenizer does not tell the verdicts apart.
+        HoneError: the model cannot be loaded.
     """
     from evals import bits
 
-    scorer, tokenizer, end_token = bits.load(folder, adapter)
-    chooser: Any = scorer
+    loaded, tokenizer, end_token = bits.load(folder, adapter)
+    scorer: Any = loaded
     found = []
     for case in cases:
-        one = score(case, chooser, tokenizer, end_token, most_tokens, platt)
+        one = score(case, scorer, tokenizer, end_token, most_tokens, platt)
         found += [one] if one is not None else []
         done()
     return found

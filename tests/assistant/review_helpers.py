@@ -71,18 +71,13 @@ class FakeClient:
     def tokenize(self, texts: Sequence[str], model: str | None = None) -> list[list[int]]:
         return [[0] * self.tokens(text) for text in texts]
 
-    def choose(
-        self, texts: Sequence[str], choices: Sequence[str], assumed: int = 0, model: str | None = None
-    ) -> list[list[float]]:
-        assert list(choices) == [" ok", " wrong"]
-        assert assumed == 0
+    def likelihoods(self, texts: Sequence[str], answers: Sequence[str], model: str | None = None) -> list[list[float]]:
+        """Each line in two tokens of the same probability, so that with what is known before the probability of
+        another line is the one of `wrong`."""
         assert model == "judge@0123456789ab"
-        self.asked.append(list(texts))
-        found = []
-        for text in texts:
-            probability = self.wrong(text.rstrip("\n").split("\n")[-1])
-            found.append([math.log(1 - probability), math.log(probability)])
-        return found
+        self.asked.append([text + answer for text, answer in zip(texts, answers, strict=True)])
+        wrong = [self.wrong(answer.strip()) for answer in answers]
+        return [[-math.log1p(one / (1 - one) * len(answers)) / 2] * 2 for one in wrong]
 
     def _answer(self, prompt: str, **asked: Any) -> Iterator[Delta]:
         answer = self.answers[len(self.written) % len(self.answers)]

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from assistant import feedback_consent, review_context, review_prompt
+from assistant import feedback_consent, review_context
 from assistant.feedback import Feedback
 from assistant.feedback_consent import Consent
+from assistant.review_rewriting import rewriting
 from assistant.skills.review import dismissed
 from assistant.skills.review.changes import FileChange
 from assistant.skills.review.findings import MODEL, MODEL_RULE, Evidence, Finding, Mark
@@ -23,16 +24,20 @@ def finding(line: int, *sources: str) -> Finding:
     )
 
 
-@pytest.mark.parametrize(("number", "end"), [(3, "+3 value_3 = 3 =>"), (4, "+4 value_4 = 4 =>"), (40, "-gone = 1 =>")])
-def test_the_question_is_the_one_of_a_review_up_to_the_verdict(number: int, end: str):
+@pytest.mark.parametrize(
+    ("number", "line"),
+    [(3, " value_3 = 3\n"), (4, " value_4 = 4\n"), (40, " value_40 = 40\n"), (60, " value_60 = 60\n")],
+)
+def test_the_question_is_the_one_of_a_review_up_to_the_line(number: int, line: str):
     asked = dismissed.question(CHANGE, number)
     assert asked is not None
-    assert asked.endswith(end)
+    assert asked[0].endswith(f"\n{number}")
+    assert asked[1] == line
     texts = [
-        review_prompt.verdicts(review_context.build(CHANGE.path, LINES, *part))[0]
+        rewriting(review_context.build(CHANGE.path, LINES, *part)).text
         for part in review_context.groups(CHANGE.added, CHANGE.removed, review_context.MAX_LINES)
     ]
-    assert any(text.startswith(asked + review_prompt.FINE) for text in texts)
+    assert any(text.startswith("".join(asked)) for text in texts)
 
 
 def test_a_line_that_did_not_change_was_not_asked_about():
@@ -49,7 +54,7 @@ def test_its_texts_are_kept_only_where_the_user_opted_in(hone_home: Path, tmp_pa
     _, kept = feedback.read().events
     assert (kept.kind, kept.source, kept.adapter, kept.language) == ("rejected", "review", "rev@1a2b3c4d5e6f", "python")
     assert (kept.id, kept.path) == ("review:0123abcd-2", "shop/cart.py")
-    assert (kept.prompt, kept.completion) == (dismissed.question(CHANGE, 4), review_prompt.WRONG)
+    assert (kept.prompt, kept.completion) == dismissed.question(CHANGE, 4)
 
 
 def test_what_an_analyzer_said_too_is_not_the_models_to_learn(hone_home: Path):

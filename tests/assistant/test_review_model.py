@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from assistant import review_prompt
 from assistant.errors import HoneError
 from assistant.models.registry import AdapterVersion, Registry
 from assistant.review_context import build
+from assistant.review_rewriting import rewriting
 from assistant.skills.review import explain, model
 from assistant.skills.review.changes import FileChange
 from assistant.skills.review.request import CancelledError
@@ -18,8 +18,8 @@ from assistant.skills.review.verdicts import Reviewer, line_probabilities, read_
 from tests.assistant.review_helpers import FakeClient, change, model_of
 
 REVIEWER = {
-    "schema_version": 1,
-    "formulation": "verdicts",
+    "schema_version": 2,
+    "formulation": "rewriting",
     "threshold": 0.4,
     "precision": 0.8,
     "slope": 2.0,
@@ -52,8 +52,8 @@ def test_what_a_reviewer_says_of_itself(tmp_path: Path):
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"schema_version": 2},
-        {"formulation": "pointing"},
+        {"schema_version": 1},
+        {"formulation": "verdicts"},
         {"threshold": 1.5},
         {"threshold": None},
         {"precision": True},
@@ -75,11 +75,15 @@ def test_a_damaged_reviewer_is_refused(tmp_path: Path, wrong: dict[str, Any]):
 def test_the_texts_that_are_asked_are_the_ones_that_training_shows():
     client = FakeClient(wrong=lambda line: 0.9 if "total = w" in line else 0.1)
     found = line_probabilities(client, HUNK, Reviewer(0.5, 0.8, 1.0, 0.0), "judge@0123456789ab")
-    text, _ = review_prompt.verdicts(HUNK)
-    assert "".join(piece + review_prompt.FINE for piece in client.asked[0]) + "\n" == text
+    assert "".join(client.asked[0]) == rewriting(HUNK).text
     assert [one.index for one in found] == list(HUNK.changed)
     assert [round(one.probability, 6) for one in found] == [0.1, 0.9, 0.1]
-    assert found[1].logit == pytest.approx(math.log(9))
+    assert found[1].logit == pytest.approx(math.log(9 * 3))
+    # The only line of a change is more suspect than one of three that is as unlikely.
+    alone = build("x.py", CODE.split("\n")[:-1], {2}, {})
+    client.likelihoods = lambda *_: [[-math.log1p(27)]]  # type: ignore[method-assign]
+    (only,) = line_probabilities(client, alone, Reviewer(0.5, 0.8, 1.0, 0.0), "judge@0123456789ab")
+    assert only.probability == pytest.approx(27 / 28)
 
 
 def test_lines_over_the_threshold_are_seen():
@@ -102,13 +106,24 @@ def test_one_question_a_hunk_and_only_changed_lines():
 
 
 def test_a_removal_is_asked_about_too():
-    client = FakeClient(wrong=lambda line: 0.9 if line.startswith("-") else 0.1)
-    made = FileChange("x.py", b"a = 1\n", frozenset(), {2: ("check(a)",)})
+    client = FakeClient(wrong=lambda line: 0.9 if line == "use(a)" else 0.1)
+    made = FileChange("x.py", b"a = 1\nuse(a)\n", frozenset(), {2: ("", "check(a)", "", "check(b)")})
     (seen,) = ask(client, made).seen
+    # By the line below, which is asked about once.
+    assert client.asked[0][-1].endswith("2 use(a)\n")
+    assert len(client.asked[0]) == 1
     assert (seen.observation.first, seen.observation.evidence.message) == (
-        1,
+        2,
         "the removal of a line here is probably wrong",
     )
+
+
+def test_a_removal_with_nothing_below_has_no_line_to_be_judged_by():
+    client = FakeClient(wrong=lambda line: 0.9)
+    assert ask(client, FileChange("x.py", b"a = 1\n", frozenset(), {2: ("check(a)",)})).seen == ()
+    # What replaces a line is judged in its place.
+    (seen,) = ask(client, FileChange("x.py", b"a = 1\n", frozenset({1}), {1: ("a = 2",)})).seen
+    assert seen.observation.evidence.message == "this line is probably wrong"
 
 
 def test_a_long_change_is_divided_until_it_fits():

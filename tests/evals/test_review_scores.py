@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from assistant import review_prompt
+from assistant.review_rewriting import rewriting
 from evals.tasks.review_scores import Scored, claims, figures, read, score
 from tests.evals.review_cases import bug, case, hunk
 from tests.tuning.tiny import make_tokenizer
@@ -16,32 +16,32 @@ END = TOKENIZER.get_vocab()["<|endoftext|>"]
 
 
 class Told:
-    """Says wrong with a given probability at each place, and records what stands before it."""
+    """Writes another line with a given probability at each place, and records what stands before it."""
 
     def __init__(self, *wrong: float) -> None:
         self._wrong = wrong
         self.before: list[str] = []
+        self.lines: list[str] = []
 
-    def score_choices(
-        self, token_ids: Sequence[int], positions: Sequence[int], choices: Sequence[int]
-    ) -> list[list[float]]:
-        assert len(choices) == 2
-        self.before = [TOKENIZER.decode(list(token_ids[:position])) for position in positions]
-        # Half of the mass is on words that are no verdict.
-        return [[math.log((1 - one) / 2), math.log(one / 2)] for one in self._wrong]
+    def score_spans(self, token_ids: Sequence[int], spans: Sequence[tuple[int, int]]) -> list[list[float]]:
+        self.before = [TOKENIZER.decode(list(token_ids[:start])) for start, _ in spans]
+        self.lines = [TOKENIZER.decode(list(token_ids[start:end])) for start, end in spans]
+        # Part of the surprise is at the line's first token; one of so many lines is wrong at most.
+        surprise = [math.log1p(one / (1 - one) * len(self._wrong)) for one in self._wrong]
+        return [[-one * 0.9, -one * 0.1] for one in surprise]
 
 
 def test_each_changed_line_is_asked_about_after_the_lines_above() -> None:
-    chooser = Told(0.1, 0.9, 0.2)
-    found = score(case("a", bug(2), hunk=hunk(3)), chooser, TOKENIZER, END, 4096)
+    scorer = Told(0.1, 0.9, 0.2)
+    found = score(case("a", bug(2), hunk=hunk(3)), scorer, TOKENIZER, END, 4096)
     assert found is not None
     assert found.wrong == pytest.approx((0.1, 0.9, 0.2))
-    text, spans = review_prompt.verdicts(hunk(3))
-    # The tiny tokenizer writes the space that begins both verdicts as a token of its own.
-    assert chooser.before == [text[: start + 1] for start, _ in spans]
+    made = rewriting(hunk(3))
+    assert scorer.before == [made.text[:start] for start, _ in made.spans]
+    assert scorer.lines == list(made.answers)
     assert found.first_bug == 1
     assert found.any_wrong == pytest.approx(1 - 0.9 * 0.1 * 0.8)
-    assert score(case("a", hunk=hunk(3)), chooser, TOKENIZER, END, 10) is None
+    assert score(case("a", hunk=hunk(3)), scorer, TOKENIZER, END, 10) is None
 
 
 def test_lines_below_the_first_wrong_one_are_no_claims() -> None:

@@ -25,6 +25,19 @@ def test_a_known_sigmoid_is_found_again(slope: float, intercept: float):
     assert found.intercept == pytest.approx(intercept, abs=0.1)
 
 
+def test_what_is_known_before_is_not_learnt_again():
+    generator = random.Random(2)
+    scores, _ = drawn(1.0, 0.0, 20_000)
+    priors = [-math.log(generator.choice([1, 4, 20])) for _ in scores]
+    happened = [
+        generator.random() < 1 / (1 + math.exp(-one - 0.5 - known)) for one, known in zip(scores, priors, strict=True)
+    ]
+    found = fit(scores, happened, priors)
+    assert found.slope == pytest.approx(1.0, abs=0.1)
+    assert found.intercept == pytest.approx(0.5, abs=0.1)
+    assert found.probability([0.0], -math.log(4)) == pytest.approx([1 / (1 + 4 * math.exp(-0.5))], abs=0.03)
+
+
 def test_scores_that_tell_nothing_come_to_the_share_of_what_happened():
     found = fit([1.0] * 100, [index < 20 for index in range(100)])
     (stated,) = found.probability([1.0])

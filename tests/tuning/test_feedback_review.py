@@ -6,17 +6,17 @@ from typing import Any
 
 import pytest
 
-from assistant import review_prompt
 from assistant.errors import HoneError, UsageError
 from assistant.feedback import Feedback
-from assistant.review_prompt import FINE, Hunk, HunkLine
+from assistant.review_prompt import Hunk, HunkLine
+from assistant.review_rewriting import rewriting
 from tests.tuning import tiny_gguf
 from tests.tuning.code import modules
 from tests.tuning.feedback_here import opted_in, shown
 from tests.tuning.runs import train_and_discard
 from tests.tuning.tiny import make_tokenizer
 from tuning import reviewer
-from tuning.examples.verdicts import ask
+from tuning.examples.rewritten import ask
 from tuning.feedback_data import Row, select
 from tuning.feedback_rows import Encoder
 from tuning.feedback_run import FRESH, prepare
@@ -29,7 +29,7 @@ REVIEWER = "rev@1a2b3c4d5e6f"
 def hunk(number: int) -> Hunk:
     lines = (
         HunkLine(" ", 1, f"def price{number}(items):"),
-        HunkLine("+", 2, "    found = [x => ok for x in items]"),
+        HunkLine("+", 2, "    found = [x for x in items] or 7 + len(items)"),
         HunkLine("-", 3, "    return None"),
         HunkLine("+", 3, f"    return sum(found) + {number}"),
     )
@@ -38,15 +38,19 @@ def hunk(number: int) -> Hunk:
 
 def question(number: int) -> str:
     """On the last line of the hunk."""
-    text, spans = review_prompt.verdicts(hunk(number))
-    return text[: spans[-1][0]]
+    made = rewriting(hunk(number))
+    return made.text[: made.spans[-1][0]]
+
+
+def line(number: int) -> str:
+    return f"     return sum(found) + {number}\n"
 
 
 def dismiss(kept: Feedback, count: int) -> None:
     for number in range(count):
         kept.record(
             "rejected", id=f"review:{number}", model=REVIEWER, adapter=REVIEWER, source="review", rendered=True,
-            prompt=question(number), completion=review_prompt.WRONG, path=f"f{number}.py",
+            prompt=question(number), completion=line(number), path=f"f{number}.py",
         )  # fmt: skip
 
 
@@ -57,7 +61,7 @@ def test_a_reviewer_learns_that_dismissed_lines_are_fine_and_nobody_else_does(ho
         shown(kept, number, "accepted")
     events = kept.read().events
     found = select(events, OPTIONS, {REVIEWER}, "review")
-    assert [(row.prompt, row.text) for row in found.completions] == [(question(number), FINE) for number in range(4)]
+    assert [(row.prompt, row.text) for row in found.completions] == [(question(one), line(one)) for one in range(4)]
     assert (found.method, found.preferences) == ("none", ())
     assert found.describe() == "feedback: 4 findings that were dismissed"
     assert select(events, OPTIONS, {"base"}, "code").ids == ("s0", "s1", "s2", "s3")
@@ -67,14 +71,13 @@ def test_a_reviewer_learns_that_dismissed_lines_are_fine_and_nobody_else_does(ho
 
 def test_its_tokens_are_those_of_the_reviewers_training() -> None:
     tokenizer = make_tokenizer()
-    row = Row("review:0", question(0), FINE, True, "review", True, "f0.py", True)
+    row = Row("review:0", question(0), line(0), True, "review", True, "f0.py", True)
     asked = ask(hunk(0), tokenizer, 0)
     encoded = Encoder(tokenizer, 0, 10_000).encode(row, row.text)
     assert encoded is not None
     learnt = encoded.prompt + encoded.answer
     assert learnt == asked.tokens[: len(learnt)]
-    at = asked.positions[-1] - len(encoded.prompt)
-    assert encoded.answer[at] == asked.choices[0]
+    assert (len(encoded.prompt), len(learnt)) == asked.spans[-1]
     # Without its head a question is another one.
     assert Encoder(tokenizer, 0, len(encoded.prompt)).encode(row, row.text) is None
 
@@ -92,7 +95,7 @@ def plan_of(repository: Path, **feedback: Any) -> Plan:
         checks=1,
         lora=LoraOptions(),
         feedback=replace(OPTIONS, **feedback),
-        examples=ExampleOptions(task="review", review_rate=1, code_rate=0, review_form="verdicts"),
+        examples=ExampleOptions(task="review", review_rate=1, code_rate=0, review_form="rewriting"),
     )
     return replace(plan, corpus=replace(plan.corpus, sources=(str(repository),)))
 

@@ -1,4 +1,5 @@
 import functools
+import math
 import random
 import re
 import sysconfig
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from assistant import review_context, review_prompt
 from assistant.review_prompt import Finding, Hunk, HunkLine
+from assistant.review_rewriting import QUESTION, UNJUDGED, judge, log_odds, rewriting
 from tests.tuning.test_mutate import SAMPLES, library, sample
 from tests.tuning.tiny import make_tokenizer
 from tuning.examples.mutate import OPERATORS
@@ -18,7 +20,7 @@ from tuning.examples.review import Form, Review, example, reviews, tokenized, wr
 
 TOKENIZER = make_tokenizer()
 END = TOKENIZER.get_vocab()["<|endoftext|>"]
-FORMS: tuple[Form, ...] = ("findings", "verdicts")
+FORMS: tuple[Form, ...] = ("findings", "rewriting")
 
 
 def shown_path(path: Path) -> str:
@@ -165,13 +167,63 @@ def test_the_prompt_names_file_imports_and_enclosing_heads_and_numbers_new_lines
     )
 
 
-def test_verdicts_follow_every_changed_line_that_is_not_blank():
-    text, spans = review_prompt.verdicts(HUNK, wrong=[2])
-    assert text.endswith("Review each changed line: ok or wrong?\n-if path is None: => ok\n+9 if path: => wrong\n")
-    assert [text[start:end] for start, end in spans] == [" ok", " wrong"]
-    asked, places = review_prompt.verdicts(HUNK)
-    assert [asked[start:end] for start, end in places] == [" ok", " ok"]
-    assert asked[: places[1][0]] == text[: spans[1][0]]
+def test_every_added_line_that_is_not_blank_is_written_again():
+    asked = rewriting(HUNK)
+    assert asked.text == f"{review_prompt.hunk_text(HUNK)}{QUESTION}9         if path:\n"
+    assert (asked.asked, asked.answers) == ((2,), ("         if path:\n",))
+    fixed = rewriting(HUNK, {2: ("        if path is None:",)})
+    assert fixed.answers == ("         if path is None:\n",)
+    assert fixed.texts == asked.texts
+    assert "".join(map("".join, zip(asked.texts, asked.answers, strict=True))) == asked.text
+
+
+REMOVED = Hunk(
+    "x.py",
+    (),
+    (),
+    (
+        HunkLine(" ", 1, "def f(a):"),
+        HunkLine("-", 2, ""),
+        HunkLine("-", 2, "    check(a)"),
+        HunkLine("-", 2, "    log(a)"),
+        HunkLine(" ", 2, "    return g(a)"),
+        HunkLine("+", 3, "    b = a"),
+        HunkLine("-", 4, "    last()"),
+    ),
+)
+
+
+def test_a_removal_is_judged_by_the_line_below():
+    asked = rewriting(REMOVED, {4: ("    check(a)", "    return g(a)")})
+    assert (asked.asked, asked.answers) == ((4, 5), ("     check(a)\n     return g(a)\n", "     b = a\n"))
+    assert [judge(REMOVED, index) for index in REMOVED.changed] == [4, None, 5, None]
+    likely, unlikely = [math.log(0.9)], [math.log(0.5), math.log(0.5)]
+    odds = log_odds(REMOVED, (4, 5), [unlikely, likely])
+    assert odds == pytest.approx((math.log(3), UNJUDGED, math.log(1 / 9), UNJUDGED))
+
+
+@given(st.floats(-80, 0))
+def test_log_odds_are_those_of_the_probability(logprob: float):
+    (odds,) = log_odds(HUNK, (2,), [[logprob]])[1:]
+    p = math.exp(logprob)
+    if 1e-12 < p < 1 - 1e-5:
+        assert odds == pytest.approx(math.log((1 - p) / p), abs=1e-6)
+    assert math.isfinite(odds)
+
+
+def test_what_is_taught_at_wrong_lines_is_the_fix():
+    for review in many(60):
+        made = written(review, "rewriting")
+        fixed = [line.rstrip() for finding in review.findings for line in finding.fix if line.strip()]
+        asked = rewriting(review.hunk)
+        learnt = "".join(made.text[start:end] for start, end in made.supervised)
+        if review.is_clean:
+            assert made.text == asked.text
+            continue
+        assert made.text.startswith(review_prompt.hunk_text(review.hunk))
+        assert all(f" {line}\n" in learnt for line in fixed)
+        if fixed:
+            assert made.text != asked.text
 
 
 def test_answers_are_read_back():
@@ -221,11 +273,9 @@ def test_what_is_learnt_is_the_answer_and_nothing_else(form: Form):
     for review in many(30):
         piece = written(review, form)
         learnt = [piece.text[start:end] for start, end in piece.supervised]
-        if form == "verdicts":
-            assert len(learnt) == len(review.hunk.changed)
-            wrong = [index for index, text in zip(review.hunk.changed, learnt, strict=True) if text == " wrong"]
-            assert wrong == list(review.wrong)
-            assert set(learnt) <= {" ok", " wrong"}
+        if form == "rewriting":
+            assert 0 < len(learnt) <= len(rewriting(review.hunk).asked)
+            assert all(text.endswith("\n") for text in learnt)
         else:
             assert learnt == [review_prompt.findings_answer(review.findings)]
             assert piece.text.endswith(learnt[0])
@@ -249,25 +299,21 @@ def test_examples_fit_their_row_and_keep_the_wrong_line(seed: int, row_length: i
             continue
         assert len(made.tokens) <= row_length
         learnt = "".join(TOKENIZER.decode(made.tokens[start:end]) for start, end in made.supervised)
-        assert (" wrong" in learnt if form == "verdicts" else not learnt.startswith("ok\n")) is not review.is_clean
+        if form == "findings":
+            assert learnt.startswith("ok\n") is review.is_clean
 
 
 @pytest.mark.model
-def test_a_verdict_is_one_token_of_the_embedded_model_and_the_text_tokenizes_as_a_whole(embedded_store: Path):
+def test_the_text_tokenizes_as_a_whole_with_the_embedded_model(embedded_store: Path):
+    """So a line begins with the token that it has in the change."""
     from transformers import AutoTokenizer
 
     (folder,) = [path for path in (embedded_store / "tuning").iterdir() if path.is_dir()]
     tokenizer = AutoTokenizer.from_pretrained(folder)
     end = tokenizer.get_vocab()["<|endoftext|>"]
-    verdicts = {tokenizer(text, add_special_tokens=False).input_ids[0] for text in (" ok", " wrong")}
-    assert len(verdicts) == 2
     for review in many(40):
-        piece = written(review, "verdicts")
+        piece = written(review, "rewriting")
         made = tokenized(piece, tokenizer, end)
-        # The last span is the end token's own.
-        assert all(stop - start == 1 for start, stop in made.supervised)
-        assert {made.tokens[start] for start, _ in made.supervised[:-1]} <= verdicts
-        assert len(made.supervised) == len(review.hunk.changed) + 1
         whole = tokenizer(piece.text, add_special_tokens=False, split_special_tokens=True).input_ids
         assert list(made.tokens[:-1]) == whole
 

@@ -1,18 +1,19 @@
-"""Changes that are taught with their bug and without, and verdicts that are sampled."""
+"""Changes that are taught with their bug and without."""
 
 import random
+import re
 from dataclasses import replace
 
 import pytest
 
-from assistant import review_prompt
+from assistant.review_rewriting import QUESTION, rewriting
 from tests.tuning.code import module
 from tests.tuning.test_mutate import library
 from tests.tuning.tiny import make_tokenizer
 from tuning.data import prepare
 from tuning.examples.plain import IGNORED
-from tuning.examples.review import Review, example, reviews, written
-from tuning.examples.verdicts import ask
+from tuning.examples.review import Review, example, reviews
+from tuning.examples.rewritten import ask, before
 from tuning.plan import CorpusOptions, ExampleOptions, Plan
 
 TOKENIZER = make_tokenizer()
@@ -56,52 +57,44 @@ def test_both_twins_count_as_one():
     assert len(both) == 8
 
 
-@pytest.mark.parametrize("fine", [0, 1, 3])
-def test_sampled_verdicts_learn_the_place_and_a_few_others(fine: int):
-    for pair in twins(20):
-        for review in pair:
-            whole = written(review, "verdicts")
-            piece = written(review, "verdicts", fine)
-            assert piece.text == whole.text
-            assert set(piece.supervised) | set(piece.unlearnt) == set(whole.supervised)
-            assert not set(piece.supervised) & set(piece.unlearnt)
-            places = [whole.supervised[at] for at, index in enumerate(review.hunk.changed) if index in review.place]
-            assert set(places) <= set(piece.supervised)
-            assert len(piece.supervised) == min(len(places) + fine, len(whole.supervised))
-            # Whatever is learnt, the tokens are the ones that a reader sees.
-            some, every = (example(review, "verdicts", TOKENIZER, END, 10**6, one) for one in (fine, None))
-            assert some is not None
-            assert every is not None
-            assert some.tokens == every.tokens
-
-
 def test_a_reader_looks_where_training_learns():
     for clean, wrong in twins(20):
-        taught = example(clean, "verdicts", TOKENIZER, END, 10**6)
+        taught = example(clean, "rewriting", TOKENIZER, END, 10**6)
         assert taught is not None
         asked = ask(clean.hunk, TOKENIZER, END)
         assert asked.tokens == taught.tokens
-        fine, bad = asked.choices
-        assert len(asked.positions) == len(clean.hunk.changed)
-        assert all(taught.labels[position] == fine for position in asked.positions)
-        # With the bug, the same place says wrong.
-        labels = example(wrong, "verdicts", TOKENIZER, END, 10**6).labels  # type: ignore[union-attr]
-        positions = ask(wrong.hunk, TOKENIZER, END).positions
-        at = wrong.hunk.changed.index(wrong.wrong[0])
-        assert all(labels[position] != IGNORED for position in positions[: at + 1])
-        assert labels[positions[at]] == bad
-        assert review_prompt.WRONG in written(wrong, "verdicts").text
+        assert asked.lines == rewriting(clean.hunk).asked
+        read = [TOKENIZER.decode(list(asked.tokens[start:end])) for start, end in asked.spans]
+        assert read == list(rewriting(clean.hunk).answers)
+        assert {at for start, end in asked.spans for at in range(start, end)} == {
+            at for at, label in enumerate(taught.labels[:-1]) if label != IGNORED
+        }
+        # With the bug, what stands there is not what is learnt, at the very place of the bug.
+        learnt = example(wrong, "rewriting", TOKENIZER, END, 10**6)
+        assert learnt is not None
+        stands = ask(wrong.hunk, TOKENIZER, END)
+        at = stands.lines.index(wrong.wrong[0])
+        start, end = stands.spans[at]
+        assert learnt.tokens[:start] == stands.tokens[:start]
+        assert learnt.tokens[start:end] != stands.tokens[start:end]
+
+
+def test_what_stands_before_a_line_is_cut_where_training_cuts():
+    for clean, _ in twins(20):
+        asked, made = ask(clean.hunk, TOKENIZER, END), rewriting(clean.hunk)
+        for (start, _), (at, _) in zip(made.spans, asked.spans, strict=True):
+            assert before(made.text[:start], TOKENIZER) == list(asked.tokens[:at])
 
 
 def test_a_cut_change_keeps_the_place_of_either_twin():
     kept = [0, 0]
     for pair in twins(30):
         for index, review in enumerate(pair):
-            found = example(review, "verdicts", TOKENIZER, END, 400, 0)
+            found = example(review, "rewriting", TOKENIZER, END, 400)
             if found is not None:
                 kept[index] += 1
                 assert len(found.tokens) <= 400
-                assert len(found.supervised) >= 2
+                assert found.supervised
     assert min(kept) > 0
 
 
@@ -114,19 +107,35 @@ def plan(make_repository, hone_home) -> Plan:
         row_length=700,
         corpus=CorpusOptions(sources=(str(own),), replay=0.5, replay_source=str(general), decontaminate=None),
         examples=ExampleOptions(
-            task="review", code_rate=0, review_rate=1, review_form="verdicts", reviews_per_file=2, review_twins=True
+            task="review", code_rate=0, review_rate=1, review_form="rewriting", reviews_per_file=2, review_twins=True
         ),
     )
 
 
-def test_a_reviewer_learns_nothing_but_verdicts_on_twins(plan: Plan):
+def test_a_reviewer_learns_nothing_but_to_write_lines_of_twins_again(plan: Plan):
     data = prepare(plan.corpus.sources, TOKENIZER, plan)
     assert set(data.counts) == {"review"}
     words = [TOKENIZER.decode(list(one.tokens)) for row in data.rows for one in row]
-    assert all("ok or wrong?" in text for text in words)
-    wrong = sum(f"=>{review_prompt.WRONG}" in text for text in words)
-    assert wrong * 2 == pytest.approx(len(words), abs=len(words) * 0.2)
+    halves = [text.split(QUESTION) for text in words]
+    assert all(len(parts) == 2 for parts in halves)
+    added = [
+        [re.sub(r"^\+ *\d+ ", "", line) for line in shown.split("\n") if re.match(r"\+ *\d+ +\S", line)]
+        for shown, _ in halves
+    ]
+    again = [[line.partition(" ")[2] for line in written.split("\n")] for _, written in halves]
+    clean = sum(set(shown) <= set(written) for shown, written in zip(added, again, strict=True))
+    assert clean * 2 == pytest.approx(len(words), abs=len(words) * 0.2)
     assert len(data.validation) > 0
+
+
+def test_changes_with_several_bugs_are_taught_where_they_are_asked_for(plan: Plan):
+    mixed = replace(plan, examples=replace(plan.examples, review_several=1.0))
+    data = prepare(plan.corpus.sources, TOKENIZER, mixed)
+    words = [TOKENIZER.decode(list(one.tokens)) for row in data.rows for one in row]
+    assert words
+    assert words != [
+        TOKENIZER.decode(list(one.tokens)) for row in prepare(plan.corpus.sources, TOKENIZER, plan).rows for one in row
+    ]
 
 
 def test_the_smaller_side_is_seen_again_with_other_bugs(plan: Plan):

@@ -1,6 +1,7 @@
 """From scored changes to the file that makes an adapter a reviewer."""
 
 import json
+import math
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -45,9 +46,7 @@ def test_a_model_that_tells_them_apart_finds_bugs_with_few_alarms():
     # The bound is far from the average of fresh changes of the same kind.
     again = changes(2_000, 5.0, seed=2)
     alarms = [
-        sum(
-            1 / (1 + 2.718281828 ** -(found.slope * score + found.intercept)) >= found.threshold for score in one.scores
-        )
+        sum(1 / (1 + 8 * math.exp(-found.slope * score - found.intercept)) >= found.threshold for score in one.scores)
         for one in again
         if one.bug is None
     ]
@@ -55,9 +54,10 @@ def test_a_model_that_tells_them_apart_finds_bugs_with_few_alarms():
 
 
 def test_lines_below_the_bug_are_not_asked():
-    one = Scored((0.1, 0.2, 0.3), 1)
-    assert one.asked == (0.1, 0.2)
-    assert Scored((0.1, 0.2), None).asked == (0.1, 0.2)
+    assert Scored((0.1, 0.2, 0.3), 1).asked == [(0.1, False), (0.2, True)]
+    assert Scored((0.1, 0.2), None).asked == [(0.1, False), (0.2, False)]
+    # Nor are lines that others are judged for.
+    assert Scored((-math.inf, 0.2), 1).asked == [(0.2, True)]
 
 
 def test_a_model_that_does_not_tell_or_too_few_changes_make_no_reviewer():
@@ -88,7 +88,7 @@ def base(hone_home: Path, tmp_path: Path) -> str:
 
 def reviewing(make_repository: Any) -> Any:
     plan = plan_on(make_repository)
-    examples = ExampleOptions(task="review", review_rate=1, code_rate=0, review_form="verdicts")
+    examples = ExampleOptions(task="review", review_rate=1, code_rate=0, review_form="rewriting")
     return replace(plan, steps=1, row_length=400, examples=examples)
 
 
@@ -123,7 +123,7 @@ def test_the_changes_that_calibrate_are_of_validation_files_and_as_long_as_revie
     from tests.tuning.tiny import make_model, make_tokenizer
     from tuning.data import prepare
     from tuning.model import attention
-    from tuning.model.choices import reader
+    from tuning.model.likelihoods import reader
 
     plan = reviewing(make_repository)
     tokenizer = make_tokenizer()

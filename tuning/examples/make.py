@@ -10,14 +10,14 @@ from typing import Any
 from assistant import prompts
 from assistant.redaction.redact import redact
 from tuning.corpus.document import Document
-from tuning.examples import dialogue, fim, fixes, instruct, review
+from tuning.examples import dialogue, fim, fixes, instruct, review, several
 from tuning.examples.mutate import OPERATORS
 from tuning.examples.plain import Example, windows
 from tuning.plan import ExampleOptions, Plan
 
 FORMS: Mapping[str, tuple[review.Form, ...]] = {
-    "both": ("verdicts", "findings"),
-    "verdicts": ("verdicts",),
+    "both": ("rewriting", "findings"),
+    "rewriting": ("rewriting",),
     "findings": ("findings",),
 }
 """Of reviews, in turn: what the reviewer reads from the logits, and what it writes."""
@@ -118,6 +118,16 @@ class Maker:
 
     def _reviews(self, document: Document, generator: Random) -> Iterator[review.Review]:
         options = self._options
+        if options.review_several and generator.random() < options.review_several:
+            return several.reviews(
+                document.path,
+                document.text,
+                document.language,
+                generator,
+                self._operators,
+                options.reviews_per_file,
+                options.review_lines,
+            )
         return review.reviews(
             document.path,
             document.text,
@@ -135,9 +145,7 @@ class Maker:
         for number, one in enumerate(found):
             # Twins come one after the other and are asked alike.
             form = forms[(number // 2 if options.review_twins else number) % len(forms)]
-            made = review.example(
-                one, form, self._tokenizer, self._end_token, self._plan.row_length, options.fine_verdicts
-            )
+            made = review.example(one, form, self._tokenizer, self._end_token, self._plan.row_length)
             if made is not None:
                 yield made
 

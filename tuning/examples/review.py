@@ -6,19 +6,20 @@ diff, nor its kind, its length or the function it is in tells whether it is wron
 
 import itertools
 import random
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from assistant import review_context, review_prompt
 from assistant.review_prompt import Finding, Hunk
+from assistant.review_rewriting import rewriting
 from tuning.examples import encode
 from tuning.examples.change import block, changes, difference, renamed
 from tuning.examples.mutate import OPERATORS, FunctionSpan, Program, draw, known_operators
 from tuning.examples.mutate_edit import Mutation
 from tuning.examples.plain import Example
 
-Form = Literal["findings", "verdicts"]
+Form = Literal["findings", "rewriting"]
 Kind = Literal["added function", "added block", "edit", "rename", "commit"]
 
 _KINDS: tuple[tuple[Kind, int], ...] = (("added function", 3), ("added block", 3), ("edit", 2), ("rename", 2))
@@ -51,8 +52,6 @@ class Written:
 
     text: str
     supervised: tuple[tuple[int, int], ...]
-    unlearnt: tuple[tuple[int, int], ...] = ()
-    """Spans of answers that are only shown."""
 
 
 def reviews(
@@ -148,33 +147,42 @@ def _review(
     return Review(hunk, wrong, (finding,), kind, mutation.operator, wrong)
 
 
-def written(review: Review, form: Form, fine_verdicts: int | None = None) -> Written:
-    """The text of a review in one of the two forms, with what is learnt: the whole answer, or verdicts.
-
-    Args:
-        fine_verdicts: so many besides those of `place`, always the same ones of the same text; None: all.
-    """
-    if form == "verdicts":
-        text, spans = review_prompt.verdicts(review.hunk, review.wrong)
-        if fine_verdicts is not None:
-            asked = list(zip(review.hunk.changed, spans, strict=True))
-            others = [span for index, span in asked if index not in review.place]
-            drawn = random.Random(text).sample(others, min(fine_verdicts, len(others)))
-            learnt = {span for index, span in asked if index in review.place}.union(drawn)
-            return Written(text, tuple(sorted(learnt)), tuple(span for span in spans if span not in learnt))
-        return Written(text, spans)
+def written(review: Review, form: Form) -> Written:
+    """The text of a review in one of the two forms, with what is learnt: the whole answer, or the lines as they should
+    be."""
+    if form == "rewriting":
+        made = rewriting(review.hunk, _fixes(review))
+        return Written(made.text, made.spans)
     prompt = review_prompt.findings_prompt(review.hunk)
     answer = review_prompt.findings_answer(review.findings)
     return Written(prompt + answer, ((len(prompt), len(prompt) + len(answer)),))
 
 
+def _fixes(review: Review) -> dict[int, Sequence[str]]:
+    """What should stand in place of lines of the hunk, by index: a line for each where there are as many, else all at
+    the first."""
+    fixes: dict[int, Sequence[str]] = {}
+    for finding in review.findings:
+        inside = [
+            index
+            for index, line in enumerate(review.hunk.lines)
+            if line.marker != "-" and finding.line <= line.number <= finding.last
+        ]
+        wrong = [index for index in inside if index in review.wrong] or inside
+        fix = [line for line in finding.fix if line.strip()]
+        if len(fix) == len(wrong):
+            fixes |= {index: (line,) for index, line in zip(wrong, fix, strict=True)}
+        else:
+            fixes |= dict.fromkeys(wrong[:1], fix) | dict.fromkeys(wrong[1:], ())
+    return fixes
+
+
 def tokenized(piece: Written, tokenizer: Any, end_token: int) -> Example:
     """Token ids with the learnt spans; the end token follows and is learnt too.
 
-    The text is tokenized piece by piece, cut at the bounds of all answers, so that no token crosses one.
+    The text is tokenized piece by piece, cut at the bounds of the spans, so that no token crosses one.
     """
-    answers = sorted({*piece.supervised, *piece.unlearnt})
-    bounds = [0, *(bound for span in answers for bound in span), len(piece.text)]
+    bounds = [0, *(bound for span in piece.supervised for bound in span), len(piece.text)]
     tokens = encode.opening(tokenizer)
     supervised: list[tuple[int, int]] = []
     text_bytes = 0
@@ -194,19 +202,13 @@ def tokenized(piece: Written, tokenizer: Any, end_token: int) -> Example:
     return Example((*tokens, end_token), tuple(supervised), text_bytes)
 
 
-def example(
-    review: Review, form: Form, tokenizer: Any, end_token: int, row_length: int, fine_verdicts: int | None = None
-) -> Example | None:
+def example(review: Review, form: Form, tokenizer: Any, end_token: int, row_length: int) -> Example | None:
     """The example of a review in at most `row_length` tokens: context goes first, then lines at the end of the change;
-    None where the line that is wrong, or would be, would have to go.
-
-    Args:
-        fine_verdicts: as for `written`.
-    """
+    None where the line that is wrong, or would be, would have to go."""
     short = review
     most = len(review.hunk.lines)
     while True:
-        found = tokenized(written(short, form, fine_verdicts), tokenizer, end_token)
+        found = tokenized(written(short, form), tokenizer, end_token)
         if len(found.tokens) <= row_length:
             return found
         # Tokens grow with lines, so the excess says about how many must go.

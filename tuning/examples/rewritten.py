@@ -1,52 +1,47 @@
-"""Where the verdicts of a change are read from the logits: the tokens that training shows, with ok at every line."""
+"""Where the lines of a change are read from the logits: the tokens that training shows, with each line as it stands."""
 
 import re
 from dataclasses import dataclass
 from typing import Any
 
-from assistant import review_prompt
-from assistant.errors import HoneError
 from assistant.review_prompt import Hunk
+from assistant.review_rewriting import QUESTION, rewriting
 from tuning.examples import encode
 from tuning.examples.review import Written, tokenized
 
-_GIVEN = re.compile(rf"(?<= =>)({review_prompt.FINE})(?=\n)")
-"""A verdict above the one that is asked for."""
+_LINE = re.compile(r"(?m)^(\d+)(?= )")
 
 
 @dataclass(frozen=True)
 class Asked:
     tokens: tuple[int, ...]
-    positions: tuple[int, ...]
-    """Of the token that tells the verdict, for each of `hunk.changed`; what stands before it is what it depends on."""
-    choices: tuple[int, int]
-    """The tokens of fine and of wrong."""
+    lines: tuple[int, ...]
+    """Indices in `Hunk.lines` of the lines that are written again."""
+    spans: tuple[tuple[int, int], ...]
+    """Of each of them, half-open, in `tokens`."""
 
 
 def ask(hunk: Hunk, tokenizer: Any, end_token: int) -> Asked:
-    """
-    Raises:
-        HoneError: the tokens of one verdict are the beginning of the other's.
-    """
-    text, spans = review_prompt.verdicts(hunk)
-    example = tokenized(Written(text, spans), tokenizer, end_token)
-    fine, wrong = (encode.continuation(tokenizer, verdict) for verdict in (review_prompt.FINE, review_prompt.WRONG))
-    # A tokenizer may write the space that both begin with apart.
-    shared = next((index for index, (one, two) in enumerate(zip(fine, wrong, strict=False)) if one != two), None)
-    if shared is None:
-        raise HoneError("this tokenizer does not tell the verdicts ok and wrong apart, so none can be read")
-    positions = tuple(start + shared for start, _ in example.supervised[: len(spans)])
-    return Asked(example.tokens, positions, (fine[shared], wrong[shared]))
+    """Both `lines` and `spans` are empty where the hunk has no line to judge."""
+    made = rewriting(hunk)
+    example = tokenized(Written(made.text, made.spans), tokenizer, end_token)
+    # The end token, which is learnt with the last line, is no part of it.
+    last = len(example.tokens) - 1
+    spans = tuple((start, min(end, last)) for start, end in example.supervised[: len(made.spans)])
+    return Asked(example.tokens, made.asked, spans)
 
 
 def before(question: str, tokenizer: Any) -> list[int]:
-    """Tokens of what stands before a verdict, cut where `tokenized` cuts: at the bounds of all verdicts.
+    """Tokens of what stands before a line that is written again, cut where `tokenized` cuts: at the bounds of all.
 
     Args:
-        question: the beginning of a text of `review_prompt.verdicts` with ok at every line.
+        question: the beginning of the text of a `Rewriting`, up to one of its spans.
     """
-    head, *rest = _GIVEN.split(question)
-    tokens = [*encode.opening(tokenizer), *encode.plain(tokenizer, [head])[0]]
-    for text in rest:
+    head, found, rest = question.rpartition("\n" + QUESTION)
+    # Numbers follow the question alone: in what stands above it, a number may be code.
+    texts = _LINE.split(rest)
+    opened = head + found + texts[0] + "".join(texts[1:2])
+    tokens = [*encode.opening(tokenizer), *encode.plain(tokenizer, [opened])[0]]
+    for text in texts[2:]:
         tokens += encode.continuation(tokenizer, text)
     return tokens

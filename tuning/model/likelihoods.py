@@ -1,18 +1,23 @@
-"""Log odds of one token over another, read from a model that is being tuned."""
+"""Log-probabilities of the tokens of a text, read from a model that is being tuned."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch.nn import functional
 
-from tuning.examples.verdicts import Asked
 from tuning.model.packed import base_of
 
+Span = tuple[int, int]
 
-def reader(model: Any) -> Callable[[Asked], list[float]]:
-    """A function that reads log p(second choice) - log p(first choice) at the positions of what is asked.
+_ROWS = 64
+"""Positions whose logits are held at once: of a large vocabulary a row is half a megabyte."""
 
-    Only the two rows of the output head that the choices have are computed.
+
+def reader(model: Any) -> Callable[[Sequence[int], Sequence[Span]], list[list[float]]]:
+    """A function that reads the natural log-probabilities of the tokens of half-open spans, each given all before it.
+
+    The output head is computed at the positions of the spans only.
 
     Args:
         model: a (peft) model loaded with packed attention.
@@ -21,17 +26,22 @@ def reader(model: Any) -> Callable[[Asked], list[float]]:
     decoder = getattr(base, base.base_model_prefix)
     head = base.get_output_embeddings().weight
 
-    def read(asked: Asked) -> list[float]:
-        tokens = torch.tensor([asked.tokens], device=head.device)
+    def read(tokens: Sequence[int], spans: Sequence[Span]) -> list[list[float]]:
+        ids = torch.tensor([tokens], device=head.device)
+        at = [position for start, end in spans for position in range(start, end)]
+        found: list[float] = []
         with torch.no_grad():
             hidden = decoder(
-                input_ids=tokens,
-                position_ids=torch.arange(len(asked.tokens), device=head.device)[None],
+                input_ids=ids,
+                position_ids=torch.arange(len(tokens), device=head.device)[None],
                 use_cache=False,
-                document_lengths=(len(asked.tokens),),
+                document_lengths=(len(tokens),),
             ).last_hidden_state[0]
-            before = hidden[[position - 1 for position in asked.positions]].float()
-            first, second = head[list(asked.choices)].float()
-            return (before @ (second - first)).tolist()
+            for first in range(0, len(at), _ROWS):
+                part = at[first : first + _ROWS]
+                scores = torch.log_softmax(functional.linear(hidden[[one - 1 for one in part]], head).float(), -1)
+                found += scores.gather(1, ids[0, part][:, None])[:, 0].tolist()
+        values = iter(found)
+        return [[next(values) for _ in range(start, end)] for start, end in spans]
 
     return read

@@ -73,7 +73,7 @@ class Author:
     """Who explains."""
 
     model: str
-    """For the gateway. A reviewer that learnt verdicts has learnt to write nothing, so it is its base that writes."""
+    """For the gateway. A reviewer has learnt to write lines again and nothing else, so it is its base that explains."""
     chats: bool
 
 

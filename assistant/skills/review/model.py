@@ -5,17 +5,18 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from assistant import review_context, review_prompt
+from assistant import review_context
 from assistant.review_prompt import Hunk
+from assistant.review_rewriting import rewriting
 from assistant.skills.review.changes import FileChange
 from assistant.skills.review.explain import Author, Writer
 from assistant.skills.review.findings import MODEL, MODEL_RULE, Evidence
 from assistant.skills.review.observations import Observation
 from assistant.skills.review.request import CancelledError, Progress
-from assistant.skills.review.verdicts import Chooser, Reviewer, line_probabilities, read_reviewer
+from assistant.skills.review.verdicts import Reader, Reviewer, line_probabilities, read_reviewer
 
 MAX_TOKENS = 2048
-"""Of a hunk with its verdicts: twice the row that training cuts one to."""
+"""Of a hunk with its lines written again: twice the row that training cuts one to."""
 _SPARE = 16
 
 NO_REVIEWER = (
@@ -27,7 +28,7 @@ NOT_A_REVIEWER = (
 )
 
 
-class ReviewClient(Chooser, Writer, Protocol):
+class ReviewClient(Reader, Writer, Protocol):
     """What a review asks of the gateway; `assistant.client.Client` has it."""
 
     def models(self) -> list[dict[str, Any]]: ...
@@ -168,7 +169,7 @@ def _fitting(client: ReviewClient, name: str, change: FileChange, part: _Part, r
         return
     most = len(hunk.lines)
     while True:
-        size = len(client.tokenize([review_prompt.verdicts(hunk)[0]], name)[0])
+        size = len(client.tokenize([rewriting(hunk).text], name)[0])
         if size <= room:
             yield hunk
             return

@@ -1,4 +1,4 @@
-"""The model's evidence: the probability that a changed line is wrong, read from the logits of a one-token answer."""
+"""The model's evidence: the probability that a changed line is wrong, by how likely it is to be written again."""
 
 import json
 import math
@@ -7,26 +7,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from assistant import review_prompt
 from assistant.errors import HoneError
 from assistant.review_prompt import Hunk
+from assistant.review_rewriting import log_odds, prior, rewriting
 
 FILE = "reviewer.json"
-SCHEMA_VERSION = 1
-FORMULATION = "verdicts"
+SCHEMA_VERSION = 2
+FORMULATION = "rewriting"
 _REQUIRED = ("schema_version", "formulation", "threshold", "precision", "slope", "intercept", "validation")
 
 
-class Chooser(Protocol):
+class Reader(Protocol):
     """What reads the logits; `assistant.client.Client` does, through the gateway."""
 
-    def choose(
-        self, texts: Sequence[str], choices: Sequence[str], assumed: int = 0, model: str | None = None
-    ) -> list[list[float]]:
-        """For each text, the natural log-probabilities of `choices` after it, which sum to one over the choices.
-
-        The texts follow each other in one context; after each, `choices[assumed]` is put as the answer given.
-        """
+    def likelihoods(self, texts: Sequence[str], answers: Sequence[str], model: str | None = None) -> list[list[float]]:
+        """For each answer, the natural log-probabilities of its tokens. The texts and the answers behind them follow
+        each other in one context."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +35,16 @@ class Reviewer:
     """Of the findings at the threshold on the validation set."""
     slope: float
     intercept: float
-    """Calibrated p = sigmoid(slope * logit + intercept), logit = log p(wrong) - log p(ok)."""
+    """Calibrated p = sigmoid(slope * logit + intercept + prior), logit = log((1 - p) / p) of the line as it stands."""
     validation: Mapping[str, Any] = field(default_factory=dict)
     """Figures of the validation set, for the reader."""
 
-    def probability(self, logit: float) -> float:
-        return _sigmoid(self.slope * logit + self.intercept)
+    def probability(self, logit: float, prior: float = 0.0) -> float:
+        """
+        Args:
+            prior: log odds that are known of any line of its hunk.
+        """
+        return _sigmoid(self.slope * logit + self.intercept + prior)
 
 
 def read_reviewer(folder: Path) -> Reviewer | None:
@@ -95,30 +95,28 @@ class LineVerdict:
     index: int
     """In `Hunk.lines`."""
     logit: float
-    """log p(wrong) - log p(ok), of the two words alone: a model that was not tuned says mostly something else."""
+    """Log odds of another line in its place."""
     probability: float
-    """Calibrated, that the line is the first wrong one of its hunk."""
+    """Calibrated, that the line is wrong."""
 
 
 def line_probabilities(
-    chooser: Chooser, hunk: Hunk, reviewer: Reviewer, model: str | None = None
+    reader: Reader, hunk: Hunk, reviewer: Reviewer, model: str | None = None
 ) -> tuple[LineVerdict, ...]:
-    """One for each of `hunk.changed`, in order, from one pass over the hunk.
+    """One for each of `hunk.changed` that is judged, in order, from one pass over the hunk.
 
     Raises:
-        HoneError: the hunk does not fit the model's context, its tokenizer does not tell the two verdicts apart, or the
-            gateway fails.
+        HoneError: the hunk does not fit the model's context, or the gateway fails.
     """
-    text, spans = review_prompt.verdicts(hunk)
-    if not spans:
+    asked = rewriting(hunk)
+    if not asked.spans:
         return ()
-    ends = [0, *(end for _, end in spans)]
-    texts = [text[end:start] for end, (start, _) in zip(ends, spans, strict=False)]
-    read = chooser.choose(texts, (review_prompt.FINE, review_prompt.WRONG), 0, model)
-    logits = [wrong - fine for fine, wrong in read]
+    odds = log_odds(hunk, asked.asked, reader.likelihoods(asked.texts, asked.answers, model))
+    known = prior(odds)
     return tuple(
-        LineVerdict(index, logit, reviewer.probability(logit))
-        for index, logit in zip(hunk.changed, logits, strict=True)
+        LineVerdict(index, logit, reviewer.probability(logit, known))
+        for index, logit in zip(hunk.changed, odds, strict=True)
+        if math.isfinite(logit)
     )
 
 
