@@ -38,7 +38,7 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
         "examples.code_rate": 0.0,
         "examples.review_rate": 1.0,
         "examples.review_form": "rewriting",
-        "examples.reviews_per_file": 12,
+        "examples.reviews_per_file": 24,
         "examples.review_lines": 30,
         "examples.review_twins": True,
         "examples.review_several": 0.75,

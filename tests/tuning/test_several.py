@@ -48,6 +48,14 @@ def test_wrong_lines_are_put_right_by_their_fixes():
     assert sum(number for bugs, number in counts.items() if bugs > 1) > 20
 
 
+def test_a_function_is_shown_again_when_all_were():
+    text = "def f(a, b):\n    if a > b:\n        return g(a, b)\n    return a[0] + b\n"
+    found = list(reviews("a.py", text, "python", random.Random(1), most=9))
+    assert len(found) == 2
+    assert found[0] != found[1]
+    assert list(reviews("a.py", text, "python", random.Random(1), most=1)) == found[:1]
+
+
 def test_an_edit_shows_the_other_line():
     edits = [review for _, review in many(80) if review.kind == "edit"]
     assert edits

@@ -16,6 +16,8 @@ from tuning.examples.mutate_edit import Site
 from tuning.examples.review import MIN_LINES, Kind, Review
 
 MOST_BUGS = 6
+_TIMES = 2
+"""That a function is shown, where the changes of its file are fewer than wanted."""
 _CLEAN = 0.2
 """Of the changes, those in which every place is right."""
 _WRONG = 0.6
@@ -41,7 +43,8 @@ def reviews(
     most: int = 4,
     most_lines: int = review_context.MAX_LINES,
 ) -> Iterator[Review]:
-    """Up to `most` reviews from one file, each of another function; the same generator state gives the same ones.
+    """Up to `most` reviews from one file, each of another function, then of each once more with other bugs; the same
+    generator state gives the same ones.
 
     Only bugs that change one line and move none are seeded.
 
@@ -56,8 +59,8 @@ def reviews(
         program = Program(text, language)
     except ValueError:
         return
-    order = [index for index, span in enumerate(program.functions) if span.last - span.first + 1 >= MIN_LINES]
-    generator.shuffle(order)
+    long_enough = [index for index, span in enumerate(program.functions) if span.last - span.first + 1 >= MIN_LINES]
+    order = [index for _ in range(_TIMES) for index in generator.sample(long_enough, len(long_enough))]
     made = 0
     for index in order:
         if made == most:
