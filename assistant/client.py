@@ -149,15 +149,14 @@ class Client:
         answer = self._json("POST", "/apply-template", body)
         return Conversation(answer["prompt"], tuple((start, end) for start, end in answer["verbatim"]))
 
-    def choose(
-        self, texts: Sequence[str], choices: Sequence[str], assumed: int = 0, model: str | None = None
-    ) -> list[list[float]]:
-        """For each text, the natural log-probabilities of `choices` after it, which sum to one over the choices.
+    def likelihoods(self, texts: Sequence[str], answers: Sequence[str], model: str | None = None) -> list[list[float]]:
+        """For each answer, the natural log-probability of each of its tokens.
 
-        The texts follow each other in one context; after each, `choices[assumed]` is put as the answer given.
+        `texts[i]` stands before `answers[i]`; all follow each other in one context, so each answer is read given
+        everything before it. Special tokens spelled in them count as plain text.
         """
-        body = {"model": model or self._model, "texts": list(texts), "choices": list(choices), "assumed": assumed}
-        return [list(row) for row in self._json("POST", "/v1/choices", body)["logprobs"]]
+        body = {"model": model or self._model, "texts": list(texts), "answers": list(answers)}
+        return [list(row) for row in self._json("POST", "/v1/likelihoods", body)["logprobs"]]
 
     def _sampling(
         self, model: str | None, max_tokens: int, temperature: float, seed: int | None, stop: Sequence[str]

@@ -136,24 +136,26 @@ class Engine(Protocol):
     def find_token(self, text: str) -> int | None:
         """The id of the one special token spelled `text`, None when the vocabulary has none."""
 
-    def choose(
+    def likelihoods(
         self,
         texts: Sequence[str],
-        choices: Sequence[str],
-        assumed: int = 0,
+        answers: Sequence[str],
         adapter: str | None = None,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> list[list[float]]:
-        """For each text, the natural log-probabilities of `choices` after it, which sum to one over the choices.
+        """For each answer, the natural log-probability of each of its tokens, over the whole vocabulary.
 
-        The texts follow each other in one context; after each, `choices[assumed]` is put as the answer given. Text is
-        tokenized piece by piece, and special tokens that it spells are plain text.
+        `texts[i]` stands before `answers[i]`; all follow each other in one context (text 0, answer 0, text 1, ...), so
+        each answer is read given everything before it. Text is tokenized piece by piece, so that no token crosses a
+        bound, and special tokens that it spells are plain text.
 
         Args:
+            texts: as many as answers; the first is not empty.
+            answers: none empty.
             cancelled: asked now and then; True ends it, by an error.
 
         Raises:
-            InvalidRequestError: the tokenizer does not tell the choices apart by one token, or all is too long.
+            InvalidRequestError: not as said above, or all is too long for the context.
             EngineError: the engine failed, or it was cancelled.
         """
 

@@ -19,7 +19,6 @@ from queue import Empty, SimpleQueue
 from typing import IO, Any
 
 from assistant import cores
-from assistant.engines import choices as questions
 from assistant.engines.base import (
     Cancel,
     Chunk,
@@ -31,6 +30,7 @@ from assistant.engines.base import (
     check_request,
     iterate,
 )
+from assistant.engines.likelihoods import check
 from assistant.errors import EngineError, HoneError
 from assistant.models.gguf_file import read_header
 
@@ -171,19 +171,18 @@ class LlamaCpp:
             raise answer
         return [list(tokens) for tokens in answer["tokens"]]
 
-    def choose(
+    def likelihoods(
         self,
         texts: Sequence[str],
-        choices: Sequence[str],
-        assumed: int = 0,
+        answers: Sequence[str],
         adapter: str | None = None,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> list[list[float]]:
-        questions.check(texts, choices, assumed)
+        check(texts, answers)
         if adapter is not None and adapter not in self._adapters:
             raise InvalidRequestError(f"the engine has no adapter {adapter}")
         received: SimpleQueue[dict[str, Any] | HoneError] = SimpleQueue()
-        message = {"choose": {"texts": list(texts), "choices": list(choices), "assumed": assumed, "adapter": adapter}}
+        message = {"likelihoods": {"texts": list(texts), "answers": list(answers), "adapter": adapter}}
         number = self._submit(_Job(message, received.put, adapter, exclusive=True))
         answer: dict[str, Any] | HoneError | None = None
         while answer is None:

@@ -6,7 +6,7 @@ Run as `python -m assistant.engines.llamacpp_child`. The first line it reads is 
     {"id", "run": {request}}                          ->  {"id", "text", "logprobs"}...  {"id", "end": {...}}
     {"id", "cancel": true}                            ->  nothing; what that id asked for ends
     {"id", "tokenize": [text, ...], "parse_special"}  ->  {"id", "tokens": [[id, ...], ...]}
-    {"id", "choose": {texts, choices, assumed, adapter}}  ->  {"id", "logprobs": [[of each choice], ...]}
+    {"id", "likelihoods": {texts, answers, adapter}}  ->  {"id", "logprobs": [[of each token], ...]}
 
 or `{"id", "error": line, "invalid": whether the request was at fault}` in place of the end (reason and counts) or the
 tokens. It exits when its standard input closes.
@@ -14,7 +14,6 @@ tokens. It exits when its standard input closes.
 
 import http.client
 import json
-import math
 import os
 import secrets
 import shutil
@@ -23,13 +22,16 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
 from assistant.children import end_with_parent
 from assistant.engines.base import InvalidRequestError, Request
-from assistant.engines.choices import assemble, opening_of
+from assistant.engines.forced import forced_runs, grammar_of
 from assistant.engines.indent import IndentStop
+from assistant.engines.likelihoods import assemble, check_room, opening_of
 from assistant.engines.verbatim import encode
 
 # Prompts are computed in batches of this many tokens and can be cancelled between two of them. Measured on CPU: 64 is
@@ -43,10 +45,13 @@ _BATCH = 64
 _PACE_SECONDS = 0.025
 _SLOWEST_PACE_SECONDS = 0.1
 
-# Added to the logits of the choices: more than any logits differ by, and small enough that 32 bits keep five decimals.
-_RAISED = 100.0
-_LEAST = 1e-30
-"""The least probability that is told; llama.cpp rounds smaller ones to nothing."""
+_LEAST_LOGPROB = -104.0
+"""Of a token whose probability is 0 in 32 bits, which llama.cpp tells as the least number there is."""
+
+_LIKELIEST = 1024
+_ALL = 10_000_000
+"""How many of a place's tokens are listed with their probabilities: a thousand cost nothing, all of 49,152 half a
+second."""
 
 _BETWEEN = -1
 """No token's number: llama.cpp passes it through between texts that it tokenizes one by one."""
@@ -134,8 +139,8 @@ class _Child:
         try:
             if "run" in message:
                 last: dict[str, Any] = {"end": self._run(number, message["run"])}
-            elif "choose" in message:
-                last = self._choose(number, **message["choose"])
+            elif "likelihoods" in message:
+                last = self._likelihoods(number, **message["likelihoods"])
             else:
                 last = {"tokens": self._tokenize_all(message["tokenize"], message["parse_special"])}
         except (_RefusedError, InvalidRequestError) as error:
@@ -161,37 +166,58 @@ class _Child:
                 found[-1].append(token)
         return found[:-1]
 
-    def _choose(
-        self, number: int, texts: list[str], choices: list[str], assumed: int, adapter: str | None
-    ) -> dict[str, Any]:
+    def _likelihoods(self, number: int, texts: list[str], answers: list[str], adapter: str | None) -> dict[str, Any]:
+        unnamed: set[int] = set()
+
+        @cache
         def tokenize(text: str) -> list[int]:
-            return self._tokenize(text, parse_special=False)
+            body = {"content": text, "parse_special": False, "add_special": False, "with_pieces": True}
+            entries = self._listener.call("POST", "/tokenize", body)["tokens"]
+            # A grammar refuses tokens that are no whole characters, of which a list of bytes is told, and a zero byte.
+            unnamed.update(one["id"] for one in entries if not isinstance(one["piece"], str) or "\0" in one["piece"])
+            return [int(one["id"]) for one in entries]
 
         opening = opening_of(tokenize, lambda text: self._tokenize(text, parse_special=False, add_special=True))
-        asked = assemble(tokenize, opening, texts, choices, assumed)
-        if len(asked.tokens) >= self._context_length:
-            raise _RefusedError(
-                f"the texts have {len(asked.tokens)} tokens and the context of this model holds {self._context_length}"
-            )
-        found = []
-        request = vars(Request(texts[0], temperature=1.0, top_k=len(asked.choices), adapter=adapter))
-        for position in asked.positions:
+        reading = assemble(tokenize, opening, texts, answers)
+        check_room(reading, self._context_length)
+        request = vars(Request(texts[0], top_k=1, adapter=adapter))
+        # Any token of whole characters.
+        other = next(token for token in tokenize("a")[::-1] if token not in unnamed)
+        found: dict[int, float] = {}
+        for start, end in forced_runs(reading, frozenset(unnamed)):
             if self._cancelled[number]:
                 return {"end": {"reason": "cancelled"}}
-            fields = {
-                **engine_fields(request, list(asked.tokens[:position]), 1, self._adapters),
-                # Of the whole vocabulary only the choices are left, so that their probabilities are all there is.
-                "logit_bias": [[token, _RAISED] for token in asked.choices],
-                "samplers": ["top_k", "temperature"],
-                "n_probs": len(asked.choices),
-                "post_sampling_probs": True,
-                "stream": False,
-            }
-            answer = self._listener.call("POST", "/completion", fields)
-            (drawn,) = answer["completion_probabilities"]
-            read = {int(one["id"]): float(one["prob"]) for one in drawn["top_probs"]}
-            found.append([math.log(max(read.get(token, 0.0), _LEAST)) for token in asked.choices])
-        return {"logprobs": found}
+            fields = engine_fields(request, list(reading.tokens[:start]), end - start, self._adapters)
+            if reading.tokens[start] in unnamed:
+                found[start] = self._listed(fields, reading.tokens[start], other)
+            else:
+                values = self._forced(fields, reading.tokens[start:end])
+                found.update(zip(range(start, end), values, strict=True))
+        return {
+            "logprobs": [
+                [max(found[position], _LEAST_LOGPROB) for position in range(start, end)] for start, end in reading.spans
+            ]
+        }
+
+    def _forced(self, fields: dict[str, Any], tokens: Sequence[int]) -> list[float]:
+        """The log-probabilities of tokens after the prompt in `fields`, before the grammar and all samplers."""
+        return [float(one["logprob"]) for one in self._drawn_as(fields, tokens, 1)]
+
+    def _listed(self, fields: dict[str, Any], token: int, other: int) -> float:
+        """The log-probability of one token: looked up beside that of another one, which is drawn in its place."""
+        for count in (_LIKELIEST, _ALL):
+            (entry,) = self._drawn_as(fields, [other], count)
+            for one in entry["top_logprobs"]:
+                if one["id"] == token:
+                    return float(one["logprob"])
+        raise RuntimeError(f"it lists no token {token}")
+
+    def _drawn_as(self, fields: dict[str, Any], tokens: Sequence[int], count: int) -> list[dict[str, Any]]:
+        asked = {**fields, "grammar": grammar_of(tokens), "n_probs": count, "stream": False}
+        drawn: list[dict[str, Any]] = self._listener.call("POST", "/completion", asked)["completion_probabilities"]
+        if [one["id"] for one in drawn] != list(tokens):
+            raise RuntimeError("it drew other tokens than those that it was to read")
+        return drawn
 
     def _prompt(self, request: dict[str, Any]) -> list[int]:
         prompt = request["prompt"]

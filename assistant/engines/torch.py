@@ -5,12 +5,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from assistant.engines import choices as questions
 from assistant.engines.base import Cancel, Chunk, Emit, FinishReason, InvalidRequestError, Request, Usage, check_request
 from assistant.engines.indent import IndentStop
+from assistant.engines.likelihoods import Span, assemble, check, check_room, opening_of
 from assistant.engines.torch_load import load_model, load_tokenizer
 from assistant.engines.torch_sample import SAMPLERS, StopText, logprob_of, sample
 from assistant.engines.verbatim import encode
@@ -66,34 +67,20 @@ class TorchScorer:
                     scores[index] = self._row(hidden[row], ids[row], len(sequences[index]))
         return scores
 
-    def score_choices(
-        self, token_ids: Sequence[int], positions: Sequence[int], choices: Sequence[int]
-    ) -> list[list[float]]:
-        """Natural logarithms of the probabilities of each of `choices` at some positions of `token_ids`, each given all
-        tokens before it; one pass for all of them.
+    def score_spans(self, token_ids: Sequence[int], spans: Sequence[Span]) -> list[list[float]]:
+        """Natural logarithms of the probabilities of the tokens of each span, each given all tokens before it; one pass
+        for all of them.
 
         Args:
-            positions: indices into `token_ids`, from 1.
+            spans: half-open, in `token_ids`, from 1.
 
         Raises:
-            InvalidRequestError: as `score`, or a position has no token before it.
+            InvalidRequestError: as `score`, or a span is outside of the tokens or begins with the first of them.
         """
-        import torch
-
         self._check(token_ids)
-        self._check(choices)
-        if any(not 1 <= position < len(token_ids) for position in positions):
-            raise InvalidRequestError(f"a position is outside of 1 to {len(token_ids) - 1}")
-        found: list[list[float]] = []
-        with torch.inference_mode():
-            ids = torch.tensor([list(token_ids)], device=self._model.device)
-            hidden = _backbone(self._model)(input_ids=ids, use_cache=False)
-            before = hidden.last_hidden_state[0, [position - 1 for position in positions]]
-            head = self._model.get_output_embeddings()
-            for start in range(0, len(positions), _SCORE_ROWS):
-                logits = head(before[start : start + _SCORE_ROWS]).float()
-                found += torch.log_softmax(logits, -1)[:, list(choices)].tolist()
-        return found
+        if any(not 1 <= start <= end <= len(token_ids) for start, end in spans):
+            raise InvalidRequestError(f"a span is outside of 1 to {len(token_ids)}")
+        return _read_spans(self._model, token_ids, spans)
 
     def score_text(self, text: str) -> list[float]:
         """`score` of a text's tokens without a beginning token."""
@@ -204,42 +191,28 @@ class Torch:
         number = self._tokenizer.get_added_vocab().get(text)
         return number if isinstance(number, int) else None
 
-    def choose(
+    def likelihoods(
         self,
         texts: Sequence[str],
-        choices: Sequence[str],
-        assumed: int = 0,
+        answers: Sequence[str],
         adapter: str | None = None,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> list[list[float]]:
-        import torch
-
-        questions.check(texts, choices, assumed)
+        check(texts, answers)
         if self._closed:
             raise EngineError("the engine is closed")
         if adapter is not None and adapter not in self._adapters:
             raise InvalidRequestError(f"the engine has no adapter {adapter}")
-        opening = questions.opening_of(
+        opening = opening_of(
             self.tokenize, lambda text: _encode(self._tokenizer, text, parse_special=False, add_special=True)
         )
-        asked = questions.assemble(self.tokenize, opening, texts, choices, assumed)
-        if len(asked.tokens) >= self._context_length:
-            raise InvalidRequestError(
-                f"the texts have {len(asked.tokens)} tokens and the context of this model holds {self._context_length}"
-            )
-        with self._turn, torch.inference_mode(), self._using(adapter):
+        reading = assemble(self.tokenize, opening, texts, answers)
+        check_room(reading, self._context_length)
+        with self._turn, self._using(adapter):
             # One pass, which cannot be ended in its middle.
             if cancelled():
                 raise EngineError("the question was cancelled")
-            ids = torch.tensor([list(asked.tokens)], device=self._model.device)
-            hidden = _backbone(self._model)(input_ids=ids, use_cache=False)
-            before = hidden.last_hidden_state[0, [position - 1 for position in asked.positions]]
-            head = self._model.get_output_embeddings()
-            found: list[list[float]] = []
-            for start in range(0, len(asked.positions), _SCORE_ROWS):
-                logits = head(before[start : start + _SCORE_ROWS]).float()[:, list(asked.choices)]
-                found += torch.log_softmax(logits, -1).tolist()
-        return found
+            return _read_spans(self._model, reading.tokens, reading.spans)
 
     def close(self) -> None:
         self._closed = True
@@ -346,6 +319,23 @@ def _backbone(model: Any) -> Any:
     """The model without its head, with the adapter's layers in place."""
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     return inner.base_model
+
+
+def _read_spans(model: Any, token_ids: Sequence[int], spans: Sequence[Span]) -> list[list[float]]:
+    import torch
+
+    positions = [position for start, end in spans for position in range(start, end)]
+    values: list[float] = []
+    with torch.inference_mode():
+        ids = torch.tensor([list(token_ids)], device=model.device)
+        hidden = _backbone(model)(input_ids=ids, use_cache=False).last_hidden_state[0]
+        head = model.get_output_embeddings()
+        for start in range(0, len(positions), _SCORE_ROWS):
+            places = torch.tensor(positions[start : start + _SCORE_ROWS], device=ids.device)
+            logprobs = torch.log_softmax(head(hidden[places - 1]).float(), -1)
+            values += logprobs.gather(-1, ids[0, places].unsqueeze(-1)).squeeze(-1).tolist()
+    rest = iter(values)
+    return [list(islice(rest, end - start)) for start, end in spans]
 
 
 def _encode(tokenizer: Any, text: str, parse_special: bool, add_special: bool = False) -> list[int]:

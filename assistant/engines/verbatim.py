@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from assistant.engines.choices import continued
+from assistant.engines.likelihoods import continued
 
 Span = tuple[int, int]
 """Of a text: its first character, and the one after its last."""

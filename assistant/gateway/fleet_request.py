@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from assistant.feedback import Source
-from assistant.gateway import around, choices, native, openai, tabby
+from assistant.gateway import around, likelihoods, native, openai, tabby
 from assistant.gateway.fleet_server import Kind
 from assistant.gateway.sampling import Sampling
 from assistant.prompts import CompletionMode, FimTokens
@@ -43,7 +43,7 @@ _FIELDS: Mapping[str, tuple[str, ...]] = {
     ),
     "/completion": (*_SAMPLING, "prompt", "n_predict", "n_indent", "t_max_predict_ms", "samplers", "response_fields"),
     TOKENIZE: ("texts", "parse_special"),
-    "/v1/choices": ("texts", "choices", "assumed"),
+    "/v1/likelihoods": ("texts", "answers"),
     APPLY_TEMPLATE: ("messages",),
 }
 _SEGMENTS = ("segments", "language", "temperature", "seed", "mode")
@@ -135,7 +135,7 @@ def parse(path: str, body: Mapping[str, Any]) -> Forwarded:
         return Forwarded(path, kept, openai.parse_chat(body).sampling.model, need=Need(path))
     if path == TOKENIZE:
         return Forwarded(path, kept, openai.parse_tokenize(body).model, need=Need(path, ("hone", "vllm")))
-    return Forwarded(path, kept, choices.parse_choices(body).model, need=Need(path))
+    return Forwarded(path, kept, likelihoods.parse_likelihoods(body).model, need=Need(path))
 
 
 def _kept(body: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:

@@ -45,7 +45,7 @@ _PATHS = (
     "/v1/fim/completions",
     TOKENIZE,
     APPLY_TEMPLATE,
-    "/v1/choices",
+    "/v1/likelihoods",
     "/infill",
     "/completion",
 )

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from assistant import languages, prompts
 from assistant.answer_counts import Recorder, measured
 from assistant.feedback import Source
-from assistant.gateway import around, choices, conversation, native, openai, outcomes, tabby, trimmed
+from assistant.gateway import around, conversation, likelihoods, native, openai, outcomes, tabby, trimmed
 from assistant.gateway.admission import Admission, Limits, seconds_allowed
 from assistant.gateway.answers import Answer, Kind
 from assistant.gateway.app import Endpoint, Exchange, Routes
@@ -75,7 +75,7 @@ class Endpoints:
             "/v1/fim/completions": post(self._fim_chat),
             "/v1/tokenize": post(self._tokenize),
             "/apply-template": post(self._apply_template),
-            "/v1/choices": post(self._choices),
+            "/v1/likelihoods": post(self._likelihoods),
             "/infill": post(self._infill),
             "/completion": post(self._native),
             **Told(self._journal, self._serving.spec).routes(),
@@ -103,14 +103,14 @@ class Endpoints:
         told = {"prompt": rendered.prompt, "verbatim": rendered.verbatim}
         await exchange.reply(200, {"model": lease.served.name, **told})
 
-    async def _choices(self, exchange: Exchange) -> None:
+    async def _likelihoods(self, exchange: Exchange) -> None:
         body = await exchange.body()
-        request = choices.parse_choices(body)
+        request = likelihoods.parse_likelihoods(body)
         async with self._turn(exchange, body, request.model, 1) as (lease, expires):
-            asking = lease.choose(request.texts, request.choices, request.assumed)
+            asking = lease.likelihoods(request.texts, request.answers)
             async with asyncio.timeout_at(expires):
                 logprobs = await while_connected(asking, exchange.receive)
-            await exchange.reply(200, choices.answer(lease.served.name, logprobs))
+            await exchange.reply(200, likelihoods.answer(lease.served.name, logprobs))
 
     async def _chat(self, exchange: Exchange) -> None:
         body = await exchange.body()

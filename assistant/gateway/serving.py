@@ -60,11 +60,11 @@ class Lease:
     async def tokenize(self, texts: Sequence[str], parse_special: bool) -> list[list[int]]:
         return await asyncio.to_thread(self.engine.tokenize_all, texts, parse_special)
 
-    async def choose(self, texts: Sequence[str], choices: Sequence[str], assumed: int) -> list[list[float]]:
+    async def likelihoods(self, texts: Sequence[str], answers: Sequence[str]) -> list[list[float]]:
         """Cancelled, it returns when the engine has let the question go."""
         adapter = self.served.adapter.id if self.served.adapter else None
         unwanted = threading.Event()
-        ask = partial(self.engine.choose, texts, choices, assumed, adapter, unwanted.is_set)
+        ask = partial(self.engine.likelihoods, texts, answers, adapter, unwanted.is_set)
         asking = asyncio.create_task(asyncio.to_thread(ask))
         try:
             return await asyncio.shield(asking)

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import math
 import re
 import socket
 import threading
@@ -118,11 +117,10 @@ class ScriptedEngine:
     def find_token(self, text: str) -> int | None:
         return None
 
-    def choose(
+    def likelihoods(
         self,
         texts: Sequence[str],
-        choices: Sequence[str],
-        assumed: int = 0,
+        answers: Sequence[str],
         adapter: str | None = None,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> list[list[float]]:
@@ -132,7 +130,7 @@ class ScriptedEngine:
                 time.sleep(0.005)
             self.running -= 1
             raise EngineError("the question was cancelled")
-        return [[-math.log(len(choices))] * len(choices) for _ in texts]
+        return [[-0.5] * len(self.tokenize(answer)) for answer in answers]
 
     def close(self) -> None:
         return

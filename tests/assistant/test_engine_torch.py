@@ -101,15 +101,18 @@ def test_a_batch_scores_like_one_at_a_time(scorer: TorchScorer) -> None:
         assert len(scores) == max(len(sequence) - 1, 0)
 
 
-def test_choices_at_a_position_are_scored_in_one_pass(scorer: TorchScorer) -> None:
-    ids = scorer.tokenize(CODE)
-    other = scorer.tokenize(" not")[0]
-    found = scorer.score_choices(ids, [3, 9], [ids[3], ids[9], other])
+def test_spans_are_scored_in_one_pass(scorer: TorchScorer) -> None:
+    ids = scorer.tokenize(CODE) * 12
+    # More places than logits are held of at once.
+    spans = [(3, 9), (9, 9), (20, 300)]
+    found = scorer.score_spans(ids, spans)
     scores = scorer.score(ids)
-    assert [found[0][0], found[1][1]] == pytest.approx([scores[2], scores[8]], abs=1e-4)
-    assert found[0][2] == pytest.approx(scorer.score([*ids[:3], other])[-1], abs=1e-4)
-    with pytest.raises(InvalidRequestError, match="position"):
-        scorer.score_choices(ids, [0], [other])
+    assert [len(row) for row in found] == [6, 0, 280]
+    for row, (start, end) in zip(found, spans, strict=True):
+        assert row == pytest.approx(scores[start - 1 : end - 1], abs=1e-4)
+    for wrong in ((0, 2), (4, 3), (2, len(ids) + 1)):
+        with pytest.raises(InvalidRequestError, match="span"):
+            scorer.score_spans(ids, [wrong])
 
 
 def test_an_adapter_changes_the_scores(scorer: TorchScorer, folder: Path, adapter: Path) -> None:

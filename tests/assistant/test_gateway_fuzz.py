@@ -70,7 +70,7 @@ _VALID: dict[str, list[dict[str, Any]]] = {
         {"input_prefix": "x", "input_suffix": "y", "input_extra": [{"text": "z", "filename": "a"}], "n_predict": 3}
     ],
     "/completion": [{"prompt": "x", "n_predict": 4, "samplers": ["top_k"], "response_fields": ["content"]}],
-    "/v1/choices": [{"texts": ["x", "y"], "choices": [" ok", " wrong"], "assumed": 1}],
+    "/v1/likelihoods": [{"texts": ["x", ""], "answers": [" ok", " wrong"]}],
     "/v1/feedback": [{"id": GIVEN, "kind": "edited", "choice": 0, "text": "x", "survival": 0.5, "seconds": 2}],
     "/v1/events": [{"type": "select", "completion_id": GIVEN, "choice_index": 0, "select_kind": "line", "elapsed": 9}],
 }

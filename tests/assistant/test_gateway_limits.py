@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import math
 from typing import Any
 
 import pytest
@@ -105,21 +104,21 @@ async def test_an_engine_that_hangs_does_not_hold_the_client_for_ever(monkeypatc
 async def test_a_question_ends_when_its_client_leaves_and_when_its_time_is_over() -> None:
     engine = ScriptedEngine(held=0)
     app = gateway(engine, limits=Limits(queue=1))
-    question = {"texts": ["x"], "choices": [" ok", " wrong"]}
-    caller = Caller(app, "/v1/choices", json.dumps(question).encode())
+    question = {"texts": ["x"], "answers": [" ok then"]}
+    caller = Caller(app, "/v1/likelihoods", json.dumps(question).encode())
     running = asyncio.create_task(caller.run())
     assert await until(lambda: engine.running == 1)
     async with client(app) as http:
-        assert (await http.post("/v1/choices", json=question)).status_code == 429
+        assert (await http.post("/v1/likelihoods", json=question)).status_code == 429
         caller.leave()
         await asyncio.wait_for(running, 60)
         assert (caller.status, engine.running) == (None, 0)
-        late = await http.post("/v1/choices", json={**question, "deadline": 0.05})
+        late = await http.post("/v1/likelihoods", json={**question, "deadline": 0.05})
         assert (late.status_code, late.json()["error"]["code"]) == (504, "deadline_exceeded")
         assert engine.running == 0
         assert (await http.get("/health")).json()["requests"] == 0
         engine.held = None
-        assert (await http.post("/v1/choices", json=question)).json()["logprobs"] == [[math.log(0.5)] * 2]
+        assert (await http.post("/v1/likelihoods", json=question)).json()["logprobs"] == [[-0.5] * 2]
 
 
 @pytest.mark.parametrize("deadline", [0, -1, "soon", 1e9, True])

@@ -82,7 +82,7 @@ async def test_a_model_is_named_never_opened(model: str) -> None:
             ("/apply-template", CHAT),
             ("/v1/fim/completions", {"prompt": "x", "suffix": "y"}),
             ("/v1/completions", {"segments": {"prefix": "x"}}),
-            ("/v1/choices", {"texts": ["x"], "choices": [" ok", " wrong"]}),
+            ("/v1/likelihoods", {"texts": ["x"], "answers": [" ok"]}),
             ("/completion", {"prompt": "x"}),
         ):
             response = await http.post(path, json={**body, "model": model})
