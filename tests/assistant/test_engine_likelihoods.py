@@ -113,7 +113,10 @@ def test_the_runs_hold_the_answers(lengths: list[tuple[int, int]], bytes_at: fro
 
 def test_runs_are_as_long_as_they_may_be():
     tokens = tuple(range(400))
-    assert forced_runs(Reading(tokens, ((5, 9), (9 + GAP, 40), (41 + GAP, 70))), frozenset()) == [(5, 40), (57, 70)]
+    assert forced_runs(Reading(tokens, ((5, 9), (9 + GAP, 40), (41 + GAP, 70))), frozenset()) == [
+        (5, 40),
+        (41 + GAP, 70),
+    ]
     assert forced_runs(Reading(tokens, ((5, 5 + 2 * MOST + 1),)), frozenset()) == [(5, 69), (69, 133), (133, 134)]
     assert forced_runs(Reading(tokens, ((5, 9), (12, 14))), frozenset({6, 11})) == [(5, 6), (6, 7), (7, 9), (12, 14)]
 
@@ -219,6 +222,7 @@ READINGS = {
         [" 'Größe'", "你好, \N{PARROT}\N{COMBINING ACUTE ACCENT}!"],
     ),
     "a long text between": ([TEXTS[0], HUNK], [ANSWERS[0], "\nprint(area(1, 2))\n"]),
+    "a short text between": (["x = 1\n", "\n"], ["y = 2", "z = 3\n"]),
     "many tokens": (["import math\n\n\n"], [HUNK * 2 + "print(area(1, 2))\n"]),
     "spelled tokens": (["The turn ends with ", " and begins with "], ["<|im_end|>", "<|im_start|>\0 user"]),
 }
