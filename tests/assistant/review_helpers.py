@@ -56,6 +56,9 @@ class FakeClient:
     tokens: Callable[[str], int] = lambda text: len(text) // 4
     asked: list[list[str]] = field(default_factory=list)
     written: list[dict[str, Any]] = field(default_factory=list)
+    rewrites: Sequence[Delta] = (Delta("", "stop"),)
+    """What the reviewer writes in place of any line."""
+    rewritten: list[str] = field(default_factory=list)
 
     def models(self) -> list[dict[str, Any]]:
         return [
@@ -108,6 +111,10 @@ class FakeClient:
         parse_special: bool = False,
         json_schema: Mapping[str, Any] | None = None,
     ) -> Iterator[Delta]:
+        if json_schema is None:
+            assert (model, list(stop), temperature) == ("judge@0123456789ab", ["\n"], 0.0)
+            self.rewritten.append(str(prompt))
+            return iter(self.rewrites)
         asked = {"model": model, "temperature": temperature, "seed": seed, "schema": json_schema, "chat": False}
         return self._answer(str(prompt), **asked)
 

@@ -15,7 +15,7 @@ from assistant.skills.review import explain, model
 from assistant.skills.review.changes import FileChange
 from assistant.skills.review.request import CancelledError
 from assistant.skills.review.verdicts import Reviewer, line_probabilities, read_reviewer
-from tests.assistant.review_helpers import FakeClient, change, model_of
+from tests.assistant.review_helpers import Delta, FakeClient, change, model_of
 
 REVIEWER = {
     "schema_version": 2,
@@ -197,10 +197,31 @@ def test_several_samples_vote():
     assert fine.wrong == 0
 
 
+@pytest.mark.parametrize(
+    ("written", "fix"),
+    [
+        (["     total", " = w * h"], "    total = w * h"),
+        # Its indentation may be what is wrong.
+        (["         total = w + h  "], "        total = w + h"),
+        (["     total = w + h"], None),
+        ([" "], None),
+        ([], None),
+    ],
+)
+def test_what_the_reviewer_would_write_is_a_fix(written: list[str], fix: str | None):
+    client = FakeClient(rewrites=[*map(Delta, written), Delta("", "stop")])
+    found = explain.rewritten(client, "judge@0123456789ab", HUNK, 1)
+    assert (found.edits[0].text if found else None) == fix
+    assert rewriting(HUNK).text.startswith(client.rewritten[0] + "     total = w + h\n")
+    cut = FakeClient(rewrites=[*map(Delta, written), Delta("", "length")])
+    assert explain.rewritten(cut, "judge@0123456789ab", HUNK, 1) is None
+
+
 def test_no_fix_for_a_removed_line_and_none_for_blanks():
     gone = build("x.py", ["a = 1"], set(), {2: ["check(a)"]})
     index = gone.changed[0]
     assert explain.suggestion(gone, index, explain.Explanation("other", "", ("x",), 1, 1)) is None
+    assert explain.rewritten(FakeClient(), "judge@0123456789ab", gone, index) is None
     assert explain.suggestion(HUNK, 1, explain.Explanation("other", "", ("",), 1, 1)) is None
 
 

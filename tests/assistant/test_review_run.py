@@ -17,7 +17,7 @@ from assistant.skills.review import baseline, formats
 from assistant.skills.review.findings import Edit, Evidence, Finding, Fix, Mark, Review
 from assistant.skills.review.request import CancelledError, Request
 from assistant.skills.review.run import review
-from tests.assistant.review_helpers import FakeClient, model_of
+from tests.assistant.review_helpers import Delta, FakeClient, model_of
 from tests.conftest import git
 
 SARIF_SCHEMA = Path(__file__).parents[1] / "evals" / "data" / "sarif-2.1.0.schema.json"
@@ -82,6 +82,24 @@ def test_with_a_reviewer(root: Path):
     assert len(client.written) == 1
     assert len(client.asked) == 1
     assert {step[0] for step in steps} >= {"running ruff", "asking the model", "writing findings"}
+
+
+def test_the_reviewers_own_line_comes_before_the_explained_one(root: Path):
+    def found(*rewrites: Delta) -> Any:
+        client = FakeClient(
+            wrong=lambda line: 0.8 if "w + h" in line else 0.1,
+            answers=[{"reason": "adds", "class": "wrong-operator", "fix": ["return w * h"]}],
+            rewrites=rewrites,
+        )
+        return review(Request(root), model_of(client)).findings[-1]
+
+    own = found(Delta("     return h * w", "stop"))
+    assert (own.message, own.fix.description) == ("adds", "as the reviewer would write it")
+    assert "+    return h * w\n" in own.fix.patch
+    apply(root, own.fix.patch)
+    # One that does not parse gives way.
+    other = found(Delta("     return (h", "stop"))
+    assert "+    return w * h\n" in other.fix.patch
 
 
 def test_a_fix_that_does_not_parse_is_dropped(root: Path):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from assistant import review_prompt
 from assistant.review_prompt import Hunk
+from assistant.review_rewriting import rewriting
 from assistant.skills.review.observations import Suggestion, TextEdit
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class Writer(Protocol):
         model: str | None = None,
         max_tokens: int = 64,
         temperature: float = 0.0,
+        stop: Sequence[str] = (),
         *,
         seed: int | None = None,
         json_schema: Mapping[str, Any] | None = None,
@@ -128,6 +130,30 @@ def explain(writer: Writer, author: Author, hunk: Hunk, index: int, samples: int
     return Explanation(winner, chosen["reason"], tuple(chosen["fix"]), len(wrong), len(read))
 
 
+def rewritten(writer: Writer, reviewer: str, hunk: Hunk, index: int) -> Suggestion | None:
+    """The line that a reviewer would write in place of an added one, as it was taught to; None where it is the one that
+    stands there, or does not end.
+
+    Args:
+        reviewer: its name, for the gateway.
+        index: of the line in `hunk.lines`.
+
+    Raises:
+        HoneError: the gateway fails.
+    """
+    made = rewriting(hunk)
+    if hunk.lines[index].marker != "+" or index not in made.asked:
+        return None
+    start, _ = made.spans[made.asked.index(index)]
+    with closing(writer.complete(made.text[:start], reviewer, _MAX_LINE, 0.0, ["\n"])) as stream:  # type: ignore[type-var]
+        deltas = list(stream)
+    line = "".join(delta.text for delta in deltas).removeprefix(" ").rstrip()
+    ended = bool(deltas) and deltas[-1].finish_reason == "stop"
+    if not ended or not line.strip() or line == hunk.lines[index].text.rstrip():
+        return None
+    return _in_place(hunk, index, line, "as the reviewer would write it")
+
+
 def suggestion(hunk: Hunk, index: int, explanation: Explanation) -> Suggestion | None:
     """The fix as a change of the whole line; None where there is none, or the line was removed."""
     line = hunk.lines[index]
@@ -138,8 +164,13 @@ def suggestion(hunk: Hunk, index: int, explanation: Explanation) -> Suggestion |
     if not lines[0].startswith((" ", "\t")):
         # Models write a line from its first character.
         lines = tuple(indent + text if text.strip() else "" for text in lines)
-    edit = TextEdit(line.number, 1, line.number, len(line.text) + 1, "\n".join(text.rstrip() for text in lines))
-    return Suggestion(explanation.reason or "as the model suggests", (edit,))
+    text = "\n".join(text.rstrip() for text in lines)
+    return _in_place(hunk, index, text, explanation.reason or "as the model suggests")
+
+
+def _in_place(hunk: Hunk, index: int, text: str, description: str) -> Suggestion:
+    line = hunk.lines[index]
+    return Suggestion(description, (TextEdit(line.number, 1, line.number, len(line.text) + 1, text),))
 
 
 def _question(hunk: Hunk, index: int, voting: bool) -> str:

@@ -97,7 +97,7 @@ def review(
                 # An engine that cannot enforce a schema, for example; the finding itself stands.
                 notes.append(f"the model's findings are not explained: {error}")
                 author = None
-                finding = _finding(problem, name, folder, places, None, None, 1)
+                finding = _finding(problem, name, folder, places, writer, None, 1)
             if finding is not None:
                 findings.append(finding)
         report("writing findings", len(new), len(new))
@@ -182,22 +182,21 @@ def _finding(
             fix = patches.checked(problem.change, claim.suggestion, claim.evidence.source, folder)
             if fix is not None:
                 return merge.finding(problem, name, fix)
-    if writer is None or author is None:
+    if writer is None:
         return merge.finding(problem, name, None)
     seen = places[problem.change.path, problem.first]
-    told = explain.explain(writer, author, seen.hunk, seen.index, samples)
-    if told is None:
-        return merge.finding(problem, name, None)
-    if 2 * told.wrong < told.samples:
+    reviewer = str(seen.observation.evidence.details["model"])
+    told = explain.explain(writer, author, seen.hunk, seen.index, samples) if author is not None else None
+    if told is not None and 2 * told.wrong < told.samples:
         return None
-    details = {**seen.observation.evidence.details, "bug_class": told.bug_class, "explained_by": author.model}
-    if samples > 1:
-        details["votes"] = {"wrong": told.wrong, "of": told.samples}
-    evidence = replace(
-        seen.observation.evidence, message=told.reason or seen.observation.evidence.message, details=details
-    )
-    suggested = explain.suggestion(seen.hunk, seen.index, told)
-    fixed: Fix | None = None
-    if suggested is not None:
-        fixed = patches.checked(problem.change, suggested, MODEL, folder)
-    return merge.finding(merge.with_message(problem, evidence), name, fixed)
+    # What the reviewer itself would write comes before what is explained of it.
+    suggested = [explain.rewritten(writer, reviewer, seen.hunk, seen.index)]
+    if told is not None and author is not None:
+        details = {**seen.observation.evidence.details, "bug_class": told.bug_class, "explained_by": author.model}
+        if samples > 1:
+            details["votes"] = {"wrong": told.wrong, "of": told.samples}
+        message = told.reason or seen.observation.evidence.message
+        problem = merge.with_message(problem, replace(seen.observation.evidence, message=message, details=details))
+        suggested.append(explain.suggestion(seen.hunk, seen.index, told))
+    fixes = (patches.checked(problem.change, one, MODEL, folder) for one in suggested if one is not None)
+    return merge.finding(problem, name, next((fix for fix in fixes if fix is not None), None))
