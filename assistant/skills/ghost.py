@@ -243,7 +243,8 @@ class Ghost:
             if not done.text:
                 return None
             self._outcomes.add(given)
-            if self._running is not mine:
+            # Both may have come since it was written; it is kept for whoever asks there again.
+            if self._running is not mine or mine.cancelled:
                 return None
             self._outcomes.show(given)
             return Shown(given.id, done.text, latency_seconds=seconds, from_cache=False, **facts)

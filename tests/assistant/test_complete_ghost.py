@@ -100,6 +100,32 @@ def test_nothing_is_suggested_unasked_in_front_of_code_or_in_files_that_are_no_c
     assert ghost.suggest("a.py", "print()\n", 6) is not None
 
 
+@pytest.mark.parametrize("how", ["cancel", "newer"])
+def test_what_is_cancelled_when_it_is_written_is_kept_and_not_shown(
+    client: FakeClient, kept: Feedback, how: str
+) -> None:
+    """The last moment: the completion is whole, and is about to be shown."""
+    ended: list[Shown | None] = []
+
+    def clock() -> float:
+        if client.closed and not ended:
+            ended.append(None)
+            if how == "cancel":
+                ghost.cancel()
+            else:
+                ended[0] = ghost.suggest("b.py", "other = \n", 8)
+        return 0.0
+
+    ghost = Ghost(client, feedback=kept, clock=clock)
+    assert ghost.suggest("a.py", "total = \n", 8) is None
+    assert len(ended) == 1
+    assert (ended[0] is not None) == (how == "newer")
+    again = suggested(ghost, "total = ")
+    assert again.from_cache
+    ghost.close()
+    assert len(client.prompts) == (2 if how == "newer" else 1)
+
+
 def test_a_newer_request_ends_the_older_one_within_one_token(client: FakeClient, clock: Clock) -> None:
     ghost = Ghost(client, clock=clock)
     client.answer = "value " * 40 + "\n"
