@@ -48,6 +48,12 @@ def test_wrong_lines_are_put_right_by_their_fixes():
     assert sum(number for bugs, number in counts.items() if bugs > 1) > 20
 
 
+def test_of_the_places_for_a_bug_half_are_wrong():
+    found = many(150)
+    wrong, places = (sum(len(getattr(one, name)) for _, one in found) for name in ("wrong", "place"))
+    assert wrong / places == pytest.approx(0.5, abs=0.12)
+
+
 def test_a_function_is_shown_again_when_all_were():
     text = "def f(a, b):\n    if a > b:\n        return g(a, b)\n    return a[0] + b\n"
     found = list(reviews("a.py", text, "python", random.Random(1), most=9))

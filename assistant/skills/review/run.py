@@ -22,7 +22,7 @@ from assistant.skills.review import (
 )
 from assistant.skills.review import model as models
 from assistant.skills.review.changes import Changes, FileChange
-from assistant.skills.review.findings import MODEL, Finding, Fix, Review
+from assistant.skills.review.findings import MODEL, Finding, Review
 from assistant.skills.review.merge import Problem
 from assistant.skills.review.model import Model, ReviewClient, Seen
 from assistant.skills.review.observations import Observation
