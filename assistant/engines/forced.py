@@ -1,11 +1,20 @@
-"""Which of given tokens llama.cpp is made to generate together, so that it tells their probabilities.
+"""Makes llama.cpp generate given tokens, so that it tells their probabilities.
 
 Its server tells none of a prompt's tokens. A grammar that names tokens by their ids forces it to draw just these.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from assistant.engines.likelihoods import Reading, Span
+
+Complete = Callable[[dict[str, Any]], dict[str, Any]]
+"""Asks the server's `/completion`."""
+
+_LIKELIEST = 1024
+_ALL = 10_000_000
+"""How many of a place's tokens are listed with their probabilities: a thousand cost nothing, all of 49,152 half a
+second."""
 
 MOST = 64
 """Tokens of a run; a reading is cancelled between two of them. Computed one by one, as any answer is."""
@@ -19,24 +28,55 @@ tokens 3.8 and 2.5.
 """
 
 
-def forced_runs(reading: Reading, unnamed: frozenset[int]) -> list[Span]:
+def runs(reading: Reading, unnamed: frozenset[int]) -> list[Span]:
     """Runs in `reading.tokens` that hold all answers, in order, none over another.
 
     Args:
         unnamed: tokens that no grammar can force; each one in an answer is a run of its own, none is in another.
     """
-    runs: list[Span] = []
+    found: list[Span] = []
     open_ended = False
     for position in (position for start, end in reading.spans for position in range(start, end)):
         named = reading.tokens[position] not in unnamed
-        start, end = runs[-1] if runs else (0, 0)
+        start, end = found[-1] if found else (0, 0)
         near = position - end <= GAP and position < start + MOST
         if open_ended and named and near and unnamed.isdisjoint(reading.tokens[end:position]):
-            runs[-1] = (start, position + 1)
+            found[-1] = (start, position + 1)
         else:
-            runs.append((position, position + 1))
+            found.append((position, position + 1))
         open_ended = named
-    return runs
+    return found
+
+
+def drawn(complete: Complete, fields: dict[str, Any], tokens: Sequence[int]) -> list[float]:
+    """The log-probabilities of tokens after the prompt in `fields`, before the grammar and all samplers.
+
+    Raises:
+        RuntimeError: the server drew others.
+    """
+    return [float(one["logprob"]) for one in _drawn(complete, fields, tokens, 1)]
+
+
+def listed(complete: Complete, fields: dict[str, Any], token: int, other: int) -> float:
+    """The log-probability of one token: looked up beside that of another one, which is drawn in its place.
+
+    Raises:
+        RuntimeError: the server drew neither, or does not list it.
+    """
+    for count in (_LIKELIEST, _ALL):
+        (entry,) = _drawn(complete, fields, [other], count)
+        for one in entry["top_logprobs"]:
+            if one["id"] == token:
+                return float(one["logprob"])
+    raise RuntimeError(f"it lists no token {token}")
+
+
+def _drawn(complete: Complete, fields: dict[str, Any], tokens: Sequence[int], count: int) -> list[dict[str, Any]]:
+    asked = {**fields, "grammar": grammar_of(tokens), "n_probs": count, "stream": False}
+    found: list[dict[str, Any]] = complete(asked)["completion_probabilities"]
+    if [one["id"] for one in found] != list(tokens):
+        raise RuntimeError("it drew other tokens than those that it was to read")
+    return found
 
 
 def grammar_of(tokens: Sequence[int]) -> str:

@@ -22,14 +22,13 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 from assistant.children import end_with_parent
+from assistant.engines import forced
 from assistant.engines.base import InvalidRequestError, Request
-from assistant.engines.forced import forced_runs, grammar_of
 from assistant.engines.indent import IndentStop
 from assistant.engines.likelihoods import assemble, check_room, opening_of
 from assistant.engines.verbatim import encode
@@ -47,11 +46,6 @@ _SLOWEST_PACE_SECONDS = 0.1
 
 _LEAST_LOGPROB = -104.0
 """Of a token whose probability is 0 in 32 bits, which llama.cpp tells as the least number there is."""
-
-_LIKELIEST = 1024
-_ALL = 10_000_000
-"""How many of a place's tokens are listed with their probabilities: a thousand cost nothing, all of 49,152 half a
-second."""
 
 _BETWEEN = -1
 """No token's number: llama.cpp passes it through between texts that it tokenizes one by one."""
@@ -184,40 +178,21 @@ class _Child:
         # Any token of whole characters.
         other = next(token for token in tokenize("a")[::-1] if token not in unnamed)
         found: dict[int, float] = {}
-        for start, end in forced_runs(reading, frozenset(unnamed)):
+        complete = partial(self._listener.call, "POST", "/completion")
+        for start, end in forced.runs(reading, frozenset(unnamed)):
             if self._cancelled[number]:
                 return {"end": {"reason": "cancelled"}}
             fields = engine_fields(request, list(reading.tokens[:start]), end - start, self._adapters)
             if reading.tokens[start] in unnamed:
-                found[start] = self._listed(fields, reading.tokens[start], other)
+                found[start] = forced.listed(complete, fields, reading.tokens[start], other)
             else:
-                values = self._forced(fields, reading.tokens[start:end])
+                values = forced.drawn(complete, fields, reading.tokens[start:end])
                 found.update(zip(range(start, end), values, strict=True))
         return {
             "logprobs": [
                 [max(found[position], _LEAST_LOGPROB) for position in range(start, end)] for start, end in reading.spans
             ]
         }
-
-    def _forced(self, fields: dict[str, Any], tokens: Sequence[int]) -> list[float]:
-        """The log-probabilities of tokens after the prompt in `fields`, before the grammar and all samplers."""
-        return [float(one["logprob"]) for one in self._drawn_as(fields, tokens, 1)]
-
-    def _listed(self, fields: dict[str, Any], token: int, other: int) -> float:
-        """The log-probability of one token: looked up beside that of another one, which is drawn in its place."""
-        for count in (_LIKELIEST, _ALL):
-            (entry,) = self._drawn_as(fields, [other], count)
-            for one in entry["top_logprobs"]:
-                if one["id"] == token:
-                    return float(one["logprob"])
-        raise RuntimeError(f"it lists no token {token}")
-
-    def _drawn_as(self, fields: dict[str, Any], tokens: Sequence[int], count: int) -> list[dict[str, Any]]:
-        asked = {**fields, "grammar": grammar_of(tokens), "n_probs": count, "stream": False}
-        drawn: list[dict[str, Any]] = self._listener.call("POST", "/completion", asked)["completion_probabilities"]
-        if [one["id"] for one in drawn] != list(tokens):
-            raise RuntimeError("it drew other tokens than those that it was to read")
-        return drawn
 
     def _prompt(self, request: dict[str, Any]) -> list[int]:
         prompt = request["prompt"]

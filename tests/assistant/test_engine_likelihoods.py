@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from assistant.engines import likelihoods
 from assistant.engines.base import Engine, InvalidRequestError, Request
-from assistant.engines.forced import GAP, MOST, forced_runs, grammar_of
+from assistant.engines.forced import GAP, MOST, grammar_of, runs
 from assistant.engines.likelihoods import Reading
 from assistant.engines.llamacpp import LlamaCpp
 from assistant.engines.torch import Torch
@@ -98,12 +98,12 @@ def test_the_runs_hold_the_answers(lengths: list[tuple[int, int]], bytes_at: fro
     for text, answer in lengths:
         spans.append((end + text, end + text + answer))
         end += text + answer
-    runs = forced_runs(Reading(tuple(range(end)), tuple(spans)), bytes_at)
+    found = runs(Reading(tuple(range(end)), tuple(spans)), bytes_at)
     wanted = {position for start, stop in spans for position in range(start, stop)}
-    forced = [position for start, stop in runs for position in range(start, stop)]
+    forced = [position for start, stop in found for position in range(start, stop)]
     assert forced == sorted(set(forced)), "in order, none twice"
     assert wanted <= set(forced)
-    for start, stop in runs:
+    for start, stop in found:
         assert {start, stop - 1} <= wanted
         assert stop - start <= MOST
         assert stop - start == 1 or bytes_at.isdisjoint(range(start, stop))
@@ -113,12 +113,12 @@ def test_the_runs_hold_the_answers(lengths: list[tuple[int, int]], bytes_at: fro
 
 def test_runs_are_as_long_as_they_may_be():
     tokens = tuple(range(400))
-    assert forced_runs(Reading(tokens, ((5, 9), (9 + GAP, 40), (41 + GAP, 70))), frozenset()) == [
+    assert runs(Reading(tokens, ((5, 9), (9 + GAP, 40), (41 + GAP, 70))), frozenset()) == [
         (5, 40),
         (41 + GAP, 70),
     ]
-    assert forced_runs(Reading(tokens, ((5, 5 + 2 * MOST + 1),)), frozenset()) == [(5, 69), (69, 133), (133, 134)]
-    assert forced_runs(Reading(tokens, ((5, 9), (12, 14))), frozenset({6, 11})) == [(5, 6), (6, 7), (7, 9), (12, 14)]
+    assert runs(Reading(tokens, ((5, 5 + 2 * MOST + 1),)), frozenset()) == [(5, 69), (69, 133), (133, 134)]
+    assert runs(Reading(tokens, ((5, 9), (12, 14))), frozenset({6, 11})) == [(5, 6), (6, 7), (7, 9), (12, 14)]
 
 
 def test_a_grammar_names_tokens():
@@ -133,10 +133,10 @@ def test_the_beginning_token_is_found():
 COUNTED = """
 import json, os, sys
 from pathlib import Path
-from assistant.engines import llamacpp_child
+from assistant.engines import forced, llamacpp_child
 
 config = json.load(sys.stdin)
-llamacpp_child._LIKELIEST = config.get("likeliest", llamacpp_child._LIKELIEST)
+forced._LIKELIEST = config.get("likeliest", forced._LIKELIEST)
 child = llamacpp_child._Child(os.open(os.devnull, os.O_WRONLY), config["engine"])
 call, seen = child._listener.call, []
 
