@@ -114,7 +114,7 @@ class FakeClient:
         if json_schema is None:
             assert (model, list(stop), temperature) == ("judge@0123456789ab", ["\n"], 0.0)
             self.rewritten.append(str(prompt))
-            return iter(self.rewrites)
+            return (delta for delta in self.rewrites)
         asked = {"model": model, "temperature": temperature, "seed": seed, "schema": json_schema, "chat": False}
         return self._answer(str(prompt), **asked)
 

@@ -96,10 +96,10 @@ def test_the_reviewers_own_line_comes_before_the_explained_one(root: Path):
     own = found(Delta("     return h * w", "stop"))
     assert (own.message, own.fix.description) == ("adds", "as the reviewer would write it")
     assert "+    return h * w\n" in own.fix.patch
-    apply(root, own.fix.patch)
     # One that does not parse gives way.
     other = found(Delta("     return (h", "stop"))
     assert "+    return w * h\n" in other.fix.patch
+    apply(root, own.fix.patch)
 
 
 def test_a_fix_that_does_not_parse_is_dropped(root: Path):
