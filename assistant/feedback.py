@@ -32,8 +32,8 @@ MAX_TEXT = 200_000
 """Characters of a text; longer ones are left out."""
 MAX_BYTES = 256 * 2**20
 """A larger file takes no more texts, only what happened."""
-_SCHEMA_VERSION = 2
-"""1 had no repository, path, user and rendered; its lines are read as they are."""
+_SCHEMA_VERSION = 3
+"""1 had no repository, path, user and rendered, 2 no model_sha256; their lines are read as they are."""
 _EXPIRY_SECONDS = 86_400.0
 """Events past their time are looked for once a day."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -74,6 +74,9 @@ class Event:
     """Of an import: as the other program names its users. None is this machine's own."""
     rendered: bool = True
     """The prompt is as the model read it; else it is a question, without chat template and what was said before."""
+    model_sha256: str | None = None
+    """Of a base model: of its weights, tokenizer and template. None of an adapter, whose name has its digest and whose
+    digest covers its base, and of models that are not on this machine."""
 
 
 @dataclass(frozen=True)
@@ -186,6 +189,7 @@ class Feedback:
             path=path if allowed and texts is not None else None,
             user=imported.user if imported else None,
             rendered=source == "complete" if rendered is None else rendered,
+            model_sha256=_base_digest(model) if adapter is None and imported is None else None,
         )
         self._expire(consent.retention_days)
         self._append(json.dumps({"schema_version": _SCHEMA_VERSION, **asdict(event)}, ensure_ascii=False) + "\n")
@@ -342,7 +346,8 @@ def older_than(days: float, now: datetime | None = None) -> Callable[[Event], bo
 
 
 _FIELDS = {field.name for field in fields(Event)}
-_SINCE_2 = {"repository", "path", "user", "rendered"}
+_SINCE_3 = {"model_sha256"}
+_SINCE_2 = {"repository", "path", "user", "rendered", *_SINCE_3}
 
 
 def _parsed(line: bytes) -> Event | None:
@@ -360,10 +365,22 @@ def _parsed(line: bytes) -> Event | None:
         if data.get("kind") not in KINDS or not isinstance(data.get("id"), str):
             return None
         missing = _FIELDS - data.keys()
-        if missing - (_SINCE_2 if written == 1 else set()):
+        if missing - (_SINCE_2 if written == 1 else _SINCE_3 if written == 2 else set()):
             return None
         return Event(**{name: data[name] for name in _FIELDS - missing})
     except (ValueError, RecursionError):
+        return None
+
+
+def _base_digest(model: str) -> str | None:
+    """Of a large model it takes a second the first time; then it is known until the file changes."""
+    from assistant.models import store
+    from assistant.models.identity import base_identity
+
+    try:
+        base = store.find(model)
+        return base_identity(base).digest if base is not None else None
+    except HoneError:
         return None
 
 

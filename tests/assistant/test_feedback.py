@@ -16,7 +16,10 @@ from assistant.errors import HoneError, UsageError
 from assistant.feedback import KINDS, Event, Feedback
 from assistant.feedback_consent import Consent, write
 from assistant.feedback_summary import Correction, Example, corrections, examples, groups, stories
+from assistant.models import store
+from assistant.models.identity import base_identity
 from assistant.redaction import secrets
+from tests.tuning.tiny_gguf import write_base
 
 SECRET = "AKIA" + "Z7QK" * 4
 
@@ -37,8 +40,21 @@ def test_an_event_is_read_back_as_it_was_recorded(kept: Feedback) -> None:
     assert written.prompt_sha256 is not None
     assert (written.prompt, written.completion, written.withheld) == ("x = ", "1", False)
     line = json.loads(kept.file.read_text())
-    assert line["schema_version"] == 2
+    assert line["schema_version"] == 3
     assert line["time"].endswith("+00:00")
+
+
+def test_a_base_model_is_told_by_its_digest(kept: Feedback, tmp_path: Path, hone_home: Path) -> None:
+    gguf = write_base(tmp_path / "tiny.gguf")
+    base = store.find(str(gguf))
+    assert base is not None
+    event = record(kept, "shown", model=str(gguf))
+    assert event.model_sha256 == base_identity(base).digest
+    assert kept.read().events == (event,)
+    # The name of an adapter has its digest, which covers its base.
+    assert record(kept, "shown", model=str(gguf), adapter="own@0123456789ab").model_sha256 is None
+    for elsewhere in ("a-model-of-another-server", "./missing.gguf", "org/model"):
+        assert record(kept, "shown", model=elsewhere).model_sha256 is None
 
 
 def test_only_the_owner_can_read_it(kept: Feedback) -> None:

@@ -88,24 +88,26 @@ def test_an_import_brings_its_texts_its_time_and_its_user() -> None:
     assert (event.completion, event.user, event.time) == ("1", "ann", "2026-03-01T12:00:00.000+00:00")
 
 
-def test_lines_of_the_first_version_are_read_and_stay() -> None:
+def test_lines_of_earlier_versions_are_read_and_stay() -> None:
     kept = Feedback()
     event = Feedback().record("shown", id="one", model="m")
-    line = json.loads(kept.file.read_text())
-    for field in ("repository", "path", "user", "rendered"):
-        del line[field]
-    kept.file.write_text(json.dumps({**line, "schema_version": 1}) + "\n" + json.dumps(line) + "\n")
+    whole = json.loads(kept.file.read_text())
+    since = ("repository", "path", "user", "rendered", "model_sha256")
+    line = {name: value for name, value in whole.items() if name not in since}
+    second = {name: value for name, value in whole.items() if name != "model_sha256"}
+    told = [{**line, "schema_version": 1}, {**second, "schema_version": 2}, {**line, "schema_version": 2}, second]
+    kept.file.write_text("".join(json.dumps(one) + "\n" for one in told))
     log = kept.read()
-    # The second says that it has all fields of this version, and lacks some.
-    assert (log.events, log.damaged) == ((replace(event, rendered=True),), 1)
+    # The last two say that they have all fields of their version, and lack some.
+    assert (log.events, log.damaged) == ((replace(event, rendered=True), event), 2)
     kept.forget(lambda event: False)
-    assert json.loads(kept.file.read_text())["schema_version"] == 1
+    assert [json.loads(one)["schema_version"] for one in kept.file.read_text().splitlines()] == [1, 2]
 
 
 def test_what_a_newer_version_wrote_is_neither_dropped_nor_misread() -> None:
     kept = Feedback()
-    kept.file.write_text('{"schema_version": 3, "id": "one"}\n')
+    kept.file.write_text('{"schema_version": 4, "id": "one"}\n')
     for call in (kept.read, lambda: kept.forget(lambda event: True)):
         with pytest.raises(HoneError, match="newer Hone"):
             call()
-    assert kept.file.read_text() == '{"schema_version": 3, "id": "one"}\n'
+    assert kept.file.read_text() == '{"schema_version": 4, "id": "one"}\n'
