@@ -34,6 +34,9 @@ LEAST = 40
 MOST_ALARMS = 0.1
 """False alarms per clean change at the threshold; what developers are told of noisy reviewers is ten times that."""
 _PER_FILE = 8
+_TIMES = 4
+"""That a file is gone through, each time with other bugs: of a corpus with few validation files, one time gives a
+threshold that a handful of clean changes decide."""
 
 Read = Callable[[Sequence[int], Sequence[tuple[int, int]]], list[list[float]]]
 """Natural log-probabilities of the tokens of each span."""
@@ -87,20 +90,27 @@ class Calibrated:
 
 def validation_changes(corpus: Corpus, operators: Collection[str], seed: int, most: int = CHANGES) -> list[Review]:
     """At most `most` changes of validation files, as long as the ones that are reviewed, half of them clean, no more of
-    one file than of another as far as they go.
+    one file than of another as far as they go, and no change twice.
 
     Args:
         operators: those that seeded the bugs of the training.
     """
-    by_file: list[list[Review]] = []
-    for document in corpus.documents("validation"):
-        generator = Random(f"{seed}/calibration/{document.key}")
-        by_file.append(
-            list(review.reviews(document.path, document.text, document.language, generator, operators, _PER_FILE))
-        )
-    Random(f"{seed}/calibration").shuffle(by_file)
-    turns = max(map(len, by_file), default=0)
-    return [file[turn] for turn in range(turns) for file in by_file if turn < len(file)][:most]
+    documents = list(corpus.documents("validation"))
+    Random(f"{seed}/calibration").shuffle(documents)
+    found: dict[Hunk, Review] = {}
+    for again in range(_TIMES):
+        by_file: list[list[Review]] = []
+        for document in documents:
+            generator = Random(f"{seed}/calibration/{document.key}" + (f"/{again}" if again else ""))
+            by_file.append(
+                list(review.reviews(document.path, document.text, document.language, generator, operators, _PER_FILE))
+            )
+        turns = max(map(len, by_file), default=0)
+        for one in (file[turn] for turn in range(turns) for file in by_file if turn < len(file)):
+            found.setdefault(one.hunk, one)
+        if len(found) >= most:
+            break
+    return list(found.values())[:most]
 
 
 def score(changes: Sequence[Review], read: Read, tokenizer: Any, end_token: int, most_tokens: int) -> list[Scored]:
