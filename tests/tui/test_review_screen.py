@@ -203,7 +203,8 @@ async def test_a_dismissed_finding_of_the_model_is_kept_as_feedback(make_app: Ma
         await until(pilot, lambda: "dismissed" in text(pilot, "#said"))
     (event,) = Feedback().read().events
     assert (event.kind, event.source, event.model, event.path) == ("rejected", "review", "rev@1a2b3c4d5e6f", "cart.py")
-    assert (event.prompt or "").endswith("+2 return sum(itens) =>")
+    assert (event.prompt or "").endswith("as it should be.\n2")
+    assert event.completion == "     return sum(itens)\n"
 
 
 async def test_what_was_left_out_is_told_where_there_is_nothing_else(make_app: MakeApp, shop: Path):
