@@ -38,14 +38,11 @@ def test_a_review_by_an_adapter_that_the_gateway_serves(
     assert 0 < evidence.confidence < 1
     assert finding.message == "this line is probably wrong"
     # Its own probability, not its base's.
-    asked = rewriting(build("x.py", ["def area(w, h):", "    return w + h"], {2}, {2: ["    return w * h"]}))
+    hunk = build("x.py", ["def area(w, h):", "    return w + h"], {2}, {2: ["    return w * h"]})
+    asked = rewriting(hunk)
     with connect(model=adapter.id) as client:
         ours, base = (
-            log_odds(
-                build("x.py", ["def area(w, h):", "    return w + h"], {2}, {2: ["    return w * h"]}),
-                asked.asked,
-                client.likelihoods(asked.texts, asked.answers, model=name),
-            )
+            log_odds(hunk, asked.asked, client.likelihoods(asked.texts, asked.answers, model=name))
             for name in (adapter.id, "smollm2-135m")
         )
     assert evidence.details["logit"] == pytest.approx(ours[1], abs=0.3)

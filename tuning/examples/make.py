@@ -118,26 +118,10 @@ class Maker:
 
     def _reviews(self, document: Document, generator: Random) -> Iterator[review.Review]:
         options = self._options
+        asked = (document.path, document.text, document.language, generator, self._operators, options.reviews_per_file)
         if options.review_several and generator.random() < options.review_several:
-            return several.reviews(
-                document.path,
-                document.text,
-                document.language,
-                generator,
-                self._operators,
-                options.reviews_per_file,
-                options.review_lines,
-            )
-        return review.reviews(
-            document.path,
-            document.text,
-            document.language,
-            generator,
-            self._operators,
-            options.reviews_per_file,
-            most_lines=options.review_lines,
-            twins=options.review_twins,
-        )
+            return several.reviews(*asked, most_lines=options.review_lines)
+        return review.reviews(*asked, most_lines=options.review_lines, twins=options.review_twins)
 
     def _written(self, found: Iterable[review.Review]) -> Iterator[Example]:
         options = self._options

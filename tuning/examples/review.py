@@ -76,11 +76,10 @@ def reviews(
         ValueError: an operator is unknown.
     """
     wanted = known_operators(operators)
-    try:
-        program = Program(text, language)
-    except ValueError:
+    program = parsed(text, language)
+    if program is None:
         return
-    order = [index for index, span in enumerate(program.functions) if span.last - span.first + 1 >= MIN_LINES]
+    order = long_enough(program)
     generator.shuffle(order)
     made = 0
     for index in order:
@@ -101,6 +100,19 @@ def reviews(
         if len(whole) == len(found):
             made += 1
             yield from whole
+
+
+def parsed(text: str, language: str) -> Program | None:
+    """None where no bug can be seeded."""
+    try:
+        return Program(text, language)
+    except ValueError:
+        return None
+
+
+def long_enough(program: Program) -> list[int]:
+    """Indices of the functions that have room for a bug."""
+    return [index for index, span in enumerate(program.functions) if span.last - span.first + 1 >= MIN_LINES]
 
 
 def _review(

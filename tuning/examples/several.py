@@ -13,7 +13,7 @@ from assistant.review_prompt import Finding
 from tuning.examples.change import block, changes
 from tuning.examples.mutate import OPERATORS, FunctionSpan, Program, known_operators
 from tuning.examples.mutate_edit import Site
-from tuning.examples.review import MIN_LINES, Kind, Review
+from tuning.examples.review import Kind, Review, long_enough, parsed
 
 MOST_BUGS = 6
 _TIMES = 2
@@ -55,12 +55,11 @@ def reviews(
         ValueError: an operator is unknown.
     """
     wanted = known_operators(operators)
-    try:
-        program = Program(text, language)
-    except ValueError:
+    program = parsed(text, language)
+    if program is None:
         return
-    long_enough = [index for index, span in enumerate(program.functions) if span.last - span.first + 1 >= MIN_LINES]
-    order = [index for _ in range(_TIMES) for index in generator.sample(long_enough, len(long_enough))]
+    functions = long_enough(program)
+    order = [index for _ in range(_TIMES) for index in generator.sample(functions, len(functions))]
     made = 0
     for index in order:
         if made == most:
