@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
@@ -277,3 +278,33 @@ async def test_the_slash_command_reviews(make_app: MakeApp, shop: Path):
         await until(pilot, lambda: pilot.app.current_mode == "review")
         await done(pilot)
         assert len(listed(pilot)) == 3
+
+
+@pytest.mark.parametrize("size", [(160, 40), (80, 24)])
+async def test_wide_lines_and_control_characters_are_shown_inert(make_app: MakeApp, shop: Path, size: tuple[int, int]):
+    wide = "".join(f"{name} = '{text}'\n" for name, text in (("x", "y" * 1_900), ("z", "漢" * 1_900)))
+    wide += "".join(f"v{number} = {number}\n" for number in range(40))
+    odd = "a = '\x1b[31mred\x1b]0;title\x07 \u202egnp.exe [bold]b[/bold]'\n"
+    (shop / "cart.py").write_text(AFTER.replace("def kind", odd + wide + "\n\ndef kind"), encoding="utf-8")
+    async with review(make_app, size=size) as pilot:
+        shown = diff(pilot)
+        assert "x = 'yyy" in shown
+        assert "[bold]b[/bold]" in shown
+        assert not {"\x1b", "\x07", "\u202e"} & set(shown)
+        assert all(cell_len(line) <= size[0] for line in shown.splitlines())
+        assert any("itens" in line for line in listed(pilot))
+
+
+async def test_a_file_with_a_huge_line_is_left_out_and_the_screen_says_why(make_app: MakeApp, shop: Path):
+    (shop / "data.py").write_text("x = '" + "y" * 100_000 + "'\n")
+    reason = "data.py is left out: minified or data: a line of 100,006 characters"
+    git(shop, "add", "-N", "data.py")
+    async with review(make_app) as pilot:
+        assert "1 file skipped" in text(pilot, "#status")
+        assert any("itens" in line for line in listed(pilot)), "the other file is reviewed"
+        await pilot.press("home")
+        await pilot.pause()
+        assert reason in text(pilot, "#said")
+    (shop / "cart.py").write_text(BEFORE)
+    async with review(make_app) as pilot:
+        assert reason in text(pilot, "#nothing")

@@ -121,10 +121,7 @@ class ReviewShown(Screen[None]):
             style = "$text-muted" if self._line == "cancelled" else "$text-error"
             text = Content.assemble((inert(self._line), style), f"\n\n{_HINT}")
         elif self._review is not None:
-            left = [f"{one.path} is left out: {one.reason}" for one in self._review.skipped[:_TOLD]]
-            more = len(self._review.skipped) - len(left)
-            lines = [f"Nothing to review in {self._what()}.", *left, *([f"and {more} more"] if more else [])]
-            text = Content("\n".join(map(inert, lines)) + f"\n\n{_HINT}")
+            text = Content("\n".join([inert(f"Nothing to review in {self._what()}."), *self._left_out(), "", _HINT]))
         nothing.update(f"Reviewing {inert(self._what())}…" if self._stop is not None else text)
         self._show_chosen()
         self._show_status()
@@ -138,7 +135,14 @@ class ReviewShown(Screen[None]):
         if finding is not None:
             said.update(detail(finding, change, self._states.get(finding.id, "")))
         else:
-            said.update(Content("Nothing was found here." if change else "").stylize("$text-muted"))
+            lines = ["Nothing was found here.", *self._left_out()] if change else []
+            said.update(Content("\n".join(lines)).stylize("$text-muted"))
+
+    def _left_out(self) -> list[str]:
+        """The first files that were not reviewed, with the reason."""
+        skipped = self._review.skipped if self._review is not None else ()
+        left = [inert(f"{one.path} is left out: {one.reason}") for one in skipped[:_TOLD]]
+        return [*left, *([f"and {len(skipped) - len(left)} more"] if len(skipped) > len(left) else [])]
 
     def _what(self) -> str:
         name = _NAMES.get(self._source, self._source)
