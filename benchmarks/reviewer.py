@@ -1,7 +1,7 @@
-"""How well the embedded model learns to review, by formulation, data, steps, rank and learning rate; and the
-measurement of the shipped recipe.
+"""How well the embedded model learns to review, by formulation, kinds of bugs, data, steps, rank and learning
+rate; and the measurement of the shipped recipe.
 
-`python -m benchmarks.reviewer curve [--steps 60] [--only formulation,pairs,steps,rank,rate]`
+`python -m benchmarks.reviewer curve [--steps 60] [--only formulation,kinds,pairs,steps,rank,rate]`
 `python -m benchmarks.reviewer run --form verdicts [--steps 60] [--pairs N] [--rank 32] [--rate 1e-3] ...`
 `python -m benchmarks.reviewer table`
 `python -m benchmarks.reviewer measure [--minutes 45] [--limit 400]`
@@ -35,7 +35,8 @@ from tuning.examples.mutate import OPERATORS
 
 BASE = "smollm2-135m"
 OUT = corpora.HERE / "out" / "reviewer"
-HELD_OUT = tuple(sorted(OPERATORS, key=lambda name: hashlib.sha256(name.encode()).digest())[:8])
+_BY_HASH = sorted(OPERATORS, key=lambda name: hashlib.sha256(name.encode()).digest())
+HELD_OUT = tuple(_BY_HASH[:8])
 """Bug operators that seed no training example: the eight of the smallest hashes, so that nobody chose them."""
 REPOSITORIES = ("mistral-vibe", "strands-agents")
 """Of corpora.toml, published after the base's training data; no installed package."""
@@ -62,9 +63,17 @@ class Run:
     """Both changes of a pair are in one step; else each stands beside another one."""
     several: bool = False
     """In place of three of four pairs, two changes with several bugs at once."""
+    kinds: int = 0
+    """Bug operators that seed, of those that are not held out; 0: all. Fewer are the first by their hash."""
     seed: int = 0
     test: int = 240
-    """Changes that are asked about."""
+    """Changes with bugs of held-out operators that are asked about; and half as many with bugs of those shown."""
+
+    @property
+    def operators(self) -> list[str]:
+        """Those that seed training changes."""
+        shown = [name for name in _BY_HASH if name not in HELD_OUT]
+        return shown[: self.kinds] if self.kinds else shown
 
     @property
     def wanted(self) -> int:
@@ -74,7 +83,7 @@ class Run:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("curve", "run", "table", "measure"))
-    parser.add_argument("--only", default="formulation,pairs,steps,rank,rate")
+    parser.add_argument("--only", default="formulation,kinds,pairs,steps,rank,rate")
     parser.add_argument("--minutes", type=float, default=45)
     parser.add_argument("--limit", type=int, default=400)
     for field in fields(Run):
@@ -105,6 +114,7 @@ def curve(centre: Run, axes: Sequence[str]) -> list[Run]:
             *(replace(centre, form=form) for form in FORMULATIONS),
             *(replace(centre, form=form, several=True) for form in ("verdicts", "rewriting")),
         ],
+        "kinds": [replace(centre, kinds=kinds) for kinds in (9, 18)],
         # As many steps over fewer pairs, each seen more often.
         "pairs": [replace(centre, pairs=max(2, centre.wanted // part)) for part in (8, 4, 2)],
         "steps": [replace(centre, steps=max(1, centre.steps * part // 4)) for part in (1, 2, 8)],
@@ -117,7 +127,7 @@ def curve(centre: Run, axes: Sequence[str]) -> list[Run]:
 def _kept(run: Run) -> dict[str, Any]:
     file = OUT / "curve.jsonl"
     for line in file.read_bytes().splitlines() if file.exists() else ():
-        if json.loads(line)["run"] == asdict(run):
+        if Run(**json.loads(line)["run"]) == run:
             return dict(json.loads(line))
     print(run, flush=True)
     found = {"run": asdict(run), **made(run), "machine": machine.describe()}
@@ -175,22 +185,30 @@ def made(run: Run) -> dict[str, Any]:
     kept = reviewer.calibrate(validation, run.form)
     print(f"calibrated on {len(validation)} changes" + (f": {kept.describe()}" if kept else ""), flush=True)
     platt = Platt(kept.slope, kept.intercept) if kept else review_scores.RAW
-    scored = [
-        review_scores.Scored(case, tuple(platt.probability(scores, prior(scores))))
-        for case in _cases(run)
-        if (scores := form.score(case.hunk, tools, model)) is not None
-    ]
-    figures, _ = review_scores.figures(scored, run.seed)
-    called = [review_lines.called(one, kept.threshold if kept else review_lines.EVEN) for one in scored]
-    figures |= review_metrics.figures(called, run.seed)
+    threshold = kept.threshold if kept else review_lines.EVEN
+
+    def asked(cases: Sequence[Any]) -> tuple[list[Any], dict[str, list[Any]]]:
+        scored = [
+            review_scores.Scored(case, tuple(platt.probability(scores, prior(scores))))
+            for case in cases
+            if (scores := form.score(case.hunk, tools, model)) is not None
+        ]
+        figures, _ = review_scores.figures(scored, run.seed)
+        figures |= review_metrics.figures([review_lines.called(one, threshold) for one in scored], run.seed)
+        return scored, {name: [figure.value, figure.low, figure.high] for name, figure in figures.items()}
+
+    scored, figures = asked(_cases(run.test, run.seed, HELD_OUT))
+    shown, figures_shown = asked(_cases(run.test // 2, run.seed, run.operators))
     return {
         "tokens": outcome.tokens,
         "train_seconds": trained_seconds,
         "last_losses": sum(losses[-8:]) / len(losses[-8:]),
         "asked_seconds": time.perf_counter() - started - trained_seconds,
         "asked": len(scored),
+        "asked_shown": len(shown),
         "validation": kept.to_json() if kept else None,
-        "figures": {name: [figure.value, figure.low, figure.high] for name, figure in figures.items()},
+        "figures": figures,
+        "figures_shown": figures_shown,
         "best_f1": review_lines.best_f1(scored)["line_f1"],
     }
 
@@ -228,7 +246,7 @@ def pairs(run: Run) -> Iterator[Pair]:
     """Training pairs, one of each file in turn, always in the same order for a seed."""
     from tuning.examples import review
 
-    trained = [name for name in OPERATORS if name not in HELD_OUT]
+    trained = run.operators
     streams = []
     for document in _documents(run.seed, validation=False):
         generator = random.Random(f"{run.seed}/{document.path}")
@@ -258,7 +276,7 @@ def severally(run: Run) -> Iterator[Pair]:
     """Changes with several bugs, two and two, one of each file in turn, again and again with other bugs."""
     from tuning.examples import several
 
-    trained = [name for name in OPERATORS if name not in HELD_OUT]
+    trained = run.operators
     documents = _documents(run.seed, validation=False)
     for turn in itertools.count():
         waiting = []
@@ -275,11 +293,10 @@ def severally(run: Run) -> Iterator[Pair]:
 def _validation(run: Run) -> list[Any]:
     from tuning.examples import review
 
-    trained = [name for name in OPERATORS if name not in HELD_OUT]
     found: list[Any] = []
     for document in _documents(run.seed, validation=True):
         generator = random.Random(f"{run.seed}/validation/{document.path}")
-        found += review.reviews(document.path, document.text, "python", generator, trained, VALIDATION_PER_FILE)
+        found += review.reviews(document.path, document.text, "python", generator, run.operators, VALIDATION_PER_FILE)
     random.Random(run.seed).shuffle(found)
     return found[:VALIDATED]
 
@@ -299,7 +316,7 @@ def _documents(seed: int, validation: bool) -> list[Any]:
     return [item for digest, item in found if (digest[-1] % VALIDATION_SHARE == 0) == validation]
 
 
-def _cases(run: Run) -> list[Any]:
+def _cases(wanted: int, seed: int, operators: Sequence[str]) -> list[Any]:
     from evals.tasks import review_data
 
     found = []
@@ -308,8 +325,7 @@ def _cases(run: Run) -> list[Any]:
         while not (root / ".git").exists():
             root = root.parent
         files = review_data.unseen_files(root, [])
-        trained = set(OPERATORS) - set(HELD_OUT)
-        found += review_data.seeded(files, run.test // len(REPOSITORIES), run.seed, trained, HELD_OUT)
+        found += review_data.seeded(files, wanted // len(REPOSITORIES), seed, (), operators)
     return found
 
 
@@ -327,11 +343,13 @@ def table() -> None:
     """All runs that are kept."""
     file = OUT / "curve.jsonl"
     kept = [json.loads(line) for line in file.read_bytes().splitlines()] if file.exists() else []
-    settings = ("form", "steps", "pairs", "rank", "rate", "batch", "lines", "twins", "several", "tokens")
-    rows = [[*settings, *COLUMNS, "best F1"]]
+    settings = ("form", "steps", "pairs", "rank", "rate", "batch", "lines", "twins", "several", "kinds", "tokens")
+    rows = [[*settings, *COLUMNS, "best F1", "AUC shown", "F1 shown"]]
     for one in kept:
         run = Run(**one["run"])
         figures = [one["figures"].get(name, [math.nan])[0] for name in COLUMNS.values()]
+        shown = one.get("figures_shown", {})
+        of_shown = [shown.get(COLUMNS[name], [math.nan])[0] for name in ("AUC change", "line F1")]
         rows.append(
             [
                 *(
@@ -343,8 +361,9 @@ def table() -> None:
                     str(run.batch),
                     str(run.lines),
                 ),
-                *("yes" if run.twins else "no", "yes" if run.several else "no", f"{one['tokens']:,}"),
-                *(f"{value:.3f}" for value in (*figures, one["best_f1"])),
+                *("yes" if run.twins else "no", "yes" if run.several else "no"),
+                *(str(len(run.operators)), f"{one['tokens']:,}"),
+                *(f"{value:.3f}" for value in (*figures, one["best_f1"], *of_shown)),
             ]
         )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
