@@ -19,7 +19,7 @@ from tui.chat.answer import Answer
 from tui.chat.applying import ApplyScreen, HunkView
 from tui.chat.code import CodeBlock
 from tui.chat.comparing import Comparison
-from tui.chat.conversation import UserMessage
+from tui.chat.conversation import Conversation, UserMessage
 from tui.chat.picker import HistoryPicker
 from tui.chat.prompt import MAX_PASTE
 from tui.chat.sessions_list import SessionsPicker
@@ -98,8 +98,10 @@ async def test_a_half_typed_mention_is_completed(make_app: MakeApp, shop: Path):
     (shop.parent / "shelf.py").write_text("")
     app = make_app(loaded_client())
     async with app.run_test() as pilot:
+        wide = app.screen.query_one(Conversation).size.width
         await pilot.press(*"see @sho")
         await until(pilot, lambda: app.screen.query_one(Suggestions).display)
+        assert app.screen.query_one(Conversation).size.width == wide, "nothing is wrapped anew while a list is open"
         await pilot.press("tab")
         assert prompt_of(app).text == "see @shop.py "
         assert not app.screen.query_one(Suggestions).display
