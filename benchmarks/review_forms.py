@@ -13,8 +13,11 @@
 """
 
 import math
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -30,6 +33,7 @@ from tuning.examples.plain import IGNORED, Example
 from tuning.examples.review import Review, Written, example, tokenized
 from tuning.examples.rewritten import ask
 from tuning.model.likelihoods import reader
+from tuning.model.load import load_base
 from tuning.model.packed import PackedModel, base_of
 
 FINE, WRONG = " ok", " wrong"
@@ -37,8 +41,6 @@ FINE, WRONG = " ok", " wrong"
 FINE_VERDICTS = 2
 COPIED = 6
 """Tokens of a line by which pointing tells it from others."""
-MOST_PACKED = 4096
-"""Tokens computed together when continuations are scored."""
 _QUESTION = "Review each changed line: ok or wrong?\n"
 _ASK = " =>"
 """Stands between a line and its verdict: the verdict is a word of its own for every byte-level tokenizer."""
@@ -62,7 +64,7 @@ class Tools:
     row_length: int
 
 
-@dataclass(frozen=True)
+@dataclass
 class Model:
     """Reads a model that is being tuned, with packed attention."""
 
@@ -70,36 +72,45 @@ class Model:
 
     def choices(self, tokens: Sequence[int], positions: Sequence[int], choices: tuple[int, int]) -> list[float]:
         """log p(second) - log p(first) of two tokens at each position."""
-        hidden = self._hidden([tokens])
+        hidden = self._hidden(tokens)
         first, second = self._head()[list(choices)].float()
         found: list[float] = (hidden[[at - 1 for at in positions]].float() @ (second - first)).tolist()
         return found
 
     def continuations(self, prompt: Sequence[int], answers: Sequence[Sequence[int]]) -> list[float]:
-        """log p of each answer after the prompt."""
-        found: list[float] = []
-        together = max(1, MOST_PACKED // (len(prompt) + COPIED))
-        for start in range(0, len(answers), together):
-            part = answers[start : start + together]
-            hidden = self._hidden([[*prompt, *answer] for answer in part])
-            at = 0
-            for answer in part:
-                rows = hidden[at + len(prompt) - 1 : at + len(prompt) + len(answer) - 1]
-                scores = torch.log_softmax(functional.linear(rows, self._head()).float(), -1)
-                found.append(float(scores.gather(1, torch.tensor(answer, device=scores.device)[:, None]).sum()))
-                at += len(prompt) + len(answer)
-        return found
+        """log p of each answer after the prompt, which is read once."""
+        first = torch.tensor([prompt])
+        longest = max(map(len, answers))
+        ids = torch.tensor([[*answer, *[0] * (longest - len(answer))] for answer in answers])
+        with torch.no_grad():
+            read = self._plain(input_ids=first, use_cache=True, logits_to_keep=1)
+            cache = read.past_key_values
+            cache.batch_repeat_interleave(len(answers))
+            rest = self._plain(input_ids=ids, past_key_values=cache, use_cache=True).logits
+            scores = torch.cat([read.logits.expand(len(answers), 1, -1), rest[:, :-1]], 1).float().log_softmax(-1)
+        found = scores.gather(2, ids[..., None])[..., 0]
+        return [float(row[: len(answer)].sum()) for row, answer in zip(found, answers, strict=True)]
 
-    def _hidden(self, documents: Sequence[Sequence[int]]) -> torch.Tensor:
+    @cached_property
+    def _plain(self) -> Any:
+        """The same model with attention that can go on from what it has read."""
+        from peft import PeftModel
+
         base = base_of(self.model)
-        lengths = tuple(map(len, documents))
+        with tempfile.TemporaryDirectory() as folder:
+            self.model.save_pretrained(folder)
+            tuned = PeftModel.from_pretrained(load_base(Path(base.name_or_path), base.dtype), folder)
+            return tuned.merge_and_unload().eval()
+
+    def _hidden(self, tokens: Sequence[int]) -> torch.Tensor:
+        base = base_of(self.model)
         device = self._head().device
         with torch.no_grad():
             hidden: torch.Tensor = getattr(base, base.base_model_prefix)(
-                input_ids=torch.tensor([[token for document in documents for token in document]], device=device),
-                position_ids=torch.tensor([[at for length in lengths for at in range(length)]], device=device),
+                input_ids=torch.tensor([tokens], device=device),
+                position_ids=torch.arange(len(tokens), device=device)[None],
                 use_cache=False,
-                document_lengths=lengths,
+                document_lengths=(len(tokens),),
             ).last_hidden_state[0]
         return hidden
 
