@@ -1,17 +1,15 @@
-"""How well the embedded model learns to review, by formulation, kinds of bugs, data, steps, rank and learning
-rate; and the measurement of the shipped recipe.
+"""How well the embedded model learns to review, by formulation, kinds of bugs, data, steps, rank and learning rate.
 
 `python -m benchmarks.reviewer curve [--steps 60] [--only formulation,kinds,pairs,steps,rank,rate]`
 `python -m benchmarks.reviewer run --form verdicts [--steps 60] [--pairs N] [--rank 32] [--rate 1e-3] ...`
 `python -m benchmarks.reviewer table`
-`python -m benchmarks.reviewer measure [--minutes 45] [--limit 400]`
 
 `curve` and `run` train short runs in this process. They see pairs: a change with its seeded bug, and the
 same change without. Training pairs and those for calibration come from the installed packages; what is asked comes from
 repositories that are none of them, with bugs of operators that seeded no training example, half of the changes clean.
 Each run is kept in benchmarks/out/reviewer/curve.jsonl and not made again.
 
-`measure` runs `hone tune --task review` and `hone eval review-lines` as a user would.
+What `hone tune --task review` gives as it is shipped: `benchmarks.reviewer_shipped`.
 """
 
 import argparse
@@ -19,14 +17,10 @@ import hashlib
 import itertools
 import json
 import math
-import os
 import random
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
 from typing import Any
 
 from benchmarks import corpora, machine
@@ -82,10 +76,8 @@ class Run:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("curve", "run", "table", "measure"))
+    parser.add_argument("what", choices=("curve", "run", "table"))
     parser.add_argument("--only", default="formulation,kinds,pairs,steps,rank,rate")
-    parser.add_argument("--minutes", type=float, default=45)
-    parser.add_argument("--limit", type=int, default=400)
     for field in fields(Run):
         name = f"--{field.name}"
         if field.name == "twins":
@@ -99,9 +91,6 @@ def main() -> None:
     arguments = parser.parse_args()
     asked = Run(**{field.name: getattr(arguments, field.name) for field in fields(Run)})
     print(machine.describe(), flush=True)
-    if arguments.what == "measure":
-        measure(arguments.minutes, arguments.limit)
-        return
     for run in {"run": [asked], "table": [], "curve": curve(asked, arguments.only.split(","))}[arguments.what]:
         _kept(run)
     table()
@@ -197,8 +186,8 @@ def made(run: Run) -> dict[str, Any]:
         figures |= review_metrics.figures([review_lines.called(one, threshold) for one in scored], run.seed)
         return scored, {name: [figure.value, figure.low, figure.high] for name, figure in figures.items()}
 
-    scored, figures = asked(_cases(run.test, run.seed, HELD_OUT))
-    shown, figures_shown = asked(_cases(run.test // 2, run.seed, run.operators))
+    scored, figures = asked(cases_of(run.test, run.seed, HELD_OUT))
+    shown, figures_shown = asked(cases_of(run.test // 2, run.seed, run.operators))
     return {
         "tokens": outcome.tokens,
         "train_seconds": trained_seconds,
@@ -303,20 +292,24 @@ def _validation(run: Run) -> list[Any]:
 
 def _documents(seed: int, validation: bool) -> list[Any]:
     """Python files of the installed packages, in an order of their own."""
-    from tuning.corpus import collect, sources
-    from tuning.corpus.document import Document
-
-    source = sources.resolve(sources.parse("installed:all"))
     found = [
         (hashlib.sha256(f"{seed}/{item.path}".encode()).digest(), item)
-        for item in collect.read([source])
-        if isinstance(item, Document) and item.language == "python"
+        for item in installed()
+        if item.language == "python"
     ]
     found.sort(key=lambda one: one[0])
     return [item for digest, item in found if (digest[-1] % VALIDATION_SHARE == 0) == validation]
 
 
-def _cases(wanted: int, seed: int, operators: Sequence[str]) -> list[Any]:
+def installed() -> list[Any]:
+    from tuning.corpus import collect, sources
+    from tuning.corpus.document import Document
+
+    source = sources.resolve(sources.parse("installed:all"))
+    return [item for item in collect.read([source]) if isinstance(item, Document)]
+
+
+def cases_of(wanted: int, seed: int, operators: Sequence[str]) -> list[Any]:
     from evals.tasks import review_data
 
     found = []
@@ -370,46 +363,6 @@ def table() -> None:
     for row in rows:
         print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
     print(f"operators held out: {', '.join(HELD_OUT)}")
-
-
-def measure(minutes: float, limit: int) -> None:
-    """The shipped recipe: tuned on the installed packages, asked about the repositories with the held-out operators,
-    clean and wrong half and half."""
-    name = f"reviewer-{minutes:g}m"
-    listed = _hone("models", "list", "--json")
-    if not any(one["name"] == name for one in listed["adapters"]):
-        _hone(
-            *("tune", "installed:all", "--name", name, "--base", BASE, "--task", "review", "--restart", "--json"),
-            # All of the corpus is the general set here.
-            *("--minutes", f"{minutes:g}", "--replay", "0"),
-            *("--set", f"examples.held_out_operators={json.dumps(HELD_OUT)}"),
-        )
-    for repository in REPOSITORIES:
-        for operators in ("unseen", ",".join(sorted(set(OPERATORS) - set(HELD_OUT)))):
-            kept = OUT / f"{name}-{repository}-{'unseen' if operators == 'unseen' else 'seen'}"
-            report = _hone(
-                *("eval", "review-lines", "--repo", str(corpora.prepare(repository)), "--limit", str(limit)),
-                # What the base says is wanted once.
-                *(("--model", BASE) if operators == "unseen" else ()),
-                *("--model", name, "--operators", operators, "--out", str(kept), "--json"),
-            )
-            print(f"\n{repository}, operators {kept.name.rpartition('-')[2]}")
-            for model in report["tasks"][0]["models"]:
-                print(f"  {model['facts']['name']}")
-                for figure, value in model["figures"].items():
-                    interval = "" if value["low"] is None else f" [{value['low']:.3f}, {value['high']:.3f}]"
-                    print(f"    {figure}: {value['value']:.3f}{interval}")
-    print(machine.describe(), flush=True)
-
-
-def _hone(*arguments: str) -> Any:
-    """Runs `hone`, its progress on this terminal, and reads its answer."""
-    print("$ hone " + " ".join(arguments), file=sys.stderr, flush=True)
-    command = [str(Path(sys.executable).with_name("hone")), *arguments]
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=False, env=os.environ)
-    if done.returncode:
-        sys.exit(done.returncode)
-    return json.loads(done.stdout)
 
 
 if __name__ == "__main__":
