@@ -255,14 +255,18 @@ def long_session(options: argparse.Namespace) -> Figures:
         await asyncio.sleep(options.seconds)
         idle = (time.process_time() - cpu) / (time.perf_counter() - began)
         focus = [await _focus(app, event) for _ in range(5) for event in (events.AppBlur(), events.AppFocus())]
+        halfway = memory
         for number in range(options.more):
             await answered(app, f"more {number}: {_TURN}")
+            if number + 1 == options.more // 2:
+                halfway = process.memory_info().rss
         figures.values = {
             "turns": options.turns,
             "idle_cpu": idle,
             "focus_seconds": focus,
             "memory": memory,
             "more_turns": options.more,
+            "memory_halfway": halfway,
             "memory_after_more": process.memory_info().rss,
             "mounted": len(app.screen.query("*")),
         }
@@ -340,7 +344,7 @@ def main() -> None:
     parser.add_argument("--lines", type=int, default=2_000)
     parser.add_argument("--rate", type=float, default=100.0)
     parser.add_argument("--turns", type=int, default=1_000)
-    parser.add_argument("--more", type=int, default=100)
+    parser.add_argument("--more", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--headless", action="store_true")
     options = parser.parse_args()

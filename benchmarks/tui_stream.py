@@ -5,8 +5,8 @@
 - A fenced block of 2,000 lines at 100 tokens a second, without a terminal and in tmux. Textual's `Markdown.get_stream`
   streams the beginning of the same block in the same run: its cost grows with the square of the lines, so all of it
   would take most of an hour of processor time. Processor time is compared where it stopped.
-- A conversation of 1,000 turns: processor time while nothing happens, losing and getting the focus, memory of 100 more
-  turns, and the time until it is on the screen.
+- A conversation of 1,000 turns: processor time while nothing happens, losing and getting the focus, memory of 200 more
+  turns and of the second half of them, and the time until it is on the screen.
 - Keys in the middle of Python files: 5,000 lines, next to Textual's `TextArea.code_editor`, and 25,000 lines.
 
 Each is a process of its own (`benchmarks/tui_apps.py`). About eight minutes; wants a quiet machine.
@@ -113,7 +113,9 @@ def conversation(run: Runner, turns: int, more: int, seconds: float) -> dict[str
         "idle_cpu": full["idle_cpu"],
         "focus_seconds": max(full["focus_seconds"]),
         "bytes_per_loaded_turn": (full["memory"] - empty["memory"]) / max(turns, 1),
-        "bytes_per_new_turn": (full["memory_after_more"] - full["memory"]) / max(more, 1),
+        # What the first ones load is loaded once.
+        "bytes_per_new_turn": (full["memory_after_more"] - full["memory_halfway"]) / max(more - more // 2, 1),
+        "bytes_of_new_turns": full["memory_after_more"] - full["memory"],
         "mounted": full["mounted"],
     }
 
@@ -153,7 +155,8 @@ def table(told: dict[str, Any], options: argparse.Namespace) -> list[str]:
         f"{options.turns} turns: idle {100 * one['idle_cpu']:.2f} % of a core (under 1)",
         f"{options.turns} turns: focus {1e3 * one['focus_seconds']:.0f} ms at most (under 100)",
         f"{options.turns} turns: {one['bytes_per_loaded_turn'] / 1e3:.1f} kB of memory each, "
-        f"{one['bytes_per_new_turn'] / 1e3:.1f} kB for each of {options.more} more; {one['mounted']} widgets",
+        f"{one['bytes_of_new_turns'] / 1e6:.1f} MB for {options.more} more, of the second half "
+        f"{one['bytes_per_new_turn'] / 1e3:.1f} kB each; {one['mounted']} widgets",
     ]
     one = {name: value if name == "ratio" else 1e3 * value for name, value in told["typing"].items()}
     return [
@@ -171,7 +174,7 @@ def main() -> None:
     parser.add_argument("--stock-lines", type=int, default=300)
     parser.add_argument("--rate", type=float, default=100.0, help="tokens a second")
     parser.add_argument("--turns", type=int, default=1_000)
-    parser.add_argument("--more", type=int, default=100)
+    parser.add_argument("--more", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=20.0, help="of idleness")
     parser.add_argument("--key-lines", type=int, default=KEY_LINES)
     parser.add_argument("--most-key-lines", type=int, default=MOST_KEY_LINES)
