@@ -310,16 +310,24 @@ def installed() -> list[Any]:
 
 
 def cases_of(wanted: int, seed: int, operators: Sequence[str]) -> list[Any]:
+    """Of each repository as many; a case's group is its repository and its file."""
     from evals.tasks import review_data
 
     found = []
     for name in REPOSITORIES:
-        root = corpora.prepare(name)
-        while not (root / ".git").exists():
-            root = root.parent
-        files = review_data.unseen_files(root, [])
-        found += review_data.seeded(files, wanted // len(REPOSITORIES), seed, (), operators)
+        made = review_data.seeded(files_of(name), wanted // len(REPOSITORIES), seed, (), operators)
+        found += [replace(case, group=f"{name}/{case.group}") for case in made]
     return found
+
+
+def files_of(name: str) -> list[Any]:
+    """The source files of a repository, with their paths."""
+    from evals.tasks import review_data
+
+    root = corpora.prepare(name)
+    while not (root / ".git").exists():
+        root = root.parent
+    return review_data.unseen_files(root, [])
 
 
 COLUMNS = {

@@ -13,11 +13,14 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks import corpora, machine
-from benchmarks.reviewer import BASE, COLUMNS, HELD_OUT, OUT, REPOSITORIES, cases_of, installed
+from benchmarks.reviewer import BASE, COLUMNS, HELD_OUT, OUT, REPOSITORIES, cases_of, files_of, installed
 from tuning.examples.mutate import OPERATORS
 
 SHOWN = [name for name in OPERATORS if name not in HELD_OUT]
@@ -97,12 +100,58 @@ def recalibrate(name: str, limit: int) -> None:
         ]
         asked = [one for one in read if one is not None]
         figures, _ = review_scores.figures(asked, 0)
-        figures |= review_metrics.figures([review_lines.called(one, kept.threshold) for one in asked], 0)
+        called = [review_lines.called(one, kept.threshold) for one in asked]
+        figures |= review_metrics.figures(called, 0)
         print(f"\n{len(asked)} changes of {', '.join(REPOSITORIES)}, operators {kinds}")
         for label in COLUMNS.values():
             figure = figures[label]
             interval = "" if figure.low is None else f" [{figure.low:.3f}, {figure.high:.3f}]"
             print(f"  {label}: {figure.value:.3f}{interval}", flush=True)
+        analyzed = _analyzed([one.case for one in asked])
+        for who, reviews in (
+            ("ruff alone", [replace(one, findings=also) for one, also in zip(called, analyzed, strict=True)]),
+            ("with ruff", [_both(one, also) for one, also in zip(called, analyzed, strict=True)]),
+        ):
+            told = review_metrics.figures(reviews, 0)
+            parts = (f"{name} {told[name].value:.3f}" for name in ("line precision", "line recall", "line F1"))
+            print(f"  {who}: {', '.join(parts)}", flush=True)
+
+
+def _analyzed(cases: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """What the built-in analyzer finds on the changed lines of each case."""
+    from assistant.review_prompt import Finding
+    from assistant.skills.review import ruff
+    from assistant.skills.review.changes import FileChange
+    from evals.tasks import review_data
+
+    right = {f"{name}/{one.path}": one.text for name in REPOSITORIES for one in files_of(name)}
+    found: list[dict[int, Any]] = [{} for _ in cases]
+    with tempfile.TemporaryDirectory() as folder:
+        changes = []
+        for number, case in enumerate(cases):
+            text = review_data.under_review(right[case.group], case.hunk, case.bugs)
+            if text is None:
+                continue
+            change = FileChange(
+                f"{number}/{Path(case.group).name}",
+                text.encode(),
+                frozenset(line.number for line in case.hunk.lines if line.marker == "+"),
+                {},
+            )
+            place = Path(folder, change.path)
+            place.parent.mkdir()
+            place.write_bytes(change.data)
+            changes.append(change)
+        for one in ruff.observe(changes, Path(folder).resolve(), lambda: False):
+            number = int(one.path.split("/")[0])
+            found[number][one.first] = Finding(one.first, one.last, one.category, one.evidence.message)
+    return [tuple(lines.values()) for lines in found]
+
+
+def _both(called: Any, also: Sequence[Any]) -> Any:
+    """One finding a line, as `hone review` merges what several sources say of it."""
+    named = {one.line for one in called.findings}
+    return replace(called, findings=(*called.findings, *(one for one in also if one.line not in named)))
 
 
 class _Validation:

@@ -258,18 +258,22 @@ def with_tests(
         part = generator.choice(parts)
         path = f"{problem.entry_point}.py"
         for one in review.reviews(path, problem.text, "python", generator, part, 1, clean_share):
-            text = _under_review(problem.text, one)
+            text = under_review(problem.text, one.hunk, one.findings)
             if text is not None:
                 proof = Proof(text, problem.text, problem.tests, problem.entry_point, problem.setup)
                 yield _case(one, problem.id, problem.id, unseen, proof)
 
 
-def _under_review(right: str, one: review.Review) -> str | None:
-    """The whole new file of a change; None where the hunk does not show all of its bug."""
-    if one.is_clean:
+def under_review(right: str, hunk: Hunk, bugs: Sequence[Finding]) -> str | None:
+    """The whole new file of a change that seeds at most one bug; None where the hunk does not show all of its bug.
+
+    Args:
+        right: the file without the bug.
+    """
+    if not bugs:
         return right
-    (bug,) = one.findings
-    shown = {line.number: line.text for line in one.hunk.lines if line.marker != "-"}
+    (bug,) = bugs
+    shown = {line.number: line.text for line in hunk.lines if line.marker != "-"}
     numbers = range(bug.line, bug.last + 1)
     if any(number not in shown for number in numbers):
         return None
