@@ -1,6 +1,6 @@
 """How well the embedded model learns to review, by formulation, kinds of bugs, data, steps, rank and learning rate.
 
-`python -m benchmarks.reviewer curve [--steps 60] [--only formulation,kinds,pairs,steps,rank,rate]`
+`python -m benchmarks.reviewer curve [--steps 60] [--only formulation,kinds,own,pairs,steps,rank,rate]`
 `python -m benchmarks.reviewer run --form verdicts [--steps 60] [--pairs N] [--rank 32] [--rate 1e-3] ...`
 `python -m benchmarks.reviewer table`
 
@@ -59,6 +59,9 @@ class Run:
     """In place of three of four pairs, two changes with several bugs at once."""
     kinds: int = 0
     """Bug operators that seed, of those that are not held out; 0: all. Fewer are the first by their hash."""
+    own: str = ""
+    """`asked`: asked is about half of the files of the repositories; `shown`: and every fourth document of the training
+    is of the other half, as where a reviewer is tuned on the code that it will review."""
     seed: int = 0
     test: int = 240
     """Changes with bugs of held-out operators that are asked about; and half as many with bugs of those shown."""
@@ -77,13 +80,15 @@ class Run:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("curve", "run", "table"))
-    parser.add_argument("--only", default="formulation,kinds,pairs,steps,rank,rate")
+    parser.add_argument("--only", default="formulation,kinds,own,pairs,steps,rank,rate")
     for field in fields(Run):
         name = f"--{field.name}"
         if field.name == "twins":
             parser.add_argument("--no-twins", dest="twins", action="store_false")
         elif field.name == "several":
             parser.add_argument(name, action="store_true")
+        elif field.name == "own":
+            parser.add_argument(name, choices=("", "asked", "shown"), default="")
         elif field.name == "form":
             parser.add_argument(name, choices=tuple(FORMULATIONS), default=Run.form)
         else:
@@ -103,6 +108,7 @@ def curve(centre: Run, axes: Sequence[str]) -> list[Run]:
             *(replace(centre, form=form) for form in FORMULATIONS),
             *(replace(centre, form=form, several=True) for form in ("verdicts", "rewriting")),
         ],
+        "own": [replace(centre, own=own) for own in ("asked", "shown")],
         "kinds": [replace(centre, kinds=kinds) for kinds in (9, 18)],
         # As many steps over fewer pairs, each seen more often.
         "pairs": [replace(centre, pairs=max(2, centre.wanted // part)) for part in (8, 4, 2)],
@@ -186,8 +192,8 @@ def made(run: Run) -> dict[str, Any]:
         figures |= review_metrics.figures([review_lines.called(one, threshold) for one in scored], run.seed)
         return scored, {name: [figure.value, figure.low, figure.high] for name, figure in figures.items()}
 
-    scored, figures = asked(cases_of(run.test, run.seed, HELD_OUT))
-    shown, figures_shown = asked(cases_of(run.test // 2, run.seed, run.operators))
+    scored, figures = asked(cases_of(run.test, run.seed, HELD_OUT, bool(run.own)))
+    shown, figures_shown = asked(cases_of(run.test // 2, run.seed, run.operators, bool(run.own)))
     return {
         "tokens": outcome.tokens,
         "train_seconds": trained_seconds,
@@ -237,7 +243,7 @@ def pairs(run: Run) -> Iterator[Pair]:
 
     trained = run.operators
     streams = []
-    for document in _documents(run.seed, validation=False):
+    for document in _documents(run, validation=False):
         generator = random.Random(f"{run.seed}/{document.path}")
         streams.append(
             review.reviews(
@@ -266,7 +272,7 @@ def severally(run: Run) -> Iterator[Pair]:
     from tuning.examples import several
 
     trained = run.operators
-    documents = _documents(run.seed, validation=False)
+    documents = _documents(run, validation=False)
     for turn in itertools.count():
         waiting = []
         for document in documents:
@@ -283,22 +289,31 @@ def _validation(run: Run) -> list[Any]:
     from tuning.examples import review
 
     found: list[Any] = []
-    for document in _documents(run.seed, validation=True):
+    for document in _documents(run, validation=True):
         generator = random.Random(f"{run.seed}/validation/{document.path}")
         found += review.reviews(document.path, document.text, "python", generator, run.operators, VALIDATION_PER_FILE)
     random.Random(run.seed).shuffle(found)
     return found[:VALIDATED]
 
 
-def _documents(seed: int, validation: bool) -> list[Any]:
-    """Python files of the installed packages, in an order of their own."""
+def _documents(run: Run, validation: bool) -> list[Any]:
+    """Python files of the installed packages, and of the repositories where their own code is shown, in an order of
+    their own."""
     found = [
-        (hashlib.sha256(f"{seed}/{item.path}".encode()).digest(), item)
+        (hashlib.sha256(f"{run.seed}/{item.path}".encode()).digest(), item)
         for item in installed()
         if item.language == "python"
     ]
     found.sort(key=lambda one: one[0])
-    return [item for digest, item in found if (digest[-1] % VALIDATION_SHARE == 0) == validation]
+    general = [item for digest, item in found if (digest[-1] % VALIDATION_SHARE == 0) == validation]
+    if run.own != "shown" or validation:
+        return general
+    own = [one for name in REPOSITORIES for one in files_of(name) if not _is_asked(one)]
+    own.sort(key=lambda one: hashlib.sha256(f"{run.seed}/{one.path}".encode()).digest())
+    mixed = []
+    for at, item in enumerate(general):
+        mixed += [item, *(own[at // 3 : at // 3 + 1] if at % 3 == 2 else ())]
+    return mixed
 
 
 def installed() -> list[Any]:
@@ -309,15 +324,24 @@ def installed() -> list[Any]:
     return [item for item in collect.read([source]) if isinstance(item, Document)]
 
 
-def cases_of(wanted: int, seed: int, operators: Sequence[str]) -> list[Any]:
-    """Of each repository as many; a case's group is its repository and its file."""
+def cases_of(wanted: int, seed: int, operators: Sequence[str], half: bool = False) -> list[Any]:
+    """Of each repository as many; a case's group is its repository and its file.
+
+    Args:
+        half: of the files that no training shows.
+    """
     from evals.tasks import review_data
 
     found = []
     for name in REPOSITORIES:
-        made = review_data.seeded(files_of(name), wanted // len(REPOSITORIES), seed, (), operators)
+        files = [one for one in files_of(name) if not half or _is_asked(one)]
+        made = review_data.seeded(files, wanted // len(REPOSITORIES), seed, (), operators)
         found += [replace(case, group=f"{name}/{case.group}") for case in made]
     return found
+
+
+def _is_asked(file: Any) -> bool:
+    return hashlib.sha256(file.path.encode()).digest()[0] % 2 == 0
 
 
 def files_of(name: str) -> list[Any]:
@@ -344,7 +368,20 @@ def table() -> None:
     """All runs that are kept."""
     file = OUT / "curve.jsonl"
     kept = [json.loads(line) for line in file.read_bytes().splitlines()] if file.exists() else []
-    settings = ("form", "steps", "pairs", "rank", "rate", "batch", "lines", "twins", "several", "kinds", "tokens")
+    settings = (
+        "form",
+        "steps",
+        "pairs",
+        "rank",
+        "rate",
+        "batch",
+        "lines",
+        "twins",
+        "several",
+        "kinds",
+        "own",
+        "tokens",
+    )
     rows = [[*settings, *COLUMNS, "best F1", "AUC shown", "F1 shown"]]
     for one in kept:
         run = Run(**one["run"])
@@ -363,7 +400,7 @@ def table() -> None:
                     str(run.lines),
                 ),
                 *("yes" if run.twins else "no", "yes" if run.several else "no"),
-                *(str(len(run.operators)), f"{one['tokens']:,}"),
+                *(str(len(run.operators)), run.own or "-", f"{one['tokens']:,}"),
                 *(f"{value:.3f}" for value in (*figures, one["best_f1"], *of_shown)),
             ]
         )
