@@ -1,5 +1,5 @@
 """What `hone tune --task review` gives as it is shipped: tuned on the installed packages, asked about repositories that
-are none of them with the held-out operators of `benchmarks.reviewer`, clean and wrong half and half.
+are none of them with the held-out operators of `benchmarks.review_changes`, clean and wrong half and half.
 
 `python -m benchmarks.reviewer_shipped [--minutes 45] [--limit 400]`
 `python -m benchmarks.reviewer_shipped --recalibrate [--minutes 45] [--limit 400]`
@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import corpora, machine
-from benchmarks.reviewer import BASE, COLUMNS, HELD_OUT, OUT, REPOSITORIES, cases_of, files_of, installed
+from benchmarks.review_changes import HELD_OUT, REPOSITORIES, cases_of, files_of, installed
+from benchmarks.reviewer import BASE, COLUMNS, OUT
 from tuning.examples.mutate import OPERATORS
 
 SHOWN = [name for name in OPERATORS if name not in HELD_OUT]
