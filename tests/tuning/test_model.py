@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from tests.tuning.tiny import SAMPLE, SIZES, make_model, make_tokenizer
+from tests.tuning.tiny import SAMPLE, make_model, make_qwen, make_tokenizer
 from tuning.data import collate
 from tuning.examples.plain import IGNORED, windows
 from tuning.model import attention, fast, fused, lora, norm, rotary
@@ -92,19 +92,6 @@ def randomize(model):
         if parameter.requires_grad:
             with torch.no_grad():
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.1)
-
-
-def make_qwen():
-    """Another family: biases in q, k and v."""
-    from transformers import Qwen2Config, Qwen2ForCausalLM
-
-    torch.manual_seed(0)
-    config = Qwen2Config(**SIZES)
-    model = Qwen2ForCausalLM(config).float().requires_grad_(False)
-    for name, parameter in model.named_parameters():
-        if name.endswith("bias"):
-            torch.nn.init.normal_(parameter)
-    return model
 
 
 @pytest.mark.parametrize("make", [make_model, make_qwen])

@@ -8,12 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from assistant.review_prompt import Hunk, HunkLine
 from assistant.skills.review.verdicts import read_reviewer
 from tests.tuning import tiny_gguf
 from tests.tuning.runs import plan_on
+from tests.tuning.tiny import make_model, make_qwen, make_tokenizer
 from tuning import reviewer
+from tuning.examples.review import Review
+from tuning.examples.rewritten import ask
 from tuning.ground import Watcher
+from tuning.model import attention
+from tuning.model.likelihoods import reader
 from tuning.plan import ExampleOptions
 from tuning.reviewer import Calibrated, Scored, calibrate, write
 from tuning.run import tune
@@ -117,13 +124,25 @@ def test_a_run_keeps_what_it_found_with_the_adapter(
     assert tried[f"{result.scale:g}"] == min(tried.values()) == result.outcome.validation_after
 
 
+@pytest.mark.parametrize("family", [make_model, make_qwen])
+def test_a_model_of_any_family_is_read_as_its_own_logits_say(family: Any):
+    attention.register()
+    model, tokenizer = family(attention=attention.NAME).eval(), make_tokenizer()
+    lines = (HunkLine(" ", 1, "def f(x):"), HunkLine("+", 2, "    y = x + 1"), HunkLine("+", 3, "    return y"))
+    review = Review(Hunk("a.py", (), (), lines), (1,), (), "commit")
+    (found,) = reviewer.score([review], reader(model), tokenizer, 0, 10**6)
+    asked = ask(review.hunk, tokenizer, 0)
+    plain = family()
+    logs = torch.log_softmax(plain(input_ids=torch.tensor([asked.tokens])).logits[0].double(), -1)
+    for odds, (start, end) in zip(found.scores, asked.spans, strict=True):
+        stands = math.exp(sum(float(logs[at - 1, asked.tokens[at]]) for at in range(start, end)))
+        assert odds == pytest.approx(math.log((1 - stands) / stands), rel=1e-3)
+
+
 def test_the_changes_that_calibrate_are_of_validation_files_and_as_long_as_reviewed_ones(
     base: str, make_repository: Any, hone_home: Path
 ):
-    from tests.tuning.tiny import make_model, make_tokenizer
     from tuning.data import prepare
-    from tuning.model import attention
-    from tuning.model.likelihoods import reader
 
     plan = reviewing(make_repository)
     tokenizer = make_tokenizer()

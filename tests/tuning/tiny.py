@@ -65,6 +65,18 @@ def make_model(seed: int = 0, attention: str = "sdpa") -> Any:
     return LlamaForCausalLM(config).float().requires_grad_(False)
 
 
+def make_qwen(attention: str = "sdpa") -> Any:
+    """Another family: biases in q, k and v."""
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    torch.manual_seed(0)
+    model = Qwen2ForCausalLM(Qwen2Config(**SIZES, attn_implementation=attention)).float().requires_grad_(False)
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.normal_(parameter)
+    return model
+
+
 def save_base(folder: Path) -> Path:
     make_model().save_pretrained(folder)
     make_tokenizer().save_pretrained(folder)
