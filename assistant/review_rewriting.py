@@ -98,11 +98,5 @@ def log_odds(hunk: Hunk, asked: Sequence[int], log_probabilities: Sequence[Seque
     return tuple(UNJUDGED if at is None else read[at] for at in (judge(hunk, index) for index in hunk.changed))
 
 
-def prior(log_odds: Sequence[float]) -> float:
-    """The log odds of any one line before it is read: at most one of those that are judged is wrong, and none is more
-    likely to be than another, so each of many is less likely than the only one."""
-    return -math.log(max(1, sum(map(math.isfinite, log_odds))))
-
-
 def _odds(surprise: float) -> float:
     return surprise if surprise > _EXACT else math.log(math.expm1(max(surprise, _LEAST)))

@@ -85,10 +85,9 @@ def made(run: Run) -> dict[str, Any]:
     """Trains, calibrates and asks once."""
 
     from assistant.models import store
-    from assistant.review_rewriting import prior
+    from assistant.review_calibration import RAW
     from evals.tasks import review_lines, review_metrics, review_scores
     from tuning import reviewer
-    from tuning.calibration import Platt
     from tuning.model import attention, lora
     from tuning.model.load import best_device, fastest_dtype, load_base, load_tokenizer
     from tuning.plan import LoraOptions, Plan
@@ -122,18 +121,18 @@ def made(run: Run) -> dict[str, Any]:
     ready.model.eval()
     model = Model(ready.model)
     read = [
-        reviewer.Scored(tuple(scores), reviewer.first_wrong(one.hunk, one.wrong))
+        reviewer.Scored(one.hunk, tuple(scores), reviewer.first_wrong(one.hunk, one.wrong))
         for one in validation(run)
         if (scores := form.score(one.hunk, tools, model)) is not None
     ]
     kept = reviewer.calibrate(read, run.form)
     print(f"calibrated on {len(read)} changes" + (f": {kept.describe()}" if kept else ""), flush=True)
-    platt = Platt(kept.slope, kept.intercept) if kept else review_scores.RAW
+    calibrated = kept.calibration if kept else RAW
     threshold = kept.threshold if kept else review_lines.EVEN
 
     def asked(cases: Sequence[Any]) -> tuple[list[Any], dict[str, list[Any]]]:
         scored = [
-            review_scores.Scored(case, tuple(platt.probability(scores, prior(scores))))
+            review_scores.Scored(case, calibrated.probabilities(case.hunk, scores))
             for case in cases
             if (scores := form.score(case.hunk, tools, model)) is not None
         ]

@@ -76,7 +76,6 @@ def recalibrate(name: str, limit: int) -> None:
     from assistant.models.registry import Registry
     from evals.tasks import review_lines, review_metrics, review_scores
     from tuning import reviewer
-    from tuning.calibration import Platt
     from tuning.model.load import load_tokenizer
 
     version = Registry().find(name)
@@ -93,12 +92,9 @@ def recalibrate(name: str, limit: int) -> None:
     if kept is None:
         sys.exit(f"{name} tells wrong lines no better than chance")
     print(f"{version.id}: {kept.describe()}", flush=True)
-    platt = Platt(kept.slope, kept.intercept)
     for kinds, operators, wanted in (("held out", HELD_OUT, limit), ("shown", SHOWN, limit // 2)):
         cases = cases_of(wanted, 0, operators)
-        read = [
-            review_scores.score(one, scorer, tokenizer, end_token, review_scores.MAX_TOKENS, platt) for one in cases
-        ]
+        read = [review_scores.score(one, scorer, tokenizer, end_token, most, kept.calibration) for one in cases]
         asked = [one for one in read if one is not None]
         figures, _ = review_scores.figures(asked, 0)
         called = [review_lines.called(one, kept.threshold) for one in asked]

@@ -206,8 +206,13 @@ def _reviewer(reviewer: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "formulation": reviewer["formulation"],
         "a line is called wrong from probability": f"{reviewer['threshold']:.4f}",
-        "probability": f"sigmoid({reviewer['slope']:.4f} x log((1 - p(line)) / p(line)) {reviewer['intercept']:+.4f} "
-        "- log(lines judged))",
+        "probability": "1 / (1 + exp(-z)), z = slope x (log((1 - p(line)) / p(line)) - usual) + intercept "
+        "- log(lines judged)",
+        "usual, of a right line": f"{reviewer['usual']:.4f} {reviewer['per_log_length']:+.4f} x log(1 + characters)",
+        **{
+            f"slope and intercept, {kind} lines": f"{reviewer[kind]['slope']:.4f}, {reviewer[kind]['intercept']:+.4f}"
+            for kind in ("added", "replaced")
+        },
         "validation changes": f"{found['changes']}, {found['clean_changes']} of them clean",
         "false alarms per clean change": f"{found['false_alarms_per_clean_change']:.3f} "
         f"(at most {found['most_false_alarms']:g} are wanted)",

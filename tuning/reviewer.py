@@ -11,8 +11,9 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from assistant import atomic
+from assistant.review_calibration import LineCalibration, Sigmoid, places, prior
 from assistant.review_prompt import Hunk
-from assistant.review_rewriting import log_odds, prior
+from assistant.review_rewriting import log_odds
 from tuning import calibration
 from tuning.corpus.assemble import Corpus
 from tuning.examples import review
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from tuning.data import Data
 
 FILE = "reviewer.json"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 FORMULATION = "rewriting"
 CHANGES = 240
 """Read for the calibration, half of them clean: at 0.1 false alarms a change their count has an error of 0.03."""
@@ -46,36 +47,34 @@ Read = Callable[[Sequence[int], Sequence[tuple[int, int]]], list[list[float]]]
 class Scored:
     """One change with what the model says of its changed lines."""
 
+    hunk: Hunk
     scores: tuple[float, ...]
     """Log odds that another line belongs there, by `hunk.changed`; minus infinity for one that is not judged."""
     bug: int | None
     """Index in `scores` of the first wrong line; None for a clean change."""
 
     @property
-    def asked(self) -> list[tuple[float, bool]]:
-        """The score of each line that is judged, and whether it is the wrong one. None below that: what a wrong line
-        has spoilt there is nobody's to tell."""
+    def asked(self) -> list[int]:
+        """Indices in `scores` of the lines that are judged. None below the wrong one: what a wrong line has spoilt
+        there is nobody's to tell."""
         until = self.scores if self.bug is None else self.scores[: self.bug + 1]
-        return [(value, at == self.bug) for at, value in enumerate(until) if math.isfinite(value)]
+        return [at for at, value in enumerate(until) if math.isfinite(value)]
 
 
 @dataclass(frozen=True)
 class Calibrated:
-    """What `assistant.skills.review.verdicts.read_reviewer` reads.
-
-    A line is called wrong where sigmoid(slope * score + intercept - log(lines judged)) >= threshold.
-    """
+    """What `assistant.skills.review.verdicts.read_reviewer` reads. A line is called wrong from `threshold` on."""
 
     formulation: str
     threshold: float
     precision: float
     """Of the lines that are called wrong in the validation changes, half of which are clean; 0 where none is."""
-    slope: float
-    intercept: float
+    calibration: LineCalibration
     validation: dict[str, float | int | None]
 
     def to_json(self) -> dict[str, Any]:
-        return {"schema_version": SCHEMA_VERSION, **asdict(self)}
+        data = asdict(self)
+        return {"schema_version": SCHEMA_VERSION, **data.pop("calibration"), **data}
 
     def describe(self) -> str:
         """One line."""
@@ -120,7 +119,7 @@ def score(changes: Sequence[Review], read: Read, tokenizer: Any, end_token: int,
         asked = ask(change.hunk, tokenizer, end_token)
         if asked.lines and len(asked.tokens) <= most_tokens:
             scores = log_odds(change.hunk, asked.lines, read(asked.tokens, asked.spans))
-            found.append(Scored(scores, first_wrong(change.hunk, change.wrong)))
+            found.append(Scored(change.hunk, scores, first_wrong(change.hunk, change.wrong)))
     return found
 
 
@@ -133,25 +132,23 @@ def calibrate(
     wrong = [one for one in scored if one.bug is not None]
     if min(len(clean), len(wrong)) < LEAST // 2:
         return None
-    lines = [line for one in scored for line in one.asked]
-    priors = [prior(one.scores) for one in scored for _ in one.asked]
-    platt = calibration.fit([value for value, _ in lines], [held for _, held in lines], priors)
-    if platt.slope <= 0:
+    fitted = _fitted(scored)
+    if max(fitted.added.slope, fitted.replaced.slope) <= 0:
         return None
-    stated = [(one.bug, platt.probability(one.scores, prior(one.scores))) for one in scored]
+    stated = [(one.bug, fitted.probabilities(one.hunk, one.scores)) for one in scored]
+    lines = [(values[at], at == one.bug) for one, (_, values) in zip(scored, stated, strict=True) for at in one.asked]
     threshold = calibration.threshold([values for bug, values in stated if bug is None], most_alarms)
     called = [(bug, sum(value >= threshold for value in values)) for bug, values in stated]
     alarms = sum(count for bug, count in called if bug is None)
     hits = sum(values[bug] >= threshold for bug, values in stated if bug is not None)
     claims = sum(count for _, count in called)
-    tops = sum(max(range(len(one.scores)), key=one.scores.__getitem__) == one.bug for one in wrong)
+    tops = sum(max(range(len(values)), key=values.__getitem__) == bug for bug, values in stated if bug is not None)
     any_wrong = [1 - math.prod(1 - value for value in values) for _, values in stated]
     return Calibrated(
         formulation=formulation,
         threshold=threshold,
         precision=hits / claims if claims else 0.0,
-        slope=platt.slope,
-        intercept=platt.intercept,
+        calibration=fitted,
         validation={
             "changes": len(scored),
             "clean_changes": len(clean),
@@ -164,6 +161,27 @@ def calibrate(
             "most_false_alarms": most_alarms,
         },
     )
+
+
+def _fitted(scored: Sequence[Scored]) -> LineCalibration:
+    asked = [
+        (place, value, at == one.bug, prior(one.scores))
+        for one in scored
+        for at, (place, value) in enumerate(zip(places(one.hunk), one.scores, strict=True))
+        if at in one.asked
+    ]
+    right = [(place.log_length, value) for place, value, wrong, _ in asked if not wrong]
+    usual, per_log_length = calibration.line([length for length, _ in right], [value for _, value in right])
+    plain = LineCalibration(usual, per_log_length, Sigmoid(1, 0), Sigmoid(1, 0))
+    added, replaced = calibration.fit(
+        [plain.surplus(place, value) for place, value, _, _ in asked],
+        [wrong for _, _, wrong, _ in asked],
+        [known for _, _, _, known in asked],
+        [place.replaces for place, _, _, _ in asked],
+    )
+    # Of a kind whose scores tell nothing, each line is as suspect as another.
+    kept = (Sigmoid(max(one.slope, 0.0), one.intercept) for one in (added, replaced))
+    return LineCalibration(usual, per_log_length, *kept)
 
 
 def measure(model: Any, data: "Data", tokenizer: Any, plan: Plan) -> Calibrated | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from assistant.errors import UsageError
+from assistant.review_calibration import RAW
 from assistant.review_prompt import Finding
 from assistant.skills.review.verdicts import read_reviewer
 from evals.errors import HarnessError
@@ -20,10 +21,9 @@ from evals.tasks import review_metrics, review_scores
 from evals.tasks.review_data import OTHER, Case
 from evals.tasks.review_metrics import Review
 from evals.tasks.review_scores import Scored
-from tuning.calibration import Platt
 
 NAME = "review-lines"
-VERSION = "review-lines@2"
+VERSION = "review-lines@3"
 EVEN = 0.5
 """The threshold of a model that has none of its own."""
 SHOWN = (
@@ -140,13 +140,12 @@ def _read(subject: Subject, plan: Plan, show: bool) -> Read:
     served = resolve(subject.asked)
     folder = served.adapter.folder if served.adapter else None
     own = read_reviewer(folder) if folder else None
-    platt = Platt(own.slope, own.intercept) if own else review_scores.RAW
     progress = Progress(f"{NAME}, {subject.name}", len(plan.cases), "hunks") if show else None
     scored = review_scores.read(
         plan.cases,
         store.tuning_form(served.base),
         folder,
-        platt=platt,
+        calibrated=own.calibration if own else RAW,
         done=progress.add if progress else lambda: None,
     )
     if progress:

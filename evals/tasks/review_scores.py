@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from assistant.review_rewriting import log_odds, prior
+from assistant.review_calibration import RAW, LineCalibration
+from assistant.review_rewriting import log_odds
 from evals import statistics
 from evals.report.schema import Calibration, Figure
 from evals.tasks.review_data import Case
 from evals.tasks.review_metrics import calibration, ranking
-from tuning.calibration import Platt
 from tuning.examples import rewritten
 
-VERSION = "review-scores@2"
+VERSION = "review-scores@3"
 MAX_TOKENS = 2048
 """Twice the row that training cuts a hunk to."""
 
@@ -55,23 +55,19 @@ class Scored:
         return next(iter(added or [index for _, index in inside]), None)
 
 
-RAW = Platt(1.0, 0.0)
-"""The model's own word."""
-
-
 def score(
-    case: Case, scorer: Scorer, tokenizer: Any, end_token: int, most_tokens: int, platt: Platt = RAW
+    case: Case, scorer: Scorer, tokenizer: Any, end_token: int, most_tokens: int, calibrated: LineCalibration = RAW
 ) -> Scored | None:
     """None for a hunk of more than `most_tokens`, and for one that has no line to judge.
 
     Args:
-        platt: how the model's log odds become probabilities.
+        calibrated: how the model's log odds become probabilities.
     """
     asked = rewritten.ask(case.hunk, tokenizer, end_token)
     if not asked.lines or len(asked.tokens) > most_tokens:
         return None
     odds = log_odds(case.hunk, asked.lines, scorer.score_spans(asked.tokens, asked.spans))
-    return Scored(case, tuple(platt.probability(odds, prior(odds))))
+    return Scored(case, calibrated.probabilities(case.hunk, odds))
 
 
 def read(
@@ -79,13 +75,13 @@ def read(
     folder: Path,
     adapter: Path | None = None,
     most_tokens: int = MAX_TOKENS,
-    platt: Platt = RAW,
+    calibrated: LineCalibration = RAW,
     done: Callable[[], None] = lambda: None,
 ) -> list[Scored]:
     """Each hunk's probabilities by a base's tuning form in fp32; hunks that `score` gives nothing for are left out.
 
     Args:
-        platt: as for `score`.
+        calibrated: as for `score`.
         done: called after each hunk.
 
     Raises:
@@ -97,7 +93,7 @@ def read(
     scorer: Any = loaded
     found = []
     for case in cases:
-        one = score(case, scorer, tokenizer, end_token, most_tokens, platt)
+        one = score(case, scorer, tokenizer, end_token, most_tokens, calibrated)
         found += [one] if one is not None else []
         done()
     return found

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from assistant.review_calibration import RAW
 from assistant.skills.review.changes import FileChange
 from assistant.skills.review.findings import Category, Evidence, Severity
 from assistant.skills.review.model import Model
@@ -126,5 +127,5 @@ def model_of(client: FakeClient, threshold: float = 0.5) -> Model:
     def connect() -> Iterator[FakeClient]:
         yield client
 
-    reviewer = Reviewer(threshold=threshold, precision=0.8, slope=1.0, intercept=0.0)
+    reviewer = Reviewer(threshold=threshold, precision=0.8, calibration=RAW)
     return Model("judge@0123456789ab", reviewer, connect)

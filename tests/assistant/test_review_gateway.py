@@ -19,8 +19,9 @@ def test_a_review_by_an_adapter_that_the_gateway_serves(
     embedded_home: Path, make_repository, monkeypatch: pytest.MonkeyPatch
 ):
     adapter = register_adapter("judge", seed=1)
-    reviewer = {"threshold": 0.0, "precision": 0.5, "slope": 1.0, "intercept": 0.0, "validation": {}}
-    described = {"schema_version": 2, "formulation": "rewriting", **reviewer}
+    raw = {"slope": 1.0, "intercept": 0.0}
+    reviewer = {"threshold": 0.0, "precision": 0.5, "usual": 0.0, "per_log_length": 0.0, "validation": {}}
+    described = {"schema_version": 3, "formulation": "rewriting", **reviewer, "added": raw, "replaced": raw}
     (adapter.folder / "reviewer.json").write_text(json.dumps(described))
     root = make_repository({"x.py": "def area(w, h):\n    return w * h\n"})
     (root / "x.py").write_text("def area(w, h):\n    return w + h\n")

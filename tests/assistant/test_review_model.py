@@ -9,6 +9,7 @@ import pytest
 
 from assistant.errors import HoneError
 from assistant.models.registry import AdapterVersion, Registry
+from assistant.review_calibration import RAW, LineCalibration, Sigmoid
 from assistant.review_context import build
 from assistant.review_rewriting import rewriting
 from assistant.skills.review import explain, model
@@ -18,12 +19,14 @@ from assistant.skills.review.verdicts import Reviewer, line_probabilities, read_
 from tests.assistant.review_helpers import Delta, FakeClient, change, model_of
 
 REVIEWER = {
-    "schema_version": 2,
+    "schema_version": 3,
     "formulation": "rewriting",
     "threshold": 0.4,
     "precision": 0.8,
-    "slope": 2.0,
-    "intercept": -1.0,
+    "usual": 0.5,
+    "per_log_length": 0.0,
+    "added": {"slope": 2.0, "intercept": 0.0},
+    "replaced": {"slope": 4.0, "intercept": 1.0},
     "validation": {"hunks": 100},
 }
 CODE = "def area(w, h):\n    total = w + h\n    return total\n"
@@ -43,10 +46,8 @@ def test_what_a_reviewer_says_of_itself(tmp_path: Path):
     assert read_reviewer(tmp_path) is None
     (tmp_path / "reviewer.json").write_text(json.dumps(REVIEWER))
     found = read_reviewer(tmp_path)
-    assert found == Reviewer(0.4, 0.8, 2.0, -1.0, {"hunks": 100})
-    assert found.probability(0.5) == 0.5
-    assert found.probability(-1e9) == pytest.approx(0)
-    assert found.probability(1e9) == pytest.approx(1)
+    calibration = LineCalibration(0.5, 0.0, Sigmoid(2.0, 0.0), Sigmoid(4.0, 1.0))
+    assert found == Reviewer(0.4, 0.8, calibration, {"hunks": 100})
 
 
 @pytest.mark.parametrize(
@@ -57,8 +58,12 @@ def test_what_a_reviewer_says_of_itself(tmp_path: Path):
         {"threshold": 1.5},
         {"threshold": None},
         {"precision": True},
-        {"slope": 0},
-        {"intercept": float("nan")},
+        {"usual": None},
+        {"per_log_length": float("inf")},
+        {"added": {"slope": -0.1, "intercept": 0.0}},
+        {"replaced": {"slope": 1.0, "intercept": float("nan")}},
+        {"added": {"slope": 1.0}},
+        {"replaced": 1.0},
         {"validation": []},
         {"extra": 1},
     ],
@@ -74,7 +79,7 @@ def test_a_damaged_reviewer_is_refused(tmp_path: Path, wrong: dict[str, Any]):
 
 def test_the_texts_that_are_asked_are_the_ones_that_training_shows():
     client = FakeClient(wrong=lambda line: 0.9 if "total = w" in line else 0.1)
-    found = line_probabilities(client, HUNK, Reviewer(0.5, 0.8, 1.0, 0.0), "judge@0123456789ab")
+    found = line_probabilities(client, HUNK, Reviewer(0.5, 0.8, RAW), "judge@0123456789ab")
     assert "".join(client.asked[0]) == rewriting(HUNK).text
     assert [one.index for one in found] == list(HUNK.changed)
     assert [round(one.probability, 6) for one in found] == [0.1, 0.9, 0.1]
@@ -82,7 +87,7 @@ def test_the_texts_that_are_asked_are_the_ones_that_training_shows():
     # The only line of a change is more suspect than one of three that is as unlikely.
     alone = build("x.py", CODE.split("\n")[:-1], {2}, {})
     client.likelihoods = lambda *_: [[-math.log1p(27)]]  # type: ignore[method-assign]
-    (only,) = line_probabilities(client, alone, Reviewer(0.5, 0.8, 1.0, 0.0), "judge@0123456789ab")
+    (only,) = line_probabilities(client, alone, Reviewer(0.5, 0.8, RAW), "judge@0123456789ab")
     assert only.probability == pytest.approx(27 / 28)
 
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tuning.calibration import area, fit, threshold
+from assistant.review_calibration import Sigmoid
+from tuning.calibration import area, fit, line, threshold
 
 SCORES = st.floats(-20, 20)
 
@@ -18,9 +19,14 @@ def drawn(slope: float, intercept: float, count: int) -> tuple[list[float], list
     return scores, [generator.random() < 1 / (1 + math.exp(-slope * one - intercept)) for one in scores]
 
 
+def probability(sigmoid: Sigmoid, score: float, prior: float = 0.0) -> float:
+    return 1 / (1 + math.exp(-max(-700.0, sigmoid.log_odds(score) + prior)))
+
+
 @pytest.mark.parametrize(("slope", "intercept"), [(1.0, 0.0), (0.3, -2.0), (2.0, 1.0)])
 def test_a_known_sigmoid_is_found_again(slope: float, intercept: float):
-    found = fit(*drawn(slope, intercept, 20_000))
+    found, second = fit(*drawn(slope, intercept, 20_000))
+    assert second == found, "there is no second kind"
     assert found.slope == pytest.approx(slope, abs=0.1)
     assert found.intercept == pytest.approx(intercept, abs=0.1)
 
@@ -32,30 +38,52 @@ def test_what_is_known_before_is_not_learnt_again():
     happened = [
         generator.random() < 1 / (1 + math.exp(-one - 0.5 - known)) for one, known in zip(scores, priors, strict=True)
     ]
-    found = fit(scores, happened, priors)
+    found, _ = fit(scores, happened, priors)
     assert found.slope == pytest.approx(1.0, abs=0.1)
     assert found.intercept == pytest.approx(0.5, abs=0.1)
-    assert found.probability([0.0], -math.log(4)) == pytest.approx([1 / (1 + 4 * math.exp(-0.5))], abs=0.03)
+    assert probability(found, 0.0, -math.log(4)) == pytest.approx(1 / (1 + 4 * math.exp(-0.5)), abs=0.03)
+
+
+def test_two_kinds_have_a_sigmoid_each_as_far_as_they_show_it():
+    one, two = drawn(0.3, -1.0, 10_000), drawn(2.0, 0.5, 10_000)
+    scores, happened = one[0] + two[0], one[1] + two[1]
+    first, second = fit(scores, happened, second=[at >= 10_000 for at in range(20_000)])
+    assert (first.slope, first.intercept) == pytest.approx((0.3, -1.0), abs=0.1)
+    assert (second.slope, second.intercept) == pytest.approx((2.0, 0.5), abs=0.1)
+    # Three scores of another kind say little about it.
+    first, second = fit(one[0] + [5.0, -5.0, 5.0], [*one[1], True, False, True], second=[False] * 10_000 + [True] * 3)
+    assert abs(second.slope - first.slope) < 1
+    assert abs(second.intercept - first.intercept) < 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(SCORES, SCORES), min_size=1, max_size=20))
+def test_no_line_is_nearer_to_the_points_than_the_one_of_least_squares(points: list[tuple[float, float]]):
+    at, slope = line([x for x, _ in points], [y for _, y in points])
+
+    def distance(intercept: float, rise: float) -> float:
+        return sum((y - intercept - rise * x) ** 2 for x, y in points)
+
+    best = distance(at, slope)
+    for other in ((at + 0.1, slope), (at - 0.1, slope), (at, slope + 0.01), (at, slope - 0.01)):
+        assert best <= distance(*other) + 1e-6 * (1 + best)
 
 
 def test_scores_that_tell_nothing_come_to_the_share_of_what_happened():
-    found = fit([1.0] * 100, [index < 20 for index in range(100)])
-    (stated,) = found.probability([1.0])
+    found, _ = fit([1.0] * 100, [index < 20 for index in range(100)])
     # Platt's targets pull a little to the middle.
-    assert stated == pytest.approx(0.2, abs=0.02)
+    assert probability(found, 1.0) == pytest.approx(0.2, abs=0.02)
 
 
 def test_scores_that_part_cleanly_give_a_finite_slope():
-    found = fit([-1.0] * 50 + [1.0] * 50, [False] * 50 + [True] * 50)
-    low, high = found.probability([-1.0, 1.0])
+    found, _ = fit([-1.0] * 50 + [1.0] * 50, [False] * 50 + [True] * 50)
+    low, high = probability(found, -1.0), probability(found, 1.0)
     assert math.isfinite(found.slope)
     assert low == pytest.approx(1 / 52, abs=1e-3)
     assert high == pytest.approx(51 / 52, abs=1e-3)
 
 
-def test_far_scores_have_probabilities():
-    found = fit(*drawn(1.0, 0.0, 200))
-    assert found.probability([-1e6, 1e6]) == [0.0, 1.0]
+def test_what_always_or_never_happened_has_no_sigmoid():
     with pytest.raises(ValueError, match="did not"):
         fit([1.0, 2.0], [True, True])
 

@@ -26,6 +26,10 @@ from tuning.reviewer import Calibrated, Scored, calibrate, write
 from tuning.run import tune
 
 
+def hunk(lines: int, markers: str = "+", text: str = "x = 1") -> Hunk:
+    return Hunk("a.py", (), (), tuple(HunkLine(markers, at + 1, text) for at in range(lines)))  # type: ignore[arg-type]
+
+
 def changes(count: int, apart: float, seed: int = 1) -> list[Scored]:
     """Half of them wrong; wrong lines score `apart` above fine ones, which have a spread of 1."""
     generator = random.Random(seed)
@@ -35,7 +39,7 @@ def changes(count: int, apart: float, seed: int = 1) -> list[Scored]:
         bug = generator.randrange(8) if index % 2 else None
         if bug is not None:
             scores[bug] += apart
-        found.append(Scored(tuple(scores), bug))
+        found.append(Scored(hunk(8), tuple(scores), bug))
     return found
 
 
@@ -48,12 +52,12 @@ def test_a_model_that_tells_them_apart_finds_bugs_with_few_alarms():
     assert figures["false_alarms_per_clean_change"] <= 0.1  # type: ignore[operator]
     assert figures["recall"] > 0.8  # type: ignore[operator]
     assert found.precision > 0.8
-    assert found.slope > 0
+    assert found.calibration.added.slope > 0
     assert figures["auc_change"] > 0.9  # type: ignore[operator]
     # The bound is far from the average of fresh changes of the same kind.
     again = changes(2_000, 5.0, seed=2)
     alarms = [
-        sum(1 / (1 + 8 * math.exp(-found.slope * score - found.intercept)) >= found.threshold for score in one.scores)
+        sum(value >= found.threshold for value in found.calibration.probabilities(one.hunk, one.scores))
         for one in again
         if one.bug is None
     ]
@@ -61,10 +65,41 @@ def test_a_model_that_tells_them_apart_finds_bugs_with_few_alarms():
 
 
 def test_lines_below_the_bug_are_not_asked():
-    assert Scored((0.1, 0.2, 0.3), 1).asked == [(0.1, False), (0.2, True)]
-    assert Scored((0.1, 0.2), None).asked == [(0.1, False), (0.2, False)]
+    assert Scored(hunk(3), (0.1, 0.2, 0.3), 1).asked == [0, 1]
+    assert Scored(hunk(2), (0.1, 0.2), None).asked == [0, 1]
     # Nor are lines that others are judged for.
-    assert Scored((-math.inf, 0.2), 1).asked == [(0.2, True)]
+    assert Scored(hunk(2), (-math.inf, 0.2), 1).asked == [1]
+
+
+def test_a_long_line_is_held_against_right_ones_of_its_length():
+    generator = random.Random(3)
+    found = []
+    for index in range(240):
+        texts = ["x" * generator.choice([3, 80]) for _ in range(6)]
+        bug = generator.randrange(6) if index % 2 else None
+        scores = [2 * math.log(len(text)) - 9 + generator.gauss(0, 0.5) for text in texts]
+        if bug is not None:
+            scores[bug] += 4
+        lines = tuple(HunkLine("+", at + 1, text) for at, text in enumerate(texts))
+        found.append(Scored(Hunk("a.py", (), (), lines), tuple(scores), bug))
+    made = calibrate(found)
+    assert made is not None
+    # A short wrong line has lower odds than a long right one, and is told from it all the same.
+    assert made.validation["top_line"] > 0.95  # type: ignore[operator]
+    assert made.calibration.per_log_length == pytest.approx(2, abs=0.2)
+
+
+def test_lines_that_replace_others_are_believed_more_where_they_tell_more():
+    told = [replace(one, hunk=shown(one)) for one in changes(240, 6.0)]
+    mixed = [*changes(240, 0.5, seed=5), *told]
+    found = calibrate(mixed)
+    assert found is not None
+    assert found.calibration.replaced.slope > found.calibration.added.slope >= 0
+
+
+def shown(one: Scored) -> Hunk:
+    """The same lines below one that they replace."""
+    return Hunk("a.py", (), (), (HunkLine("-", 1, ""), *one.hunk.lines))
 
 
 def test_a_model_that_does_not_tell_or_too_few_changes_make_no_reviewer():
@@ -79,7 +114,7 @@ def test_the_file_is_what_the_review_skill_reads(tmp_path: Path):
     write(tmp_path, found)
     read = read_reviewer(tmp_path)
     assert read is not None
-    assert (read.threshold, read.slope, read.intercept) == (found.threshold, found.slope, found.intercept)
+    assert (read.threshold, read.calibration) == (found.threshold, found.calibration)
     assert read.precision == found.precision
     assert read.validation["recall"] == found.validation["recall"]
     assert [file.name for file in tmp_path.iterdir()] == ["reviewer.json"]

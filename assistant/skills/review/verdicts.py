@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from assistant.errors import HoneError
+from assistant.review_calibration import LineCalibration, Sigmoid
 from assistant.review_prompt import Hunk
-from assistant.review_rewriting import log_odds, prior, rewriting
+from assistant.review_rewriting import log_odds, rewriting
 
 FILE = "reviewer.json"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 FORMULATION = "rewriting"
-_REQUIRED = ("schema_version", "formulation", "threshold", "precision", "slope", "intercept", "validation")
+_REQUIRED = (
+    *("schema_version", "formulation", "threshold", "precision"),
+    *("usual", "per_log_length", "added", "replaced", "validation"),
+)
 
 
 class Reader(Protocol):
@@ -33,18 +37,9 @@ class Reviewer:
     """Of the calibrated probability."""
     precision: float
     """Of the findings at the threshold on the validation set."""
-    slope: float
-    intercept: float
-    """Calibrated p = sigmoid(slope * logit + intercept + prior), logit = log((1 - p) / p) of the line as it stands."""
+    calibration: LineCalibration
     validation: Mapping[str, Any] = field(default_factory=dict)
     """Figures of the validation set, for the reader."""
-
-    def probability(self, logit: float, prior: float = 0.0) -> float:
-        """
-        Args:
-            prior: log odds that are known of any line of its hunk.
-        """
-        return _sigmoid(self.slope * logit + self.intercept + prior)
 
 
 def read_reviewer(folder: Path) -> Reviewer | None:
@@ -74,18 +69,33 @@ def read_reviewer(folder: Path) -> Reviewer | None:
             f"{file} has schema_version {data['schema_version']!r} and formulation {data['formulation']!r}; this "
             f"version of Hone reads {SCHEMA_VERSION} and {FORMULATION!r}: tune the reviewer again"
         )
-    numbers = {name: data[name] for name in ("threshold", "precision", "slope", "intercept")}
-    for name, value in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise HoneError(f"{file}: {name} must be a number, not {value!r}")
     for name in ("threshold", "precision"):
-        if not 0 <= numbers[name] <= 1:
-            raise HoneError(f"{file}: {name} must be from 0 to 1, not {numbers[name]:g}")
-    if numbers["slope"] <= 0:
-        raise HoneError(f"{file}: slope must be above 0, not {numbers['slope']:g}")
+        if not 0 <= _number(file, name, data[name]) <= 1:
+            raise HoneError(f"{file}: {name} must be from 0 to 1, not {data[name]:g}")
     if not isinstance(data["validation"], dict):
         raise HoneError(f"{file}: validation must be an object")
-    return Reviewer(**{name: float(value) for name, value in numbers.items()}, validation=data["validation"])
+    calibration = LineCalibration(
+        _number(file, "usual", data["usual"]),
+        _number(file, "per_log_length", data["per_log_length"]),
+        _sigmoid(file, "added", data["added"]),
+        _sigmoid(file, "replaced", data["replaced"]),
+    )
+    return Reviewer(float(data["threshold"]), float(data["precision"]), calibration, data["validation"])
+
+
+def _sigmoid(file: Path, name: str, data: Any) -> Sigmoid:
+    if not isinstance(data, dict) or set(data) != {"slope", "intercept"}:
+        raise HoneError(f"{file}: {name} must be an object of slope and intercept; tune the reviewer again")
+    slope, intercept = (_number(file, f"{name}.{part}", data[part]) for part in ("slope", "intercept"))
+    if slope < 0:
+        raise HoneError(f"{file}: {name}.slope must not be below 0, as {slope:g} is")
+    return Sigmoid(slope, intercept)
+
+
+def _number(file: Path, name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise HoneError(f"{file}: {name} must be a number, not {value!r}")
+    return float(value)
 
 
 @dataclass(frozen=True)
@@ -112,16 +122,9 @@ def line_probabilities(
     if not asked.spans:
         return ()
     odds = log_odds(hunk, asked.asked, reader.likelihoods(asked.texts, asked.answers, model))
-    known = prior(odds)
+    stated = reviewer.calibration.probabilities(hunk, odds)
     return tuple(
-        LineVerdict(index, logit, reviewer.probability(logit, known))
-        for index, logit in zip(hunk.changed, odds, strict=True)
+        LineVerdict(index, logit, probability)
+        for index, logit, probability in zip(hunk.changed, odds, stated, strict=True)
         if math.isfinite(logit)
     )
-
-
-def _sigmoid(value: float) -> float:
-    if value >= 0:
-        return 1 / (1 + math.exp(-min(value, 700)))
-    power = math.exp(max(value, -700))
-    return power / (1 + power)
