@@ -41,7 +41,7 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
         "examples.reviews_per_file": 24,
         "examples.review_lines": 30,
         "examples.review_twins": True,
-        "examples.review_several": 0.75,
+        "examples.review_several": 0.9,
         "corpus.replay": 0.75,
         "corpus.replay_source": "installed:all",
     },
