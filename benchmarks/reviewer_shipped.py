@@ -80,7 +80,7 @@ def recalibrate(name: str, limit: int) -> None:
 
     version = Registry().find(name)
     if version is None:
-        sys.exit(f"there is no {name}; run `python -m benchmarks.reviewer measure` first")
+        sys.exit(f"there is no {name}; run `python -m benchmarks.reviewer_shipped` first")
     manifest = json.loads((version.folder / "manifest.json").read_text("utf-8"))
     folder = store.tuning_form(store.fetch(BASE))
     tokenizer, scorer = load_tokenizer(folder), TorchScorer(folder, version.folder)
