@@ -164,12 +164,10 @@ def calibrate(
 
 
 def _fitted(scored: Sequence[Scored]) -> LineCalibration:
-    asked = [
-        (place, value, at == one.bug, prior(one.scores))
-        for one in scored
-        for at, (place, value) in enumerate(zip(places(one.hunk), one.scores, strict=True))
-        if at in one.asked
-    ]
+    asked = []
+    for one in scored:
+        known, known_places = prior(one.scores), places(one.hunk)
+        asked += [(known_places[at], one.scores[at], at == one.bug, known) for at in one.asked]
     right = [(place.log_length, value) for place, value, wrong, _ in asked if not wrong]
     usual, per_log_length = calibration.line([length for length, _ in right], [value for _, value in right])
     plain = LineCalibration(usual, per_log_length, Sigmoid(1, 0), Sigmoid(1, 0))
