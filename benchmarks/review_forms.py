@@ -64,7 +64,7 @@ class Tools:
     row_length: int
 
 
-@dataclass
+@dataclass(frozen=True)
 class Model:
     """Reads a model that is being tuned, with packed attention."""
 

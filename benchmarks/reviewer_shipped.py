@@ -106,6 +106,7 @@ def recalibrate(name: str, limit: int) -> None:
             print(f"  {label}: {figure.value:.3f}{interval}", flush=True)
         analyzed = _analyzed([one.case for one in asked])
         for who, reviews in (
+            ("model alone", called),
             ("ruff alone", [replace(one, findings=also) for one, also in zip(called, analyzed, strict=True)]),
             ("with ruff", [_both(one, also) for one, also in zip(called, analyzed, strict=True)]),
         ):
