@@ -115,12 +115,18 @@ class Event(NamedTuple):
     replaced: str | None
     """NAME@DIGEST that the alias pointed to before."""
     actor: str | None
-    text: str
-    """JSON of `data`."""
+    text: str | None
+    """JSON of `data`; None where it was left unread."""
 
     @property
     def data(self) -> dict[str, Any]:
-        """The version as registered, a promotion's evidence, or why it was marked."""
+        """The version as registered, a promotion's evidence, or why it was marked.
+
+        Raises:
+            LookupError: it was left unread.
+        """
+        if self.text is None:
+            raise LookupError(f"of event {self.number} only what it did was read")
         found: dict[str, Any] = json.loads(self.text)
         return found
 
@@ -203,13 +209,16 @@ class State:
         return self.version(earlier) if earlier else None
 
 
-def events(connection: sqlite3.Connection, chosen: str = "", values: tuple[str, ...] = ()) -> list[Event]:
+def events(
+    connection: sqlite3.Connection, chosen: str = "", values: tuple[str, ...] = (), brief: bool = False
+) -> list[Event]:
     """Oldest first.
 
     Args:
         chosen: a SELECT of their numbers, with places for `values`; empty: all.
+        brief: without their data, which is most of the file.
     """
-    columns = "number, time, kind, alias, name, digest, replaced, actor, data"
+    columns = f"number, time, kind, alias, name, digest, replaced, actor, {'NULL' if brief else 'data'}"
     only = f" WHERE number IN ({chosen})" if chosen else ""
     return list(map(Event._make, connection.execute(f"SELECT {columns} FROM events{only} ORDER BY number", values)))
 

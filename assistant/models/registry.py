@@ -125,12 +125,15 @@ class Registry:
         with self._reading() as state:
             return state.before(alias)
 
-    def history(self, alias: str | None = None) -> list[Event]:
-        """The events (of one alias), oldest first."""
+    def history(self, alias: str | None = None, brief: bool = False) -> list[Event]:
+        """The events (of one alias), oldest first.
+
+        Args:
+            brief: what was done, when and by whom, without the data, which takes most of the time.
+        """
+        chosen = "" if alias is None else "SELECT number FROM events INDEXED BY brief WHERE alias = ?"
         with self._connection() as connection:
-            if alias is None:
-                return events(connection)
-            return events(connection, "SELECT number FROM events INDEXED BY brief WHERE alias = ?", (alias,))
+            return events(connection, chosen, () if alias is None else (alias,), brief)
 
     def live_at(self, time: datetime) -> dict[str, Event]:
         """The event that made each alias point to what it pointed to at that time.

@@ -91,6 +91,17 @@ def test_promotion_says_who_why_and_what_it_replaced(registry: Registry) -> None
     assert registry.aliases() == {"champion": second}
 
 
+def test_a_brief_history_is_the_history_without_its_data(registry: Registry) -> None:
+    registry.register(version("mine", 1))
+    registry.promote("mine", "stable", actor="me", evidence={"report": "r"})
+    registry.promote("mine", "canary")
+    for alias in (None, "stable"):
+        brief = registry.history(alias, brief=True)
+        assert brief == [event._replace(text=None) for event in registry.history(alias)] != []
+        with pytest.raises(LookupError, match="what it did"):
+            _ = brief[0].data
+
+
 def test_rolling_back_twice_goes_two_back(registry: Registry) -> None:
     versions = [version(number=number) for number in range(3)]
     for each in versions:

@@ -130,7 +130,7 @@ def history(
     from tui import tables
     from tui.models.described import event_details
 
-    events = Registry().history(alias)
+    events = Registry().history(alias, brief=not as_json)
     if as_json:
         tables.print_json({"events": [event_details(event) for event in events]})
     elif not events:

@@ -116,7 +116,7 @@ def _removed_jobs() -> Iterator[Garbage]:
 
 def _old_versions(registry: Registry, keep: int) -> Iterator[Garbage]:
     # A rollback may go back to any of them.
-    was_live = {(event.name, event.digest) for event in registry.history() if event.kind == "promoted"}
+    was_live = {(event.name, event.digest) for event in registry.history(brief=True) if event.kind == "promoted"}
     by_name: dict[str, list[AdapterVersion]] = {}
     for version in registry.versions():
         by_name.setdefault(version.name, []).append(version)
