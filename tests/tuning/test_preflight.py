@@ -287,23 +287,6 @@ def test_what_cannot_fit_is_refused_and_what_may_not_is_said():
         footprint.check_fits(need, 4 * 10**9)
 
 
-def test_the_limit_of_a_control_group_counts(tmp_path: Path):
-    assert footprint._control_group(tmp_path) == []
-    (tmp_path / "memory.max").write_text("max\n")
-    (tmp_path / "memory.current").write_text("500\n")
-    (tmp_path / "memory.stat").write_text("anon 300\ninactive_file 150\n")
-    assert footprint._control_group(tmp_path) == []
-    (tmp_path / "memory.max").write_text("2000\n")
-    assert footprint._control_group(tmp_path) == [1650]
-    old = tmp_path / "memory"
-    old.mkdir()
-    (old / "memory.limit_in_bytes").write_text("1000\n")
-    (old / "memory.usage_in_bytes").write_text("1200\n")
-    (old / "memory.stat").write_text("inactive_file 0\n")
-    assert footprint._control_group(tmp_path) == [1650, 0]
-    assert footprint.available_memory() > 0
-
-
 @pytest.mark.model
 @pytest.mark.parametrize("recompute", [False, True])
 def test_the_estimated_footprint_is_near_the_measured_one(embedded_store: Path, tmp_path: Path, recompute: bool):

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import psutil
 
+from tuning import control_groups
+
 _KILLED = re.compile(r"(?:Killed process (\d+) |oom-kill:.*[,\s]pid=(\d+)(?:,|$))")
-_CGROUPS = Path("/sys/fs/cgroup")
 _DRIFT = 1e-3
 """How far the clock of the kernel's log may be off: nobody sets it right."""
 
@@ -33,12 +34,11 @@ def held(pid: int) -> int:
 def available() -> int:
     """Bytes that could be had now without swapping, by this process's cgroup too."""
     free = int(psutil.virtual_memory().available)
-    limits = [limit - used for limit, used in _cgroup_limits() if limit > used]
-    return min([free, *limits])
+    return min([free, *(limit.free for limit in control_groups.limits())])
 
 
 def total() -> int:
-    return min([int(psutil.virtual_memory().total), *(limit for limit, _ in _cgroup_limits())])
+    return min([int(psutil.virtual_memory().total), *(limit.most for limit in control_groups.limits())])
 
 
 @dataclass(frozen=True)
@@ -125,35 +125,4 @@ def _oom_kills(file: Path) -> int | None:
 
 def _counters(pid: int | str) -> list[Path]:
     """The files that count kills for want of memory: of the second version of cgroups and of the first."""
-    return [folder / name for folder in _folders(pid) for name in ("memory.events", "memory.oom_control")]
-
-
-def _cgroup_limits() -> list[tuple[int, int]]:
-    """(limit, used) in bytes, of cgroups that have a limit."""
-    found = []
-    for folder in _folders("self"):
-        for limit, used in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
-            try:
-                bounds = int((folder / limit).read_text("ascii")), int((folder / used).read_text("ascii"))
-            except (OSError, ValueError):
-                continue
-            # The first version says "no limit" by a number near 2**63.
-            if bounds[0] < 1 << 60:
-                found.append(bounds)
-    return found
-
-
-def _folders(pid: int | str) -> list[Path]:
-    """The memory cgroups of a process, see cgroups(7)."""
-    try:
-        lines = Path(f"/proc/{pid}/cgroup").read_text("utf-8").splitlines()
-    except OSError:
-        return []
-    found = []
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if not controllers:
-            found.append(_CGROUPS / path.lstrip("/"))
-        elif "memory" in controllers.split(","):
-            found.append(_CGROUPS / "memory" / path.lstrip("/"))
-    return [folder for folder in found if folder.is_dir()]
+    return [folder / name for folder in control_groups.folders(pid) for name in ("memory.events", "memory.oom_control")]

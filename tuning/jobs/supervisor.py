@@ -163,7 +163,8 @@ class Supervisor:
             if self.told and not asked:
                 asked = time.monotonic()
                 self._tell_pulse(phase="stopping")
-                process.send_signal(signal.SIGTERM)
+                # Popen's own way would wait for it first, and whoever waits second never learns how it ended.
+                os.kill(process.pid, signal.SIGTERM)
             elif asked and time.monotonic() - asked > self._spec.stop_seconds:
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from assistant.errors import HoneError
+from tuning import control_groups
 from tuning.model.loss import CHUNK, GPU_CHUNK
 
 SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
@@ -165,26 +166,7 @@ def available_memory(device_type: str = "cpu") -> int:
     import psutil
 
     free = int(psutil.virtual_memory().available)
-    return min([free, *_control_group(Path("/sys/fs/cgroup"))])
-
-
-def _control_group(root: Path) -> list[int]:
-    """Free bytes by the limits of version 2 and version 1 of control groups, where there are any.
-
-    Memory that the group's file cache could give back counts as free.
-    """
-    free = []
-    for limit, used, cache in (
-        ("memory.max", "memory.current", "memory.stat"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"),
-    ):
-        try:
-            most, taken = int((root / limit).read_text()), int((root / used).read_text())
-            statistics = dict(line.split() for line in (root / cache).read_text().splitlines())
-        except (OSError, ValueError):  # No such version, no limit ("max"), or not ours to read.
-            continue
-        free.append(max(0, most - taken + int(statistics.get("inactive_file", 0))))
-    return free
+    return min([free, *(limit.free for limit in control_groups.limits())])
 
 
 def _configuration(folder: Path) -> dict[str, Any]:
