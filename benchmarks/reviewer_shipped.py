@@ -96,7 +96,7 @@ def recalibrate(name: str, limit: int) -> None:
         cases = cases_of(wanted, 0, operators)
         read = [review_scores.score(one, scorer, tokenizer, end_token, most, kept.calibration) for one in cases]
         asked = [one for one in read if one is not None]
-        figures, _ = review_scores.figures(asked, 0)
+        figures, calibration = review_scores.figures(asked, 0)
         called = [review_lines.called(one, kept.threshold) for one in asked]
         figures |= review_metrics.figures(called, 0)
         print(f"\n{len(asked)} changes of {', '.join(REPOSITORIES)}, operators {kinds}")
@@ -104,6 +104,17 @@ def recalibrate(name: str, limit: int) -> None:
             figure = figures[label]
             interval = "" if figure.low is None else f" [{figure.low:.3f}, {figure.high:.3f}]"
             print(f"  {label}: {figure.value:.3f}{interval}", flush=True)
+        if calibration is not None:
+            held = ", ".join(f"{one.stated:.2f}: {one.observed:.2f} of {one.count}" for one in calibration.bins)
+            print(f"  calibration error of lines {calibration.expected_error:.3f}; stated: observed: {held}")
+        best = review_lines.best_f1(asked)
+        print(f"  best F1 of all thresholds, chosen here: {best['line_f1']:.3f} from {best['threshold']:.3f}")
+        for threshold in (kept.threshold * share for share in (0.9, 0.75, 0.5, 0.25)):
+            at = review_metrics.figures([review_lines.called(one, threshold) for one in asked], 0)
+            parts = (
+                f"{name} {at[name].value:.3f}" for name in ("line F1", "line recall", "false alarms per clean diff")
+            )
+            print(f"  from {threshold:.3f}: {', '.join(parts)}", flush=True)
         analyzed = _analyzed([one.case for one in asked])
         for who, reviews in (
             ("model alone", called),
