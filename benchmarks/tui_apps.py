@@ -12,6 +12,7 @@ import asyncio
 import inspect
 import json
 import os
+import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ import psutil
 from textual import events
 from textual.app import App, ComposeResult
 from textual.containers import VerticalScroll
+from textual.widget import Widget
 from textual.widgets import Markdown, TextArea
 
 from assistant import sessions
@@ -34,6 +36,7 @@ from tui.chat.models import ModelTarget
 from tui.chat.prompt import PromptInput
 from tui.chat.services import Services
 from tui.code.editor import Editor
+from tui.places import Visit
 
 TOKEN = 4
 """Characters, about what tokenizers make of code."""
@@ -83,7 +86,8 @@ class Writer:
         return {"status": "ok", "context_length": 8192}
 
     def models(self) -> list[dict[str, Any]]:
-        return [{"id": "smollm2-135m", "chat": True}]
+        entry = {"id": "smollm2-135m", "name": "smollm2-135m", "adapter": None, "chat": True}
+        return [{**entry, "fim_tokens": None, "context_length": 8192}]
 
     def tokenize(self, texts: Sequence[str], model: str | None = None) -> list[list[int]]:
         return [[0] * (len(text) // TOKEN + 1) for text in texts]
@@ -97,6 +101,15 @@ class Writer:
             yield Delta(token)
         yield Delta("", "stop", {"model": "smollm2-135m", "prompt_tokens": 100, "completion_tokens": 100})
 
+    def complete(self, prompt: str, *, cancel: Any = None, **options: object) -> Iterator[Delta]:
+        """A line, as the embedded model writes one."""
+        for token in tokens("total = sum(items)\n"):
+            time.sleep(0.02)
+            if cancel is not None and cancel.cancelled:
+                return
+            yield Delta(token)
+        yield Delta("", "stop", {"model": "smollm2-135m"})
+
 
 def services(writer: Writer) -> Services:
     @contextmanager
@@ -107,7 +120,7 @@ def services(writer: Writer) -> Services:
     return Services(connect=connect, check=lambda name, fetch: target, rows=list, clipboard=list)
 
 
-def drawn(app: App[Any]) -> "asyncio.Future[float]":
+def drawn(app: App[Any] | Widget) -> "asyncio.Future[float]":
     """The moment at which the screen was drawn with all that is asked for by now."""
     done: asyncio.Future[float] = asyncio.get_running_loop().create_future()
 
@@ -303,18 +316,51 @@ class Typed(App[None]):
         self._editor.move_cursor((self._row, 0), center=True)
         await drawn(self)
         await asyncio.sleep(1.0)
-        cpu: list[float] = []
-        wall: list[float] = []
-        for character in KEYS:
-            used, began = time.process_time(), time.perf_counter()
-            key = {" ": "space", "_": "underscore", "=": "equals_sign", "+": "plus"}.get(character, character)
-            self.post_message(events.Key(key, character))
-            wall.append(await drawn(self) - began)
-            # What is left for later counts too.
-            await asyncio.sleep(0.05)
-            cpu.append(time.process_time() - used)
-        self.figures.values = {"cpu_seconds": cpu, "wall_seconds": wall, "typed": KEYS in self._editor.text}
+        self.figures.values = await typed(self, self._editor)
         self.exit()
+
+
+async def typed(app: App[Any], editor: TextArea) -> dict[str, Any]:
+    cpu: list[float] = []
+    wall: list[float] = []
+    arrived = asyncio.Event()
+    app.watch(editor, "selection", arrived.set, init=False)
+    for character in KEYS:
+        used, began = time.process_time(), time.perf_counter()
+        key = {" ": "space", "_": "underscore", "=": "equals_sign", "+": "plus"}.get(character, character)
+        arrived.clear()
+        app.post_message(events.Key(key, character))
+        await arrived.wait()
+        wall.append(await drawn(editor) - began)
+        # What is left for later counts too.
+        await asyncio.sleep(0.05)
+        cpu.append(time.process_time() - used)
+    return {"cpu_seconds": cpu, "wall_seconds": wall, "typed": KEYS in editor.text}
+
+
+def keys_on_screen(options: argparse.Namespace) -> Figures:
+    """In the whole app's Code screen, with suggestions: its status line, its recovery file and its index cost too."""
+    figures = Figures()
+    with tempfile.TemporaryDirectory(prefix="hone-keys-") as folder:
+        Path(folder, "module.py").write_text(source(options.lines))
+        os.chdir(folder)
+
+        async def measure(app: HoneApp) -> None:
+            app.post_message(Visit("code", f"module.py:{options.lines // 2}"))
+            while not app.screen.query(Editor):
+                await asyncio.sleep(FLUSH_SECONDS)
+            editor = app.screen.query_one(Editor)
+            editor.focus()
+            await drawn(app)
+            # The index and the first suggestion are made meanwhile.
+            await asyncio.sleep(3.0)
+            figures.values = await typed(app, editor)
+
+        run_ours(sessions.new(), Writer([], 0), measure, options.headless)
+        os.chdir("/")
+    if not figures.values.get("typed"):
+        raise SystemExit("the keys did not reach the editor")
+    return figures
 
 
 def keys(options: argparse.Namespace, editor: Callable[[str], TextArea], css: Sequence[str]) -> Figures:
@@ -333,6 +379,7 @@ MEASUREMENTS: dict[str, Callable[[argparse.Namespace], Figures]] = {
     "stream-stock": stream_stock,
     "session": long_session,
     "keys-ours": lambda options: keys(options, lambda text: Editor(text, "module.py"), ("app.tcss", "code/code.tcss")),
+    "keys-screen": keys_on_screen,
     "keys-stock": lambda options: keys(options, lambda text: TextArea.code_editor(text, language="python"), ()),
 }
 
