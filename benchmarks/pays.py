@@ -15,7 +15,7 @@ import subprocess
 import sys
 import sysconfig
 import tomllib
-from importlib.util import find_spec
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -139,8 +139,8 @@ def general_bits(base: str, adapter: Path | None) -> float:
     scorer, tokenizer, end_token = load(store.tuning_form(store.fetch(base)), adapter)
     scored = []
     for name in GENERAL.split():
-        # Some are packages in newer Pythons.
-        found = find_spec(name)
+        # By path: of modules that the interpreter holds frozen it would name no file. Some are packages in newer Pythons.
+        found = PathFinder.find_spec(name)
         assert found is not None
         assert found.origin is not None
         text = Path(found.origin).read_text("utf-8")[:GENERAL_BYTES]
