@@ -139,7 +139,7 @@ def general_bits(base: str, adapter: Path | None) -> float:
     scorer, tokenizer, end_token = load(store.tuning_form(store.fetch(base)), adapter)
     scored = []
     for name in GENERAL.split():
-        # By path: of modules that the interpreter holds frozen it would name no file. Some are packages in newer Pythons.
+        # Of modules that the interpreter holds frozen, importlib.util would name no file.
         found = PathFinder.find_spec(name)
         assert found is not None
         assert found.origin is not None
