@@ -84,6 +84,18 @@ class Client:
         `adapters`, and `error` or `detail` when there is one."""
         return self._json("GET", "/health")
 
+    def is_reached(self, seconds: float = 2.0) -> bool:
+        """Whether anybody listens there; who takes longer than so many seconds to answer does."""
+        import httpx
+
+        try:
+            self._http.get("/health", timeout=seconds)
+        except httpx.TimeoutException:
+            return True
+        except httpx.HTTPError:
+            return False
+        return True
+
     def models(self) -> list[dict[str, Any]]:
         """What can be asked for, the default first; waits until the model is loaded."""
         return list(self._json("GET", "/v1/models")["data"])

@@ -85,6 +85,9 @@ class Writer:
     def health(self) -> dict[str, Any]:
         return {"status": "ok", "context_length": 8192}
 
+    def is_reached(self) -> bool:
+        return True
+
     def models(self) -> list[dict[str, Any]]:
         entry = {"id": "smollm2-135m", "name": "smollm2-135m", "adapter": None, "chat": True}
         return [{**entry, "fim_tokens": None, "context_length": 8192}]

@@ -60,6 +60,9 @@ class FakeClient:
             return {"status": "loading", "detail": self.detail}
         return {"status": "ok", "context_length": CONTEXT_LENGTH}
 
+    def is_reached(self) -> bool:
+        return True
+
     def models(self) -> list[dict[str, Any]]:
         return [{"id": name, "chat": name not in self.without_template} for name in ("smollm2-135m", "shop")]
 

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from textual.pilot import Pilot
@@ -249,11 +248,9 @@ async def test_a_gateway_that_is_gone_is_started_again_from_here(make_app: MakeA
     class Mortal(FakeClient):
         dead = False
 
-        def health(self) -> dict[str, Any]:
-            if self.dead:
-                self.dead = False
-                raise HoneError("the gateway does not answer")
-            return super().health()
+        def is_reached(self) -> bool:
+            was_dead, self.dead = self.dead, False
+            return not was_dead
 
     client, connected = Mortal([]), []
     client.loaded.set()

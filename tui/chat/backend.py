@@ -7,7 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ from tui.chat.events import (
     Ready,
     Refused,
     Rejected,
+    Restarting,
     Started,
     Unavailable,
     logged,
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
 Connect = Callable[[str | None], AbstractContextManager["Client"]]
 Check = Callable[[str, bool], ModelTarget]
 _POLL_SECONDS = 0.1
+_WATCH_SECONDS = 5.0
+"""Between two looks at whether the gateway lives, while nothing is asked."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,7 @@ class Backend:
     def _run(self, model: str | None) -> None:
         with self._open:
             self._become(model, at_start=True)
-            while (job := self._jobs.get()) is not None and not self._closing.is_set():
+            while (job := self._next()) is not None and not self._closing.is_set():
                 if isinstance(job, _Switch):
                     self._become(job.model)
                     continue
@@ -131,6 +134,13 @@ class Backend:
                 else:
                     self._compare(job)
                 self._current = None
+
+    def _next(self) -> Ask | Compare | _Switch | _Look | None:
+        while True:
+            try:
+                return self._jobs.get(timeout=_WATCH_SECONDS)
+            except queue.Empty:
+                self._look_after()
 
     def _become(self, model: str | None, at_start: bool = False) -> None:
         try:
@@ -177,13 +187,11 @@ class Backend:
         return None
 
     def _look_after(self) -> None:
-        """A request has failed: a gateway that is gone is started again."""
+        """A gateway that is gone is started again."""
         client, target = self._client, self._target
-        if client is None or target is None:
+        if client is None or target is None or client.is_reached():
             return
-        with suppress(Exception):
-            client.health()
-            return
+        self._post(Restarting())
         try:
             self._reconnect(target)
         except Exception as error:

@@ -46,6 +46,11 @@ class Ready(Posted):
 
 
 @dataclass
+class Restarting(Posted):
+    """The gateway is gone and is started again."""
+
+
+@dataclass
 class Unavailable(Posted):
     """No model can answer; the line says why."""
 

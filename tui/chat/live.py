@@ -160,6 +160,10 @@ class LiveScreen(Screen[None]):
         if switched:
             await self._say(f"now answering: {target.label}")
 
+    @on(events.Restarting)
+    async def _restarting(self, event: events.Restarting) -> None:
+        await self._say("what answers here has ended; it is started again", "error")
+
     @on(events.Unavailable)
     async def _unavailable(self, event: events.Unavailable) -> None:
         self._update(state="down", detail="no model")
