@@ -8,8 +8,8 @@ import fcntl
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,7 +27,10 @@ Source = Literal["complete", "chat", "review"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 SOURCES: tuple[Source, ...] = get_args(Source)
 COPIES = "feedback"
-"""Folder of the cache with what tuning runs wrote down of the texts; forgetting removes it."""
+"""Folder of the cache with what tuning runs wrote down of the texts, a folder for each; forgetting removes those that
+have what is forgotten."""
+ROWS = "rows.json"
+"""In each of them; `ids` are those of its events."""
 MAX_TEXT = 200_000
 """Characters of a text; longer ones are left out."""
 MAX_BYTES = 256 * 2**20
@@ -212,32 +215,56 @@ class Feedback:
         return Log(tuple(events), damaged)
 
     def _expire(self, days: int) -> None:
-        """Removes what is older than that, once a day."""
+        """Removes what is older than that, once a day; adapters that learnt from it are marked."""
         stamp = self.file.with_name(self.file.name + ".expired")
         now = datetime.now(UTC)
         with _told(self.file):
             if stamp.exists() and 0 <= now.timestamp() - stamp.stat().st_mtime < _EXPIRY_SECONDS:
                 return
-        self.forget(older_than(days, now))
+        self.forget(older_than(days, now), self._mark_expired)
         with _told(self.file):
             stamp.touch(0o600)
             os.utime(stamp)
 
-    def forget(self, wanted: Callable[[Event], bool]) -> int:
+    def _mark_expired(self, ids: Collection[str]) -> None:
+        from assistant import feedback_trained
+        from assistant.models.registry import Registry
+
+        registry = Registry(self.file.with_name(paths.registry_file().name))
+        if not registry.file.exists():
+            return
+        # What cannot be traced is removed all the same: that its time is over was promised.
+        with suppress(HoneError):
+            digests = [feedback_trained.digest_of(one) for one in ids]
+            feedback_trained.mark(feedback_trained.touched(digests, registry), registry, feedback_trained.EXPIRED)
+
+    def forget(
+        self, wanted: Callable[[Event], bool], before: Callable[[Collection[str]], None] = lambda ids: None
+    ) -> int:
         """Removes the events that `wanted` tells, and all lines that cannot be read; how many events.
+
+        Args:
+            before: is told the ids of what goes, if anything does, before it goes; nobody else writes meanwhile, and
+                when it raises nothing goes.
 
         Raises:
             HoneError: the file cannot be read or written, or a newer Hone wrote into it.
         """
         forgotten = 0
+        going: set[str] = set()
         kept: list[bytes] = []
         with self._locked():
             for line in self._lines():
                 event = _parsed(line)
-                if event is not None and not wanted(event):
-                    kept.append(line)
+                if event is None:
+                    continue
+                if wanted(event):
+                    forgotten += 1
+                    going.add(event.id)
                 else:
-                    forgotten += event is not None
+                    kept.append(line)
+            if going:
+                before(going)
             if self.file.exists():
                 with _told(self.file):
                     atomic.write_bytes(self.file, b"".join(kept), mode=0o600)

@@ -14,7 +14,7 @@ from typing import Any, overload
 
 from assistant import atomic, prompts
 from assistant.errors import HoneError
-from assistant.feedback import COPIES
+from assistant.feedback import COPIES, ROWS
 from tuning import cache
 from tuning.corpus.document import Turn
 from tuning.data import Data
@@ -30,7 +30,6 @@ DISMISSED = "dismissed finding"
 REPLAYED = "replayed row"
 """What the manifest counts."""
 _SCHEMA = 1
-_FILE = "rows.json"
 _HELD_OUT = 10
 """One file of so many is kept back for validation."""
 
@@ -75,7 +74,7 @@ def write(selection: Selection) -> str:
         "left_out": selection.left_out,
     }
     digest = cache.key_of(content)
-    cache.folder_for(COPIES, digest, lambda staging: atomic.write_json(staging / _FILE, content, mode=0o600))
+    cache.folder_for(COPIES, digest, lambda staging: atomic.write_json(staging / ROWS, content, mode=0o600))
     return digest
 
 
@@ -87,7 +86,7 @@ def read(digest: str) -> Written:
     folder = cache.found(COPIES, digest)
     if folder is None:
         raise HoneError("the feedback that this run learns from was forgotten meanwhile; begin anew with --restart")
-    file = folder / _FILE
+    file = folder / ROWS
     try:
         content = json.loads(file.read_text("utf-8"))
         rows = {kind: tuple(Row(**row) for row in content[kind]) for kind in ("completions", "preferences")}

@@ -5,12 +5,12 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from assistant import atomic, paths
+from assistant import atomic, feedback_forgotten, paths
 from assistant.errors import HoneError
 from assistant.models.identity import adapter_digest, base_identity
 from assistant.models.registry import AdapterVersion, Registry
@@ -128,5 +128,10 @@ def publish(
         created=created,
         figures=dict(figures),
     )
-    Registry().register(version)
+    registry = Registry()
+    registry.register(version)
+    # Feedback may have been forgotten since the run read it, or before a parent was merged. The adapter is made: what
+    # cannot be told now, such as of another one's damaged manifest, the next `hone feedback forget` tells.
+    with suppress(HoneError):
+        feedback_forgotten.mark_adapters(registry)
     return version

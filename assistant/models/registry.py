@@ -155,8 +155,11 @@ class Registry:
         with self._reading() as state:
             return {alias: live for alias in sorted(state.promotions) if (live := state.live(alias))}
 
-    def remove(self, spec: str, actor: str | None = None) -> AdapterVersion:
+    def remove(self, spec: str, actor: str | None = None, data: dict[str, Any] | None = None) -> AdapterVersion:
         """Takes a version out of the registry; its files and its events stay.
+
+        Args:
+            data: JSON values that must be known of it when its files are gone.
 
         Raises:
             UnknownModel: no such version.
@@ -167,7 +170,7 @@ class Registry:
             held = [alias for alias in state.promotions if state.live(alias) == version]
             if held:
                 raise HoneError(f"{version.id} is live as {held[0]}; roll back or promote another version first")
-            self._append(connection, "removed", version, actor=actor)
+            self._append(connection, "removed", version, actor=actor, data=data)
             return version
 
     def mark(self, spec: str, data: dict[str, Any], actor: str | None = None) -> Event:

@@ -13,6 +13,8 @@ from assistant import feedback_consent
 from assistant.errors import HoneError, UsageError
 from assistant.feedback import Feedback, Imported
 from assistant.feedback_consent import Consent
+from assistant.feedback_trained import EXPIRED
+from assistant.models.registry import AdapterVersion, Registry
 
 pytestmark = pytest.mark.usefixtures("hone_home")
 
@@ -80,6 +82,34 @@ def test_events_are_removed_when_their_time_is_over(hone_home: Path) -> None:
     os.utime(stamp, (0, 0))
     record(kept, "new")
     assert [event.id for event in kept.read().events] == ["young", "new"]
+
+
+def test_adapters_that_learnt_from_what_is_removed_after_its_time_are_marked_once(hone_home: Path) -> None:
+    feedback_consent.write(Consent(elsewhere=True, retention_days=10))
+    folder = hone_home / "adapters" / "mine"
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text(json.dumps({"feedback": {"ids": ["old0", "old1"]}}))
+    made = AdapterVersion("mine", "1" * 64, "base", "b" * 64, folder, "2026-01-01T00:00:00+00:00")
+    Registry().register(made)
+    kept = Feedback()
+    for number in range(2):
+        record(kept, f"old{number}", imported=Imported(datetime.now(UTC) - timedelta(days=11), None))
+        os.utime(kept.file.with_name(kept.file.name + ".expired"), (0, 0))
+        record(kept, f"new{number}")
+        marks = Registry().marks()[made.id]
+        assert [mark.data["reason"] for mark in marks] == [EXPIRED]
+    assert [event.id for event in kept.read().events] == ["new0", "new1"]
+
+
+def test_a_damaged_manifest_keeps_nothing_beyond_its_time(hone_home: Path) -> None:
+    feedback_consent.write(Consent(elsewhere=True, retention_days=10))
+    (hone_home / "manifest.json").write_text("{")
+    Registry().register(AdapterVersion("mine", "1" * 64, "base", "b" * 64, hone_home, "2026-01-01T00:00:00+00:00"))
+    kept = Feedback()
+    record(kept, "old", imported=Imported(datetime.now(UTC) - timedelta(days=11), None))
+    os.utime(kept.file.with_name(kept.file.name + ".expired"), (0, 0))
+    record(kept, "new")
+    assert [event.id for event in kept.read().events] == ["new"]
 
 
 def test_an_import_brings_its_texts_its_time_and_its_user() -> None:

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from assistant import feedback_consent, paths
-from assistant.feedback import COPIES, Feedback, Kind
+from assistant import atomic, feedback_consent, paths
+from assistant.feedback import COPIES, ROWS, Feedback, Kind
 from assistant.models.registry import AdapterVersion, Registry
 from tests.tuning.feedback_here import opted_in, shown
 from tui import cli
+from tui.models import verbs
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -166,7 +167,6 @@ def adapter(name: str, **manifest: object) -> AdapterVersion:
 def test_forgetting_names_and_marks_the_adapters_that_learnt_from_it(hone: Run) -> None:
     for number in range(3):
         shown(opted_in(), number, "accepted")
-    (paths.cache_dir() / COPIES / "digest").mkdir(parents=True)
     direct = adapter("a-direct", feedback={"ids": ["s0", "s1"], "start": None})
     later = adapter("c-later", feedback={"ids": ["s2"], "start": direct.id})
     merged = adapter("d-merged", parents=[{"id": later.id}])
@@ -183,9 +183,88 @@ def test_forgetting_names_and_marks_the_adapters_that_learnt_from_it(hone: Run) 
     marks = Registry().marks()
     assert marks.keys() == {direct.id, later.id, merged.id}
     assert marks[direct.id][0].data["reason"] == "trained on feedback that was forgotten"
-    assert not (paths.cache_dir() / COPIES).exists()
     # They are still there, and what was live is live.
     assert len(Registry().versions()) == 5
+
+
+def test_only_what_runs_wrote_down_of_what_is_forgotten_goes(hone: Run) -> None:
+    for number in range(3):
+        shown(opted_in(), number, "accepted")
+    copies = paths.cache_dir() / COPIES
+    for name, ids in (("with", ["s0", "s1"]), ("without", ["s1", "s2"])):
+        (copies / name).mkdir(parents=True)
+        (copies / name / ROWS).write_text(json.dumps({"ids": ids}))
+    (copies / ".damaged.part").mkdir()
+    assert report(hone, "forget", "s9")["forgotten"] == 0
+    assert {each.name for each in copies.iterdir()} == {"with", "without", ".damaged.part"}
+    assert report(hone, "forget", "s0")["forgotten"] == 2
+    assert {each.name for each in copies.iterdir()} == {"without"}
+
+
+class KilledError(BaseException):
+    pass
+
+
+def killed_at(place: Path) -> Callable[..., None]:
+    """In place of `atomic.write_bytes`: does not live to write there."""
+    write = atomic.write_bytes
+
+    def until(path: Path, *rest: Any, **more: Any) -> None:
+        if path == place:
+            raise KilledError
+        write(path, *rest, **more)
+
+    return until
+
+
+def killed(*_: object, **__: object) -> None:
+    raise KilledError
+
+
+def test_forgetting_that_is_killed_before_the_events_go_has_marked_and_is_done_again(
+    hone: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown(opted_in(), 0, "accepted")
+    made = adapter("a-direct", feedback={"ids": ["s0"]})
+    with monkeypatch.context() as patch:
+        patch.setattr("assistant.atomic.write_bytes", killed_at(Feedback().file))
+        with pytest.raises(KilledError):
+            hone("forget", "--all")
+    assert len(Feedback().read().events) == 2
+    assert [event.data["suggestions"] for event in Registry().marks()[made.id]] == [1]
+    assert [each["adapter"] for each in report(hone, "forget", "--all")["adapters"]] == [made.id]
+    # The same was marked, so it is not marked again.
+    assert len(Registry().marks()[made.id]) == 1
+
+
+def test_an_adapter_that_was_not_marked_in_time_is_marked_by_the_next_forgetting(
+    hone: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown(opted_in(), 0, "accepted")
+    made = adapter("a-direct", feedback={"ids": ["s0"]})
+    with monkeypatch.context() as patch:
+        patch.setattr(Registry, "mark", killed)
+        with pytest.raises(KilledError):
+            hone("forget", "--all")
+    Feedback().file.unlink()
+    assert report(hone, "forget", "--all")["forgotten"] == 0
+    assert Registry().marks().keys() == {made.id}
+
+
+def test_what_was_made_from_an_adapter_that_is_removed_is_still_found(hone: Run) -> None:
+    for number in range(2):
+        shown(opted_in(), number, "accepted")
+    parent = adapter("a-parent", feedback={"ids": ["s0"], "start": None})
+    between = adapter("b-between", feedback={"ids": ["s9"], "start": parent.id})
+    merged = adapter("c-merged", parents=[{"id": between.id}, {"id": "x@0123456789ab"}])
+    for gone in (parent, between):
+        verbs.remove(gone.id)
+        assert not gone.folder.exists()
+    told = report(hone, "forget", "s0")
+    assert told["adapters"] == [{"adapter": merged.id, "suggestions": 0, "through": [between.id]}]
+    assert Registry().marks().keys() == {merged.id}
+    # A digest of an id stays, and not the id.
+    assert '"s0"' not in json.dumps([event.data for event in Registry().history()])
 
 
 def test_a_repositorys_events_are_forgotten_also_when_it_is_gone(hone: Run, tmp_path: Path) -> None:

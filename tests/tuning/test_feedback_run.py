@@ -12,7 +12,9 @@ from safetensors.torch import load_file
 
 from assistant import paths
 from assistant.errors import HoneError, UsageError
-from assistant.feedback import COPIES
+from assistant.feedback import COPIES, Feedback
+from assistant.feedback_forgotten import forget
+from assistant.feedback_trained import FORGOTTEN
 from assistant.models.registry import Registry
 from tests.tuning import tiny_gguf
 from tests.tuning.code import modules
@@ -109,6 +111,20 @@ def test_a_run_on_feedback_that_is_forgotten_meanwhile_ends(base: str, repositor
     shutil.rmtree(paths.cache_dir() / COPIES)
     with pytest.raises(HoneError, match="forgotten meanwhile"):
         train_and_discard(base, prepared.plan)
+
+
+def test_an_adapter_whose_rows_are_forgotten_while_it_is_exported_is_marked(base: str, repository: Path) -> None:
+    used(repository, base)
+    prepared = prepare(plan_of(feedback=replace(OPTIONS, objective="completions")), base, base, frozenset())
+
+    def meanwhile(note: str) -> None:
+        if note.startswith("exporting"):
+            forget(Feedback(), lambda event: event.id in ("s0", "s1"), Registry())
+
+    result = tune("mine", prepared.base, prepared.plan, Watcher(note=meanwhile, progress=lambda _: None))
+    assert result is not None
+    marks = Registry().marks()[result.version.id]
+    assert [(mark.data["reason"], mark.data["suggestions"]) for mark in marks] == [(FORGOTTEN, 2)]
 
 
 def test_a_named_corpus_is_the_one_that_is_replayed(base: str, repository: Path) -> None:

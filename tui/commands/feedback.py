@@ -323,21 +323,15 @@ def forget(
 
 
 def _forget(chosen: "Callable[[Event], bool]", as_json: bool, settle: "Consent | None" = None) -> None:
-    from assistant import feedback_consent, feedback_trained
+    from assistant import feedback_consent
     from assistant.feedback import Feedback
+    from assistant.feedback_forgotten import forget
     from assistant.models.registry import Registry
     from tui.tables import print_json
 
-    kept = Feedback()
-    going = {event.id for event in kept.read().events if chosen(event)}
-    registry = Registry()
-    # Found before anything is removed: without the events nobody could tell.
-    found = feedback_trained.touched(going, registry)
+    forgotten, found = forget(Feedback(), chosen, Registry())
     if settle is not None:
         feedback_consent.write(settle)
-    forgotten = kept.forget(chosen)
-    _remove_copies()
-    feedback_trained.mark(found, registry)
     if as_json:
         adapters = [
             {"adapter": one.version.id, "suggestions": len(one.ids), "through": list(one.through)} for one in found
@@ -354,16 +348,6 @@ def _why(one: "Touched") -> str:
     if one.ids:
         return f"was trained on {len(one.ids)} of the suggestions"
     return f"was made from {', '.join(one.through)}"
-
-
-def _remove_copies() -> None:
-    """What tuning runs wrote down of the feedback they learn from; an unfinished one has to begin anew."""
-    import shutil
-
-    from assistant import paths
-    from assistant.feedback import COPIES
-
-    shutil.rmtree(paths.cache_dir() / COPIES, ignore_errors=True)
 
 
 def _chosen(ids: frozenset[str], days: float | None, repository: Path | None) -> "Callable[[Event], bool]":

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from assistant import paths
+from assistant import feedback_trained, paths
 from assistant.errors import HoneError, UsageError
 from assistant.models import store
 from assistant.models.registry import AdapterVersion, Event, Registry
@@ -102,7 +102,8 @@ def remove(spec: str, force: bool = False) -> Removed:
             return Removed(spec, store.remove(spec))
         _refuse_vague(spec, version, registry)
         _refuse_used(version.id, uses.of_version(version, registry), force)
-        registry.remove(version.id if "@" not in spec else spec, actor=_actor())
+        learnt = feedback_trained.to_remember(version)
+        registry.remove(version.id if "@" not in spec else spec, actor=_actor(), data=learnt)
         freed = 0
         # Only what Hone itself put into its own folder is Hone's to delete.
         if version.folder.is_relative_to(paths.adapters_dir()) and version.folder.exists():
