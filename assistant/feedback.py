@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from assistant import atomic, feedback_consent, paths
+from assistant import atomic, feedback_consent, feedback_expiry, paths
 from assistant.errors import HoneError, UsageError
 
 Kind = Literal["shown", "accepted", "partly", "rejected", "edited", "up", "down"]
@@ -37,8 +37,6 @@ MAX_BYTES = 256 * 2**20
 """A larger file takes no more texts, only what happened."""
 _SCHEMA_VERSION = 3
 """1 had no repository, path, user and rendered, 2 no model_sha256; their lines are read as they are."""
-_EXPIRY_SECONDS = 86_400.0
-"""Events past their time are looked for once a day."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _ID = re.compile(r"[\w.:@\-]{1,128}")
 
@@ -215,16 +213,28 @@ class Feedback:
         return Log(tuple(events), damaged)
 
     def _expire(self, days: int) -> None:
-        """Removes what is older than that, once a day; adapters that learnt from it are marked."""
-        stamp = self.file.with_name(self.file.name + ".expired")
+        """Removes what is older than that, once a day, unless the clock is in doubt; adapters that learnt from it are
+        marked."""
         now = datetime.now(UTC)
         with _told(self.file):
-            if stamp.exists() and 0 <= now.timestamp() - stamp.stat().st_mtime < _EXPIRY_SECONDS:
+            if not feedback_expiry.is_due(self.file, now):
+                return
+            if feedback_expiry.is_doubtful(self.file, days, now, self._newest):
                 return
         self.forget(older_than(days, now), self._mark_expired)
+        self.note_removal(now)
+
+    def note_removal(self, now: datetime | None = None) -> None:
+        """Notes that what is past its time is removed, by a clock that is right.
+
+        Raises:
+            HoneError: the folder cannot be written.
+        """
         with _told(self.file):
-            stamp.touch(0o600)
-            os.utime(stamp)
+            feedback_expiry.done(self.file, now or datetime.now(UTC))
+
+    def _newest(self) -> datetime | None:
+        return max((time for event in self.read().events if (time := _time_of(event))), default=None)
 
     def _mark_expired(self, ids: Collection[str]) -> None:
         from assistant import feedback_trained
@@ -364,12 +374,17 @@ def older_than(days: float, now: datetime | None = None) -> Callable[[Event], bo
     limit = (now or datetime.now(UTC)) - timedelta(days=days)
 
     def is_older(event: Event) -> bool:
-        try:
-            return datetime.fromisoformat(event.time).astimezone(UTC) < limit
-        except (ValueError, TypeError):
-            return True
+        time = _time_of(event)
+        return time is None or time < limit
 
     return is_older
+
+
+def _time_of(event: Event) -> datetime | None:
+    try:
+        return datetime.fromisoformat(event.time).astimezone(UTC)
+    except (ValueError, TypeError, OverflowError):
+        return None
 
 
 _FIELDS = {field.name for field in fields(Event)}

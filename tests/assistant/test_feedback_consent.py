@@ -6,10 +6,11 @@ import stat
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from assistant import feedback_consent
+from assistant import feedback_consent, feedback_expiry
 from assistant.errors import HoneError, UsageError
 from assistant.feedback import Feedback, Imported
 from assistant.feedback_consent import Consent
@@ -82,6 +83,59 @@ def test_events_are_removed_when_their_time_is_over(hone_home: Path) -> None:
     os.utime(stamp, (0, 0))
     record(kept, "new")
     assert [event.id for event in kept.read().events] == ["young", "new"]
+
+
+class Clock:
+    """The time of feedback, so many days from now."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.ahead = 0.0
+        clock = self
+
+        class Then(datetime):
+            @classmethod
+            def now(cls, tz: Any = None) -> Any:
+                return datetime.now(tz) + timedelta(days=clock.ahead)
+
+        monkeypatch.setattr("assistant.feedback.datetime", Then)
+
+
+def known() -> list[str]:
+    return [event.id for event in Feedback().read().events]
+
+
+def test_a_clock_that_jumps_ahead_removes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    record(Feedback(), "one")
+    for clock.ahead in (1000, 1001.5, 1003):
+        record(Feedback(), f"at {clock.ahead:g}".replace(" ", "-"))
+    assert feedback_expiry.put_off_until(Feedback().file) is not None
+    # It is set right, and everything is as before.
+    clock.ahead = 2
+    record(Feedback(), "two")
+    assert known() == ["one", "at-1000", "at-1001.5", "at-1003", "two"]
+    assert feedback_expiry.put_off_until(Feedback().file) is None
+
+
+def test_a_clock_that_stays_there_is_believed_after_a_week(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    record(Feedback(), "one")
+    for clock.ahead, identity in ((200, "two"), (206, "three")):
+        record(Feedback(), identity)
+    assert known() == ["one", "two", "three"]
+    clock.ahead = 208
+    record(Feedback(), "four")
+    assert known() == ["two", "three", "four"]
+    assert feedback_expiry.put_off_until(Feedback().file) is None
+
+
+def test_a_pause_of_some_weeks_puts_nothing_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    feedback_consent.write(Consent(retention_days=10))
+    clock = Clock(monkeypatch)
+    record(Feedback(), "one")
+    clock.ahead = 29
+    record(Feedback(), "two")
+    assert known() == ["two"]
 
 
 def test_adapters_that_learnt_from_what_is_removed_after_its_time_are_marked_once(hone_home: Path) -> None:

@@ -1,6 +1,7 @@
 """`hone feedback`: whose texts are kept, what is shown, exported, imported and forgotten."""
 
 import json
+import os
 import stat
 import sys
 from collections.abc import Callable
@@ -109,6 +110,19 @@ def test_a_shorter_retention_removes_what_is_older_now(hone: Run) -> None:
     assert (told["forgotten"], told["retention_days"]) == (1, 30)
     assert len(Feedback().read().events) == 1
     assert hone("retention", "0")[0] == 2
+
+
+def test_a_clock_in_doubt_is_told_until_somebody_says_that_it_is_right(hone: Run) -> None:
+    shown(opted_in(), 1)
+    file = Feedback().file
+    file.write_text(file.read_text().replace('"time": "20', '"time": "19'))
+    os.utime(file.with_name(file.name + ".expired"), (0, 0))
+    shown(opted_in(), 2)
+    assert len(Feedback().read().events) == 2
+    assert "`hone feedback retention 180` removes it now" in hone()[2]
+    assert report(hone)["removal_put_off_until"] is not None
+    assert report(hone, "retention", "180")["forgotten"] == 1
+    assert hone()[2] == ""
 
 
 def test_each_form_is_exported_for_its_owner_alone(hone: Run, tmp_path: Path) -> None:

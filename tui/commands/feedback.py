@@ -39,7 +39,7 @@ def show(as_json: AsJson = False) -> None:
 def _show(as_json: bool) -> None:
     from dataclasses import asdict
 
-    from assistant import feedback_consent
+    from assistant import feedback_consent, feedback_expiry
     from assistant.feedback import MAX_BYTES, Feedback
     from assistant.feedback_summary import groups
     from tui.tables import print_json, print_table
@@ -50,6 +50,7 @@ def _show(as_json: bool) -> None:
     dismissed = len({event.id for event in log.events if event.source == "review"})
     full = kept.size() > MAX_BYTES
     consent = feedback_consent.read()
+    put_off = feedback_expiry.put_off_until(kept.file)
     if as_json:
         print_json(
             {
@@ -59,6 +60,7 @@ def _show(as_json: bool) -> None:
                 "bytes": kept.size(),
                 "full": full,
                 **_consent_fields(consent),
+                "removal_put_off_until": put_off and put_off.isoformat(timespec="seconds"),
                 "with_texts": sum(event.completion is not None for event in log.events),
                 "thumbs": {kind: sum(event.kind == kind for event in log.events) for kind in ("up", "down")},
                 "dismissed_findings": dismissed,
@@ -93,6 +95,13 @@ def _show(as_json: bool) -> None:
     if dismissed:
         typer.echo(f"review: {dismissed} finding{'s' if dismissed > 1 else ''} of the model dismissed")
     typer.echo(_described(consent))
+    if put_off is not None:
+        days = consent.retention_days
+        typer.echo(
+            f"the clock went ahead a long way since the last use, so nothing is removed for its age before "
+            f"{put_off:%Y-%m-%d}; if the clock is right, `hone feedback retention {days}` removes it now",
+            err=True,
+        )
     if log.damaged:
         typer.echo(f"{log.damaged} lines of {kept.file} cannot be read and were left out", err=True)
     if full:
@@ -329,9 +338,12 @@ def _forget(chosen: "Callable[[Event], bool]", as_json: bool, settle: "Consent |
     from assistant.models.registry import Registry
     from tui.tables import print_json
 
-    forgotten, found = forget(Feedback(), chosen, Registry())
+    kept = Feedback()
+    forgotten, found = forget(kept, chosen, Registry())
     if settle is not None:
         feedback_consent.write(settle)
+        # Whoever says so says that the clock is right.
+        kept.note_removal()
     if as_json:
         adapters = [
             {"adapter": one.version.id, "suggestions": len(one.ids), "through": list(one.through)} for one in found
