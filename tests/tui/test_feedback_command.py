@@ -169,6 +169,18 @@ def test_another_programs_record_is_taken_over_once(hone: Run, tmp_path: Path) -
     assert "line 1 is no event of Tabby's form" in err
 
 
+def test_what_became_of_a_suggestion_is_taken_over_from_a_later_file(hone: Run, tmp_path: Path) -> None:
+    shown(opted_in(), 1, "accepted")
+    whole, daily = tmp_path / "tabby.jsonl", tmp_path / "daily.jsonl"
+    report(hone, "export", str(whole), "--form", "tabby")
+    lines = whole.read_text().splitlines(keepends=True)
+    for part, told in ((lines[:2], (1, 0)), (lines[2:], (1, 0)), (lines, (0, 2))):
+        daily.write_text("".join(part))
+        found = report(hone, "import", str(daily), "--form", "tabby")
+        assert (found["imported"], found["known_before"]) == told
+    assert [event.kind for event in Feedback().read().events if event.id == "tabby:s1"] == ["shown", "accepted"]
+
+
 def adapter(name: str, **manifest: object) -> AdapterVersion:
     folder = paths.adapters_dir() / name
     folder.mkdir()

@@ -284,13 +284,14 @@ def import_(
     if form not in feedback_forms.FORMS:
         raise UsageError(f"--form {form}: there are {', '.join(feedback_forms.FORMS)}")
     kept = Feedback()
-    known = {event.id for event in kept.read().events}
+    # What became of a suggestion may be in a later file than the suggestion.
+    known = {(event.id, event.kind) for event in kept.read().events}
     try:
         with file.open(encoding="utf-8") as lines:
             events = list(feedback_forms.read("tabby" if form == "tabby" else "continue", lines))
     except (OSError, UnicodeDecodeError) as error:
         raise HoneError(f"cannot read {file}: {error}") from error
-    new = [event for event in events if event.id not in known]
+    new = [event for event in events if (event.id, event.kind) not in known]
     for event in new:
         kept.record(
             event.kind,
