@@ -1,7 +1,8 @@
 """Which adapter versions exist and which alias points to which: an append-only log of events in SQLite.
 
 What is registered, live or was live is computed from the events, so nothing is ever overwritten and any question about
-the past has an answer. Several processes may write at once (WAL, one immediate transaction per write).
+the past has an answer. Several processes may write at once (one immediate transaction per write), also of several
+machines that share the disk: WAL, which SQLite wants on one machine alone, is used where the disk is not shared.
 """
 
 import json
@@ -11,15 +12,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 from assistant import paths
 from assistant.errors import HoneError, UnknownModel, UsageError
 from assistant.models.catalogue import CATALOGUE
 from assistant.models.events import AdapterVersion, Event, EventKind, State, events, state_of
+from assistant.network_disks import is_shared
 
 _SCHEMA_VERSION = 2
 _BUSY_SECONDS = 30
+_RETRY_SECONDS = 0.05
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS events (
@@ -261,6 +265,8 @@ class Registry:
                 raise HoneError(f"{self.file} was written by a newer Hone (schema {found}); update this one")
             if found < _SCHEMA_VERSION:
                 self._create(connection)
+            elif is_shared(self.file.parent):
+                self._leave_wal(connection)
         except BaseException:
             connection.close()
             raise
@@ -273,8 +279,20 @@ class Registry:
         with FileLock(self.file.with_name(f".{self.file.name}.lock")):
             # Of a new file only: evidence of some kilobytes leaves little of such a page empty, so fewer are read.
             connection.execute("PRAGMA page_size = 16384")
-            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(f"PRAGMA journal_mode = {'DELETE' if is_shared(self.file.parent) else 'WAL'}")
             connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {_SCHEMA_VERSION}; COMMIT;")
+
+    def _leave_wal(self, connection: sqlite3.Connection) -> None:
+        """Of a registry that was made elsewhere, or before this was looked at."""
+        end = monotonic() + _BUSY_SECONDS
+        while connection.execute("PRAGMA journal_mode").fetchone() == ("wal",):
+            try:
+                connection.execute("PRAGMA journal_mode = DELETE")
+            except sqlite3.OperationalError:
+                # It fails at once, without waiting, while anybody else has the file open.
+                if monotonic() > end:
+                    raise
+                sleep(_RETRY_SECONDS)
 
 
 def check_name(name: str, what: str) -> None:

@@ -5,22 +5,27 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Timer
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from assistant import network_disks
 from assistant.errors import HoneError, UnknownModel, UsageError
 from assistant.models.registry import AdapterVersion, Registry
 
 WRITER = """
 import sys
 from pathlib import Path
+from assistant import network_disks
 from assistant.models.registry import AdapterVersion, Registry
 
+network_disks.MOUNTS = Path(sys.argv[3])
 registry, who = Registry(Path(sys.argv[1])), sys.argv[2]
 sys.stdin.readline()
 for number in range(25):
@@ -225,10 +230,59 @@ def test_a_damaged_or_newer_registry_is_one_line(tmp_path: Path) -> None:
         newer.versions()
 
 
-def test_processes_writing_at_once_lose_nothing(tmp_path: Path) -> None:
+def mounted(tmp_path: Path, kind: str) -> Path:
+    """What the kernel would say if `tmp_path` were a disk of that kind."""
+    file = tmp_path / "mountinfo"
+    file.write_text(
+        "21 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n"
+        f"99 21 0:50 / {tmp_path} rw shared:2 master:1 - {kind} server:/export rw\n"
+    )
+    return file
+
+
+def journal(file: Path) -> str:
+    with closing(sqlite3.connect(file)) as connection:
+        return str(connection.execute("PRAGMA journal_mode").fetchone()[0])
+
+
+@pytest.mark.parametrize(("kind", "mode"), [("nfs4", "delete"), ("xfs", "wal")])
+def test_a_journal_that_several_machines_can_read_is_used_on_a_network_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, mode: str
+) -> None:
+    monkeypatch.setattr(network_disks, "MOUNTS", mounted(tmp_path, kind))
+    registry = Registry(tmp_path / "registry.sqlite")
+    registry.register(version())
+    assert journal(registry.file) == mode
+
+
+def test_a_registry_that_is_found_on_a_network_disk_is_switched_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = Registry(tmp_path / "registry.sqlite")
+    registry.register(version())
+    assert journal(registry.file) == "wal"
+    monkeypatch.setattr(network_disks, "MOUNTS", mounted(tmp_path, "lustre"))
+    with closing(sqlite3.connect(registry.file, check_same_thread=False)) as other:
+        other.execute("SELECT count(*) FROM events").fetchall()
+        # It waits for whoever has the file open.
+        timer = Timer(0.3, other.close)
+        timer.start()
+        assert registry.versions() == [version()]
+        timer.join()
+    assert journal(registry.file) == "delete"
+    assert not registry.file.with_name("registry.sqlite-wal").exists()
+    registry.register(version(number=2))
+    assert len(registry.versions()) == 2
+
+
+@pytest.mark.parametrize("kind", ["ext4", "nfs"])
+def test_processes_writing_at_once_lose_nothing(tmp_path: Path, kind: str) -> None:
     file = tmp_path / "registry.sqlite"
     command = [sys.executable, "-c", WRITER, str(file)]
-    writers = [subprocess.Popen([*command, who], stdin=subprocess.PIPE, text=True) for who in ("ada", "bob", "eve")]
+    mounts = str(mounted(tmp_path, kind))
+    writers = [
+        subprocess.Popen([*command, who, mounts], stdin=subprocess.PIPE, text=True) for who in ("ada", "bob", "eve")
+    ]
     for writer in writers:
         assert writer.stdin
         writer.stdin.write("go\n")
@@ -239,6 +293,7 @@ def test_processes_writing_at_once_lose_nothing(tmp_path: Path) -> None:
         writer.stdin.close()
     registry = Registry(file)
     assert len(registry.versions()) == 75
+    assert journal(file) == ("wal" if kind == "ext4" else "delete")
     promotions = registry.history("live")
     assert len(promotions) == 75
     # Each promotion saw the one before it: no two writers decided on the same state.
