@@ -1,8 +1,9 @@
 """How a live adapter fares in use: its last days next to the evidence it was promoted on, to its own first days and to
 what it replaced."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal
 
@@ -19,6 +20,12 @@ LEAST = 50
 _MARGIN = 0.02
 """So many more refusals or repetitions, as a share of the answers, are nothing to act on."""
 _SLOWER = 1.5
+
+_COMPLETING = "repo"
+"""The task that completes code of the user's own repository."""
+_ALIKE = re.compile(r"exact.match|edit.similarity")
+"""Figures of other tasks that say how near a completion comes to what was written."""
+_KEPT = "acceptance since the promotion"
 
 _NOTES = {
     "seconds": "slower than before; look at the machine",
@@ -72,6 +79,8 @@ class Evidence:
     for_this_version: bool
     differences: Mapping[str, float]
     """By task: candidate minus the model that it was to replace, in the task's figure."""
+    promised: Mapping[str, float] = field(default_factory=dict)
+    """Those of code that was completed, turned so that more is better: what acceptance in use can be held against."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +109,7 @@ def health(alias: str, days: int, registry: Registry, counts: AnswerCounts, feed
     if live is None:
         raise UnknownModel(f"no alias is called {alias}; `hone models promote NAME --as {alias}` makes it")
     events = registry.history(alias)
-    moved = next(event for event in reversed(events) if event.target == live.id)
+    moved = _came_live(events, live.id)
     promotion = next(
         (event for event in reversed(events) if event.kind == "promoted" and event.target == live.id), moved
     )
@@ -120,10 +129,25 @@ def health(alias: str, days: int, registry: Registry, counts: AnswerCounts, feed
         before.append(
             window("what it replaced", moved.replaced, since - span - timedelta(days=1), since - timedelta(days=1))
         )
-    checks = tuple(check for then in before for check in _checks(now, then))
     evidence = _evidence(promotion, live.id)
+    checks = [check for then in before for check in _checks(now, then)]
+    promised = _promised(evidence)
+    if evidence is not None and promised:
+        length = max(span, today - since)
+        checks += _held(
+            window(f"what the gate said ({promised})", live.id, since, today),
+            window("", evidence.against, since - length - timedelta(days=1), since - timedelta(days=1)),
+        )
     verdict, advice = _judge(live.name, live.id, now, checks, evidence)
-    return Health(alias, live.id, moved.time, evidence, now, tuple(before), checks, verdict, advice)
+    return Health(alias, live.id, moved.time, evidence, now, tuple(before), tuple(checks), verdict, advice)
+
+
+def _came_live(events: Sequence[Event], version: str) -> Event:
+    """The event since which the alias has pointed to it without a break; it may have been promoted again since."""
+    first = len(events) - 1
+    while first > 0 and events[first - 1].target == version:
+        first -= 1
+    return events[first]
 
 
 def _acceptance(log: Sequence[FeedbackEvent], version: str, first: date, last: date) -> tuple[int, int]:
@@ -152,6 +176,21 @@ def _checks(now: Days, then: Days) -> Iterable[Check]:
         yield Check(measure, then.what, new, old, None, None, finding)
 
 
+def _promised(evidence: Evidence | None) -> str:
+    """What the gate said of completions, where it let this version pass and found it no worse in all of them."""
+    if evidence is None or evidence.outcome != "pass" or not evidence.for_this_version:
+        return ""
+    if any(gain < 0 for gain in evidence.promised.values()):
+        return ""
+    return ", ".join(f"{what} {gain:+.3f} over {evidence.against}" for what, gain in evidence.promised.items())
+
+
+def _held(now: Days, then: Days) -> Iterable[Check]:
+    """Whether people take what the gate found no worse at least as often as what it was compared with."""
+    if then.shown:
+        yield _share(_KEPT, now.what, (now.taken, now.shown), (then.taken, then.shown), falls=True)
+
+
 def _share(measure: str, against: str, now: tuple[int, int], then: tuple[int, int], falls: bool) -> Check:
     """Worse when the whole interval of the difference is on the bad side (Newcombe 1998, his method 10)."""
     if min(now[1], then[1]) < LEAST:
@@ -170,22 +209,33 @@ def _evidence(promotion: Event, version: str) -> Evidence | None:
     report: Any = promotion.data.get("report")
     if not isinstance(report, Mapping) or not isinstance(report.get("outcome"), str):
         return None
-    differences = {}
+    differences, promised = {}, {}
     for task in report.get("tasks", ()):
-        value = task.get("difference", {}).get("value") if isinstance(task, Mapping) else None
+        difference = task.get("difference", {}) if isinstance(task, Mapping) else {}
+        value = difference.get("value")
         if isinstance(value, int | float):
-            differences[f"{task.get('task')} {task.get('figure')}"] = float(value)
-    return Evidence(report["outcome"], str(report.get("against", "")), report.get("candidate") == version, differences)
+            name = f"{task.get('task')} {task.get('figure')}"
+            differences[name] = float(value)
+            if task.get("task") == _COMPLETING or _ALIKE.search(str(task.get("figure"))):
+                # Where nothing is said, as in decisions of earlier versions, more is better.
+                promised[name] = -float(value) if difference.get("better") == "lower" else float(value)
+    of_this = report.get("candidate") == version
+    return Evidence(report["outcome"], str(report.get("against", "")), of_this, differences, promised)
 
 
 def _judge(
     name: str, version: str, now: Days, checks: Sequence[Check], evidence: Evidence | None
 ) -> tuple[Verdict, str]:
     found = sorted({check.measure for check in checks if check.finding == "worse"})
-    worse = [measure for measure in found if measure not in _NOTES]
-    if worse:
-        told = f"worse than before: {', '.join(worse)}"
-        return "tune again", f"{told}; tune again on the code as it is now (`hone tune PATH --name {name}`) and gate it"
+    worse = [measure for measure in found if measure not in (*_NOTES, _KEPT)]
+    told = [f"worse than before: {', '.join(worse)}"] if worse else []
+    if _KEPT in found and evidence is not None:
+        told.append(
+            f"the gate found its completions no worse than those of {evidence.against}, and in use fewer are taken"
+        )
+    if told:
+        again = f"tune again on the code as it is now (`hone tune PATH --name {name}`) and gate it"
+        return "tune again", "; ".join((*told, again))
     if evidence is None or evidence.outcome != "pass" or not evidence.for_this_version:
         why = (
             "it was promoted without a gate's decision"

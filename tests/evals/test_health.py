@@ -174,6 +174,70 @@ def test_after_a_rollback_the_days_count_from_there(use: Use, monkeypatch: pytes
     assert found.evidence is not None
 
 
+def test_a_version_that_is_promoted_again_keeps_its_first_days_and_what_it_replaced(
+    use: Use, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = promoted("mine", "1", 40, monkeypatch)
+    live = promoted("mine", "2", 20, monkeypatch)
+    Registry().promote(live.id, evidence={"report": {**PASS, "candidate": live.id}})
+    use.add(old.id, 22, shown=100, taken=60)
+    use.add(live.id, 18, shown=100, taken=40)
+    use.add(live.id, 1, shown=100, taken=10)
+    found = look(use)
+    assert [(each.what, each.version) for each in found.before] == [
+        ("its first days", live.id),
+        ("what it replaced", old.id),
+    ]
+    assert found.promoted[:10] == (NOW - timedelta(days=20)).date().isoformat()
+    assert found.verdict == "tune again"
+
+
+def decided(figure: str, value: float, better: str = "higher", task: str = "repo", **more: Any) -> dict[str, Any]:
+    """The gate's decision on one figure, over the base model."""
+    return {"tasks": [{"task": task, "figure": figure, "difference": {"value": value, "better": better}}], **more}
+
+
+@pytest.mark.parametrize(
+    ("evidence", "verdict"),
+    [
+        (decided("exact_match_with_retrieval", 0.05), "tune again"),
+        (decided("bits_per_byte", -0.05, "lower"), "tune again"),
+        (decided("exact match", 0.0, task="infill"), "tune again"),
+        # What the gate did not promise is not held against it.
+        (decided("edit_similarity_with_retrieval", -0.01), "healthy"),
+        (decided("pass@1", 0.05, task="humaneval"), "healthy"),
+        (decided("exact_match_with_retrieval", 0.05, against="mine@ffffffffffff"), "healthy"),
+        (decided("exact_match_with_retrieval", 0.05, candidate="other"), "unproven"),
+    ],
+)
+def test_use_that_contradicts_the_gate_says_to_tune_again(
+    use: Use, monkeypatch: pytest.MonkeyPatch, evidence: dict[str, Any], verdict: str
+) -> None:
+    live = promoted("mine", "2", 20, monkeypatch, **evidence)
+    use.add("tiny-base", 30, shown=100, taken=40)
+    for ago in (18, 10, 1):
+        use.add(live.id, ago, shown=60, taken=10)
+    found = look(use)
+    assert found.verdict == verdict
+    checks = [check for check in found.checks if check.measure == "acceptance since the promotion"]
+    if verdict == "tune again":
+        (check,) = checks
+        assert (check.then, check.now, check.finding) == (0.4, pytest.approx(1 / 6), "worse")
+        assert "no worse than those of tiny-base, and in use fewer are taken" in found.advice
+    else:
+        assert checks == []
+
+
+def test_use_that_agrees_with_the_gate_is_healthy(use: Use, monkeypatch: pytest.MonkeyPatch) -> None:
+    live = promoted("mine", "2", 20, monkeypatch, **decided("exact_match_with_retrieval", 0.05))
+    use.add("tiny-base", 30, shown=100, taken=40)
+    use.add(live.id, 1, shown=100, taken=38)
+    found = look(use)
+    held = {check.against: check.finding for check in found.checks if check.measure == "acceptance since the promotion"}
+    assert held == {"what the gate said (repo exact_match_with_retrieval +0.050 over tiny-base)": "ok"}
+    assert found.verdict == "healthy"
+
+
 def test_the_command_tells_it(use: Use, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UnknownModel):
         look(use)
