@@ -14,7 +14,7 @@ from assistant.errors import HoneError
 from assistant.models import convert, serving_form, store
 from assistant.models.registry import Registry
 from tests.tui.models_here import base, version
-from tests.tui.test_models_command import report
+from tests.tui.test_models_command import hone, report
 from tui.models import garbage
 
 
@@ -30,6 +30,14 @@ def aged(path: Path, days: float) -> Path:
     for each in (*path.rglob("*"), path):
         os.utime(each, (then, then))
     return path
+
+
+def marked(home: Path, job: str, days: float) -> Path:
+    """A job's mark of being active."""
+    mark = home / "jobs" / ".active" / job
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    mark.touch()
+    return aged(mark, days)
 
 
 def found(**options: Any) -> dict[str, set[str]]:
@@ -54,6 +62,10 @@ def test_only_what_nobody_needs_is_found_and_only_on_request_deleted(hone_home: 
         written(models / "tuning" / ("f" * 24), 8),
         written(models / "serving" / ("f" * 24), 8),
         written(hone_home / "jobs" / ".0abc.removed", 2),
+        written(hone_home / "jobs" / ".0abd.xyz.part", 2),
+        # As `assistant.atomic` leaves it: with texts, where it is feedback.
+        written(hone_home / ".feedback.jsonl.xyz.part", 2),
+        marked(hone_home, "0abe", 2),
     ]
     stays = [
         written(adapters / ".other.abc.part", 0.5),
@@ -62,6 +74,10 @@ def test_only_what_nobody_needs_is_found_and_only_on_request_deleted(hone_home: 
         written(models / "tuning" / ("e" * 24), 6),
         written(models / "serving" / ("e" * 24), 6),
         written(paths.unfinished_dir() / "given-up", 90),
+        written(hone_home / "jobs" / ".0abf.xyz.part", 0.5),
+        marked(hone_home, "0abg", 0.5),
+        written(hone_home / "jobs" / "0abh", 30),
+        marked(hone_home, "0abh", 30),
         kept,
         *forms,
     ]
@@ -70,7 +86,8 @@ def test_only_what_nobody_needs_is_found_and_only_on_request_deleted(hone_home: 
     assert {each["path"] for each in listed["garbage"]} == {str(path) for path in gone}
     assert all(path.exists() for path in gone)
     deleted = report("models", "gc", "--delete")
-    assert deleted["freed_bytes"] == 7000
+    assert deleted["freed_bytes"] == 9000
+    assert all(each["deleted"] and each["error"] is None for each in deleted["garbage"])
     assert not any(path.exists() for path in gone)
     assert all(path.exists() for path in stays)
     assert report("models", "gc", "--delete")["garbage"] == []
@@ -106,6 +123,26 @@ def test_what_came_into_use_since_it_was_found_is_not_deleted(hone_home: Path) -
     assert first.folder.exists()
 
 
+def test_what_cannot_be_deleted_keeps_nothing_else(hone_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    on = base()
+    first = version("mine", 1, on)
+    version("mine", 2, on, day=3)
+    gone = [written(place / ".x.part", 2) for place in (paths.adapters_dir(), hone_home / "jobs")]
+    listing = garbage.find(keep=1)
+    # It comes into use while the first are deleted.
+    Registry().promote(first.id)
+    monkeypatch.setattr(garbage, "find", lambda *_: [listing[0], *listing[::-1]])
+    done = hone("models", "gc", "--delete", "--keep", "1")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "not deleted" in done.stderr
+    assert "live as champion" in done.stderr
+    assert "0.0 MB freed" in done.stdout
+    assert not any(path.exists() for path in gone)
+    told = report("models", "gc", "--delete", "--keep", "1", status=1)["garbage"]
+    assert {each["adapter"]: each["deleted"] for each in told} == {first.id: False, None: True}
+    assert first.folder.exists()
+
+
 def test_unfinished_runs_are_given_up_when_nobody_works_on_them(hone_home: Path) -> None:
     for name, days in (("old", 40.0), ("held", 40.0), ("young", 10.0)):
         written(paths.unfinished_dir() / name, days)
@@ -116,7 +153,5 @@ def test_unfinished_runs_are_given_up_when_nobody_works_on_them(hone_home: Path)
 
 
 def test_no_garbage_is_one_line(hone_home: Path) -> None:
-    from tests.tui.test_models_command import hone
-
     assert hone("models", "gc").stdout == "nothing lies here that nothing needs\n"
     assert json.loads(hone("models", "gc", "--json").stdout)["garbage"] == []

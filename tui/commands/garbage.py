@@ -1,5 +1,6 @@
 """`hone models gc`: what lies on this disk and nothing needs."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -22,11 +23,19 @@ def gc(
     as_json: AsJson = False,
 ) -> None:
     """List what lies on this disk and nothing needs: leavings of killed processes, files that no registry knows."""
+    from assistant.errors import HoneError
     from tui import tables
     from tui.models import garbage
 
     found = garbage.find(keep, unfinished_days)
-    freed = sum(garbage.delete(each) for each in found) if delete else 0
+    freed = 0
+    failed: dict[Path, str] = {}
+    for each in found if delete else ():
+        try:
+            freed += garbage.delete(each)
+        except HoneError as error:
+            # Such as what came into use since; the others are still nobody's.
+            failed[each.path] = str(error)
     if as_json:
         listed = [
             {
@@ -35,10 +44,14 @@ def gc(
                 "bytes": each.bytes,
                 "why": each.why,
                 "adapter": each.spec or None,
+                "deleted": delete and each.path not in failed,
+                "error": failed.get(each.path),
             }
             for each in found
         ]
         tables.print_json({"garbage": listed, "deleted": delete, "freed_bytes": freed})
+        if failed:
+            raise typer.Exit(1)
         return
     if not found:
         typer.echo("nothing lies here that nothing needs")
@@ -47,3 +60,7 @@ def gc(
     tables.print_table(("what", "size", "where", "why"), rows)
     total = sum(each.bytes for each in found) / 1e6
     typer.echo(f"{freed / 1e6:,.1f} MB freed" if delete else f"{total:,.1f} MB; --delete deletes it")
+    for path, why in failed.items():
+        typer.echo(f"not deleted: {path}: {why}", err=True)
+    if failed:
+        raise typer.Exit(1)

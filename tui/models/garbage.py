@@ -75,8 +75,8 @@ def delete(garbage: Garbage) -> int:
 
 def _leavings() -> Iterator[Garbage]:
     forms = (paths.models_dir() / "tuning", paths.models_dir() / "serving")
-    for folder in (paths.adapters_dir(), paths.models_dir(), *forms):
-        for each in sorted(folder.glob(".*")):
+    for folder in (paths.adapters_dir(), paths.models_dir(), *forms, _jobs(), paths.home()):
+        for each in sorted((*folder.glob(".*.part"), *folder.glob(".*.download"))):
             age = _age_days(each)
             if each.suffix == ".part" and age > _SETTLED_DAYS:
                 yield Garbage("leaving", each, _size(each), f"a process that was killed left it {_days(age)} ago")
@@ -109,9 +109,16 @@ def _forms(registry: Registry) -> Iterator[Garbage]:
 
 
 def _removed_jobs() -> Iterator[Garbage]:
-    for folder in sorted((paths.home() / "jobs").glob(".*.removed")):
+    for folder in sorted(_jobs().glob(".*.removed")):
         if _age_days(folder) > _SETTLED_DAYS:
             yield Garbage("job", folder, _size(folder), "a job that was removed, but not all of it")
+    for mark in sorted((_jobs() / ".active").glob("*")):
+        if not (_jobs() / mark.name).exists() and _age_days(mark) > _SETTLED_DAYS:
+            yield Garbage("job", mark, _size(mark), "the mark of a job that is not there")
+
+
+def _jobs() -> Path:
+    return paths.home() / "jobs"
 
 
 def _old_versions(registry: Registry, keep: int) -> Iterator[Garbage]:
