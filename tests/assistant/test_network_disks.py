@@ -8,8 +8,8 @@ from assistant import network_disks
 from assistant.network_disks import file_system
 
 MOUNTS = r"""21 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
-30 21 0:40 / /home rw,nosuid shared:5 - nfs4 server:/home rw,vers=4.2
-31 30 0:41 / /home/ann/far\040disk rw - fuse.sshfs ann@host:/ rw
+30 21 0:40 / /export rw,nosuid shared:5 - nfs4 server:/export rw,vers=4.2
+31 30 0:41 / /export/ann/far\040disk rw - fuse.sshfs ann@host:/ rw
 32 21 0:42 / /scratch rw - lustre 10.0.0.1@tcp:/scratch rw,flock
 33 21 0:43 / /covered rw - nfs server:/a rw
 34 21 8:2 / /covered rw master:3 propagate_from:2 - xfs /dev/sdb rw
@@ -23,9 +23,9 @@ a line that is none
     ("folder", "kind"),
     [
         ("/var/lib", "ext4"),
-        ("/home/ann", "nfs4"),
-        ("/homes", "ext4"),
-        ("/home/ann/far disk/hone", "fuse.sshfs"),
+        ("/export/ann", "nfs4"),
+        ("/exports", "ext4"),
+        ("/export/ann/far disk/hone", "fuse.sshfs"),
         ("/scratch", "lustre"),
         ("/covered/x", "xfs"),
         ("/work/x", "tmpfs"),
