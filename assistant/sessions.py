@@ -11,8 +11,10 @@ import fcntl
 import json
 import os
 import secrets
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
@@ -92,12 +94,16 @@ class Conversation:
 class Session:
     """One open conversation. The file appears with the first event and is locked against a second writer.
 
-    Every method that writes raises HoneError when the disk refuses; what was written before stays.
+    Every method that writes raises HoneError when the disk refuses; what was written before stays. One thread may
+    write what is typed while another writes what is answered.
     """
 
     conversation: Conversation
     path: Path
     _file: IO[bytes] | None = field(default=None, repr=False)
+    _queue: list[str] = field(default_factory=list, repr=False)
+    """Prompts that wait for their turn."""
+    _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
     @property
     def id(self) -> str:
@@ -105,68 +111,82 @@ class Session:
 
     def draft(self, text: str) -> None:
         """Keeps what stands in the input box; an empty text clears it."""
-        if text != self.conversation.draft:
-            self._append({"type": "draft", "text": text})
-            self.conversation = replace(self.conversation, draft=text)
+        with self._lock:
+            if text != self.conversation.draft:
+                self._keep({"type": "draft", "text": text}, draft=text)
 
     def queued(self, text: str) -> None:
         """Keeps a prompt that waits for its turn; `user` with the same text takes it out of the queue."""
-        self._append({"type": "queued", "text": text, "at": _now()})
-        self.conversation = replace(self.conversation, draft="")
+        with self._lock:
+            self._keep({"type": "queued", "text": text, "at": _now()}, draft="")
+            self._queue.append(text)
 
     def taken_back(self, text: str) -> None:
         """Takes a prompt out of the queue unasked."""
-        self._append({"type": "taken_back", "text": text})
+        with self._lock:
+            self._keep({"type": "taken_back", "text": text})
+            if text in self._queue:
+                self._queue.remove(text)
 
-    def user(self, text: str, asked: str = "", materials: Sequence[Material] = ()) -> None:
-        """Keeps a question that is asked now, and what the model gets of it where that is more than its text."""
+    def user(self, text: str, asked: str = "", materials: Sequence[Material] = ()) -> Message:
+        """Keeps a question that is asked now, and what the model gets of it where that is more than its text.
+
+        What was typed while it waited stays the draft; a question that did not wait was the draft itself.
+        """
         message = Message("user", text, at=_now(), asked=asked if asked != text else "", materials=tuple(materials))
-        self._append(_event_of(message))
-        self._add(message)
+        with self._lock:
+            waited = text in self._queue
+            changes = {} if waited else {"draft": ""}
+            self._keep(_event_of(message), messages=(*self.conversation.messages, message), **changes)
+            if waited:
+                self._queue.remove(text)
+        return message
 
     def partial(self, text: str) -> None:
         """Keeps the next piece of the answer under way."""
-        self._append({"type": "partial", "text": text})
+        self._keep({"type": "partial", "text": text})
 
     def answer(
         self, text: str, finish: str, model: str | None = None, details: Mapping[str, Any] | None = None
-    ) -> None:
+    ) -> Message:
         """Closes the answer under way: `text` is the whole of it, however it ended."""
         message = Message("assistant", text, finish, model, _now())
-        event = {"type": "answer", "text": text, "finish": finish, "model": model, "at": message.at}
-        self._append({**event, **({"details": dict(details)} if details else {})})
-        self._add(message)
+        event: dict[str, Any] = {"type": "answer", "text": text, "finish": finish, "model": model, "at": message.at}
+        event |= {"details": dict(details)} if details else {}
+        with self._lock:
+            self._keep(event, messages=(*self.conversation.messages, message))
+        return message
 
     def rename(self, name: str) -> None:
         """Gives it a name of one line; an empty one takes the name away."""
         name = " ".join(name.split())[:_LONGEST_NAME]
-        self._append({"type": "name", "text": name})
-        self.conversation = replace(self.conversation, name=name)
+        self._keep({"type": "name", "text": name}, name=name)
 
     def follows(self, job: str) -> None:
         """Keeps that a job was started from here."""
-        self._append({"type": "job", "text": job})
-        self.conversation = replace(self.conversation, jobs=(*self.conversation.jobs, job))
+        with self._lock:
+            self._keep({"type": "job", "text": job}, jobs=(*self.conversation.jobs, job))
 
     def followed(self, job: str) -> None:
         """Keeps that the end of a job was shown."""
-        self._append({"type": "job_ended", "text": job})
-        left = tuple(one for one in self.conversation.jobs if one != job)
-        self.conversation = replace(self.conversation, jobs=left)
+        with self._lock:
+            left = tuple(one for one in self.conversation.jobs if one != job)
+            self._keep({"type": "job_ended", "text": job}, jobs=left)
 
     def leave(self) -> None:
         """Keeps that the user goes away in order: what is unfinished here is no news at the next start."""
         if self._file is not None:
-            self._append({"type": "left"})
-            self.conversation = replace(self.conversation, left=True)
+            self._keep({"type": "left"}, left=True)
 
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
             self._file = None
 
-    def _add(self, message: Message) -> None:
-        self.conversation = replace(self.conversation, messages=(*self.conversation.messages, message), draft="")
+    def _keep(self, event: Mapping[str, Any], **changes: Any) -> None:
+        with self._lock:
+            self._append(event)
+            self.conversation = replace(self.conversation, **changes)
 
     def _append(self, *events: Mapping[str, Any]) -> None:
         line = "".join(json.dumps(event, ensure_ascii=True) + "\n" for event in events)
@@ -234,7 +254,16 @@ def open_session(spec: str) -> Session:
         content = file.read()
         if content and not content.endswith(b"\n"):
             file.write(b"\n")
-        return Session(_parse(path.stem, content), path, file)
+        conversation, queue = _parse(path.stem, content)
+        session = Session(conversation, path, file)
+        if queue:
+            # From here on they are the draft alone: else they would be there twice when this is read again. The draft
+            # is written first, so that a crash in between loses nothing.
+            back = [{"type": "taken_back", "text": text} for text in queue]
+            left = [{"type": "left"}] if conversation.left else []
+            with suppress(HoneError):
+                session._append({"type": "draft", "text": conversation.draft}, *back, *left)
+        return session
     except BaseException:
         file.close()
         raise
@@ -260,7 +289,7 @@ def load(spec: str) -> Conversation:
     """Reads a session without opening it for writing."""
     path = _find(spec)
     try:
-        return _parse(path.stem, path.read_bytes())
+        return _parse(path.stem, path.read_bytes())[0]
     except OSError as error:
         raise HoneError(f"cannot read the session {path}: {error.strerror}") from error
 
@@ -301,7 +330,8 @@ def _find(spec: str) -> Path:
     raise HoneError(f"no session {spec!r}; {hint}")
 
 
-def _parse(identifier: str, content: bytes) -> Conversation:
+def _parse(identifier: str, content: bytes) -> tuple[Conversation, list[str]]:
+    """A conversation, and the prompts in its draft that waited for their turn."""
     conversation = Conversation(identifier)
     messages: list[Message] = []
     queue: list[str] = []
@@ -349,7 +379,7 @@ def _parse(identifier: str, content: bytes) -> Conversation:
     # A conversation can be given a name from within another one.
     kinds = [event.get("type") for event in events if event.get("type") != "name"]
     left = kinds[-1:] == ["left"]
-    return replace(conversation, messages=tuple(messages), draft=unsent, jobs=_jobs(events), left=left)
+    return replace(conversation, messages=tuple(messages), draft=unsent, jobs=_jobs(events), left=left), queue
 
 
 def _jobs(events: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:

@@ -192,3 +192,42 @@ def test_a_file_cut_anywhere_still_reads(data: st.DataObject):
     kept = sessions.load(session.id)
     assert "".join(m.text for m in kept.messages if m.role == "assistant") in ("", "ab", "abcd")
     session.path.unlink()
+
+
+def test_queued_prompts_that_came_back_come_back_once():
+    session = sessions.new()
+    session.queued("A")
+    session.queued("B")
+    session.close()
+    first = sessions.open_session(session.id)
+    assert first.conversation.draft == "A\n\nB"
+    first.draft("A\n\nB more")
+    first.close()
+    second = sessions.open_session(session.id)
+    assert second.conversation.draft == "A\n\nB more"
+    second.user("A\n\nB more")
+    second.close()
+    assert sessions.load(session.id).draft == ""
+
+
+def test_opening_a_conversation_that_was_left_does_not_make_it_one_that_broke_off():
+    session = sessions.new()
+    session.user("question")
+    session.answer("answer", "stop")
+    session.queued("A")
+    session.leave()
+    session.close()
+    sessions.open_session(session.id).close()
+    assert sessions.load(session.id).draft == "A"
+    assert not sessions.load(session.id).broke_off
+
+
+def test_what_was_typed_ahead_of_a_question_that_waited_stays():
+    session = sessions.new()
+    session.queued("question")
+    session.draft("typed ahead")
+    asked = session.user("question")
+    assert session.conversation.messages == (asked,)
+    assert session.conversation.draft == "typed ahead"
+    session.close()
+    assert sessions.load(session.id).draft == "typed ahead"
