@@ -56,6 +56,16 @@ class _Switch:
     model: str
 
 
+@dataclass(frozen=True)
+class _Fitted:
+    """A question with what the model can read of it, and how it is asked."""
+
+    question: Message
+    client: "Client"
+    options: chat.Options
+    told: instructions.Instructions
+
+
 class _Look:
     """Whether the gateway still lives; started again where it does not."""
 
@@ -202,9 +212,6 @@ class Backend:
                 self._post(Ready(target, self._context_length))
 
     def _answer(self, job: Ask) -> None:
-        parts: list[str] = []
-        details: dict[str, Any] = {}
-        finish, line = "cancelled", ""
         began = time.monotonic()
         if job.stop.is_set():
             self._post(Finished(job, "cancelled"))
@@ -214,29 +221,48 @@ class Backend:
         except Exception as error:
             self._post(Rejected(job, _line(error)))
             return
+        fitted: _Fitted | Exception
         try:
-            finish, details = self._stream(job, question, parts)
+            fitted = self._fitted(question)
+        except Exception as error:
+            # Whatever happens, what was asked is on disk.
+            fitted = error
+        if not job.begin():
+            self._post(Finished(job, "cancelled"))
+            return
+        parts: list[str] = []
+        details: dict[str, Any] = {}
+        kept: Message | None = None
+        finish, line = "cancelled", ""
+        try:
+            if not isinstance(fitted, Exception):
+                question = fitted.question
+            kept = job.session.user(question.text, question.asked, question.materials)
+            if isinstance(fitted, Exception):
+                raise fitted
+            finish, details = self._stream(job, fitted, kept, parts)
         except Exception as error:
             finish, line = "error", _line(error)
         text = "".join(parts)
         model = str(details.get("model") or (self._target.asked if self._target else ""))
         try:
-            job.session.answer(text, finish, model, details)
+            answer = job.session.answer(text, finish, model, details)
         except HoneError as error:
+            answer = Message("assistant", text, finish, model)
             line = line or str(error)
-        self._post(Finished(job, finish, line, details, time.monotonic() - began))
+        seconds = time.monotonic() - began
+        self._post(Finished(job, finish, line, details, seconds, question=kept or question, answer=answer))
         if finish == "error":
             self._look_after()
 
-    def _stream(self, job: Ask, question: Message, parts: list[str]) -> tuple[str, dict[str, Any]]:
-        try:
-            client, target = self._connected()
-            options = chat.Options(model=target.asked, logprobs=why.ALTERNATIVES)
-            told = instructions.load(Place.here())
-            question = _fitted(client, question, options, self._context_length, told)
-        finally:
-            # Whatever happens, what was asked is on disk.
-            job.session.user(question.text, question.asked, question.materials)
+    def _fitted(self, question: Message) -> _Fitted:
+        client, target = self._connected()
+        options = chat.Options(model=target.asked, logprobs=why.ALTERNATIVES)
+        told = instructions.load(Place.here())
+        return _Fitted(_fitted(client, question, options, self._context_length, told), client, options, told)
+
+    def _stream(self, job: Ask, fitted: _Fitted, question: Message, parts: list[str]) -> tuple[str, dict[str, Any]]:
+        client, options, told = fitted.client, fitted.options, fitted.told
         history = job.session.conversation.messages
         prompt = chat.prepare(client, history, options, self._context_length, told)
         self._post(Started(job, prompt, question))

@@ -30,8 +30,8 @@ class ConversingScreen(LiveScreen):
     async def _ask(self, text: str, again: Message | None = None) -> None:
         waits = self._under_way is not None or bool(self._waiting) or self._status.state == "loading"
         self._draft_soon.drop()
-        if waits:
-            self._keep(lambda: self._session.queued(text))
+        # Also when it need not wait: until the backend has read what it mentions it stands nowhere else.
+        self._keep(lambda: self._session.queued(text))
         loading = self._status.state == "loading"
         note = ("waits until the model is loaded" if loading else "waits for its turn") if waits else ""
         message = UserMessage(text, note)

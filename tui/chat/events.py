@@ -19,6 +19,20 @@ class Ask:
     session: Session
     again: Message | None = None
     stop: threading.Event = field(default_factory=threading.Event)
+    _begun: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def begin(self) -> bool:
+        """Whether it is asked now, after which it can only be cut short; False when it was stopped before."""
+        with self._lock:
+            self._begun = not self.stop.is_set()
+            return self._begun
+
+    def take_back(self) -> bool:
+        """Stops it; whether that was in time for it not to be asked at all."""
+        with self._lock:
+            self.stop.set()
+            return not self._begun
 
 
 @dataclass(eq=False)
@@ -74,7 +88,7 @@ class Rejected(Posted):
 
 @dataclass
 class Started(Posted):
-    """The prompt's turn has come; `prompt` is what the model gets, `question` the last of it."""
+    """The prompt's turn has come; `prompt` is what the model gets, `question` the last of it, as the session has it."""
 
     job: Ask
     prompt: Prompt
@@ -89,13 +103,18 @@ class Piece(Posted):
 
 @dataclass
 class Finished(Posted):
-    """`line` is the error when `finish` is "error"."""
+    """`line` is the error when `finish` is "error".
+
+    `question` and `answer` are what the session has of them; `question` is None when it was taken back unasked.
+    """
 
     job: Ask
     finish: str
     line: str = ""
     details: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
+    question: Message | None = None
+    answer: Message | None = None
 
 
 @dataclass

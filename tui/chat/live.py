@@ -176,7 +176,10 @@ class LiveScreen(Screen[None]):
     @on(events.Rejected)
     async def _rejected(self, event: events.Rejected) -> None:
         """The prompt goes back into the box, where it can be put right."""
-        message = self._waiting.pop(event.job, None)
+        if event.job not in self._waiting:
+            # It was taken back meanwhile, so nobody waits for it.
+            return
+        message = self._waiting.pop(event.job)
         if message is not None:
             message.note("not asked")
         self._update(queued=len(self._waiting))
@@ -191,7 +194,7 @@ class LiveScreen(Screen[None]):
         self._asked = self._took_turn(event.job)
         if self._asked is not None:
             self._asked.show_materials(event.question.materials)
-            self._remember_question(event)
+            self._conversation.remember(self._asked, event.question)
         if event.prompt.dropped_turns:
             count = event.prompt.dropped_turns
             which = "oldest turn" if count == 1 else f"{count} oldest turns"
@@ -203,11 +206,6 @@ class LiveScreen(Screen[None]):
         self._answer = Answer()
         await self._begin(event.job, self._answer)
         self._update(used=event.prompt.tokens)
-
-    def _remember_question(self, event: events.Started) -> None:
-        messages = event.job.session.conversation.messages
-        if self._asked is not None and messages and messages[-1].role == "user":
-            self._conversation.remember(self._asked, messages[-1])
 
     async def _begin(self, job: Ask | Compare, widget: Answer | Comparison) -> None:
         self._under_way = job
@@ -232,13 +230,15 @@ class LiveScreen(Screen[None]):
 
     @on(events.Finished)
     async def _finished(self, event: events.Finished) -> None:
-        self._took_turn(event.job)
+        # One that failed before it was put to the model has not taken its turn.
+        asked, self._asked = self._took_turn(event.job) or self._asked, None
+        if asked is not None and event.question is not None:
+            self._conversation.remember(asked, event.question)
         answer, self._answer = self._answer, None
         if answer is not None:
             await answer.close(event.finish)
-            messages = event.job.session.conversation.messages
-            if messages and messages[-1].role == "assistant":
-                self._conversation.remember(answer, messages[-1])
+            if event.answer is not None:
+                self._conversation.remember(answer, event.answer)
         if event.line:
             await self._say(event.line, "error")
         details = event.details

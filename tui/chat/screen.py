@@ -10,7 +10,7 @@ from textual.widgets import Markdown
 from assistant.errors import HoneError
 from assistant.skills.mentions import Place
 from tui.chat import commands, completion, help_text, models
-from tui.chat.events import Ask
+from tui.chat.events import Ask, Compare
 from tui.chat.live import Said
 from tui.chat.operating import OperatingScreen
 from tui.chat.ops import lines
@@ -88,17 +88,28 @@ class ChatScreen(OperatingScreen):
             self._under_way.stop.set()
             self._update(state="stopping")
         elif self._waiting:
-            job, message = self._waiting.popitem()
-            job.stop.set()
-            if isinstance(job, Ask) and message is not None:
-                message.note("taken back")
-                self._keep(lambda: self._session.taken_back(job.text))
-                if not self._prompt.text:
-                    self._prompt.put(job.text)
+            self._take_back(next(reversed(self._waiting)))
         elif self._fork_at is not None:
             self._fork_at = None
             self._prompt.discard()
             self.notify("The conversation stays as it is")
+
+    def _take_back(self, job: Ask | Compare) -> None:
+        """What waits goes back into the box; what is asked already, though nothing has come of it yet, is stopped."""
+        if isinstance(job, Compare):
+            job.stop.set()
+            self._waiting.pop(job)
+        elif not job.take_back():
+            if self._status.state == "ready":
+                self._update(state="stopping")
+        else:
+            message = self._waiting.pop(job)
+            self._update(queued=len(self._waiting))
+            if message is not None:
+                message.note("taken back")
+                self._keep(lambda: self._session.taken_back(job.text))
+                if not self._prompt.text:
+                    self._prompt.put(job.text)
 
     async def action_interrupt(self) -> None:
         selected = self._prompt.selected_text or self.get_selected_text()

@@ -184,6 +184,8 @@ class LiveChat:
             case events.Finished():
                 self._end_words()
                 self._under_way = None
+                if event.question is None:
+                    self._keep(lambda: event.job.session.taken_back(event.job.text))
                 self._tell_end(event.finish if self._began else "", event.line)
                 self._began = False
             case _:
@@ -249,7 +251,7 @@ class LiveChat:
             again: a question that was asked before, as it was.
             kept: the session keeps the text as one that waits.
         """
-        if self._loading and not kept:
+        if not kept:
             self._keep(lambda: self._session.queued(text))
         job = self._backend.ask(text, self._session, again)
         self._under_way = job
