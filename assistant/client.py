@@ -110,18 +110,19 @@ class Client:
         stop: Sequence[str] = (),
         json_schema: Mapping[str, Any] | None = None,
         logprobs: int | None = None,
+        cancel: Cancellation | None = None,
     ) -> Iterator[Delta]:
-        """Streams the next message of a conversation; closing the iterator cancels it.
+        """Streams the next message of a conversation; closing the iterator cancels it, and so does `cancel`.
 
         Args:
             json_schema: the engine lets the answer be nothing but JSON that conforms to it.
-            logprobs: as for `complete`.
+            logprobs, cancel: as for `complete`.
         """
         body = {"messages": [dict(message) for message in messages], **_constrained(json_schema)}
         if logprobs is not None:
             body |= {"logprobs": True, "top_logprobs": logprobs}
         body |= self._sampling(model, max_tokens, temperature, seed, stop)
-        return self._stream("/v1/chat/completions", body)
+        return self._stream("/v1/chat/completions", body, cancel)
 
     def complete(
         self,

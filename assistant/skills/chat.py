@@ -12,7 +12,7 @@ from assistant.skills.instructions import Instructions
 from assistant.skills.material import Material
 
 if TYPE_CHECKING:
-    from assistant.client import Client, Delta
+    from assistant.client import Cancellation, Client, Delta
 
 REPETITION = "repetition"
 """The finish reason of an answer that ran into a loop."""
@@ -229,9 +229,11 @@ def _turns(messages: Sequence[Message]) -> int:
     return sum(message.role == "user" for message in messages)
 
 
-def stream(client: "Client", prompt: Prompt, options: Options) -> Iterator["Delta"]:
-    """The answer's deltas; closing the iterator cancels the request. An answer that runs into a loop is ended, with
-    the finish reason `REPETITION` and without the gateway's counts."""
+def stream(
+    client: "Client", prompt: Prompt, options: Options, cancel: "Cancellation | None" = None
+) -> Iterator["Delta"]:
+    """The answer's deltas; closing the iterator cancels the request, and so does `cancel` from another thread. An
+    answer that runs into a loop is ended, with the finish reason `REPETITION` and without the gateway's counts."""
     from assistant.client import Delta
 
     deltas = client.chat(
@@ -241,6 +243,7 @@ def stream(client: "Client", prompt: Prompt, options: Options) -> Iterator["Delt
         temperature=options.temperature,
         seed=options.seed,
         logprobs=options.logprobs,
+        cancel=cancel,
     )
     loops_with = loops.watch()
     with closing(deltas):  # type: ignore[type-var]

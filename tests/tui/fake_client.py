@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from assistant.client import Cancellation
 from assistant.engines.base import TokenLogprob
 from assistant.errors import HoneError, UnknownModel
 from tui.chat.models import ModelRow, ModelTarget
@@ -79,6 +80,7 @@ class FakeClient:
         seed: int | None = None,
         stop: Sequence[str] = (),
         logprobs: int | None = None,
+        cancel: Cancellation | None = None,
     ) -> Iterator[Delta]:
         self.asked.append(messages)
         self.models_asked.append(model)

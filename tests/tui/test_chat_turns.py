@@ -1,12 +1,16 @@
 """Whose turn it is: questions that wait, that are taken back, that get no answer, and what is remembered of them."""
 
+import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
+import httpx
 import pytest
 
 from assistant import sessions
+from assistant.client import Client
 from assistant.errors import HoneError
 from tests.tui.conftest import MakeApp, fixed_session
 from tests.tui.fake_client import FakeClient, Script, loaded_client
@@ -146,3 +150,56 @@ async def test_a_disk_that_refuses_leaves_an_answer_that_can_be_copied(make_app:
         await until(pilot, lambda: notices(app) == ["the disk is full"])
         await pilot.press("ctrl+up", "c")
         await until(pilot, lambda: app.clipboard == "one")
+
+
+class SilentGateway:
+    """Takes a request over HTTP and never sends a byte."""
+
+    def __init__(self) -> None:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        self.asked, self.left = threading.Event(), threading.Event()
+        """A request is there; who sent it waits no more."""
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        connection, _ = self._socket.accept()
+        with connection:
+            while b"messages" not in connection.recv(65536):
+                pass
+            self.asked.set()
+            while connection.recv(65536):
+                pass
+            self.left.set()
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class SilentClient(FakeClient):
+    """Whose answers come from a gateway."""
+
+    http: httpx.Client
+
+    def chat(self, messages: Sequence[Any], **asked: Any) -> Iterator[Any]:  # type: ignore[override]
+        return Client(self.http).chat(messages, **asked)
+
+
+async def test_escape_ends_the_request_while_the_model_reads_the_prompt(make_app: MakeApp):
+    gateway = SilentGateway()
+    client = SilentClient([])
+    client.loaded.set()
+    app = make_app(client)
+    with httpx.Client(base_url=gateway.url, timeout=None, trust_env=False) as client.http:
+        async with app.run_test() as pilot:
+            await until(pilot, lambda: idle(app))
+            await type_and_send(pilot, "question")
+            await until(pilot, gateway.asked.is_set)
+            assert not gateway.left.is_set()
+            await pilot.press("escape")
+            await until(pilot, lambda: gateway.left.is_set() and idle(app))
+            assert notices(app) == []
+        app.chat.close()
+    gateway.close()
+    assert sessions.load("1qgt0000").messages[-1].finish == "cancelled"

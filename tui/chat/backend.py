@@ -353,9 +353,13 @@ def _read(
     tokens: "list[TokenLogprob]",
 ) -> tuple[str, dict[str, Any]]:
     """Streams an answer to `keep`, its probabilities to `tokens`; how it finished, and the gateway's details."""
+    from assistant.client import Cancellation
+
     finish: str = "stop"
     details: dict[str, Any] = {}
-    with closing(batches(chat.stream(client, prompt, options), stop)) as came:
+    cancellation = Cancellation()
+    deltas = chat.stream(client, prompt, options, cancellation)
+    with closing(batches(deltas, stop, cancellation.cancel)) as came:
         for batch in came:
             if batch.text:
                 keep(batch.text)
