@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tui.chat.commands import Invocation, matching, parse, parse_skill
+from assistant.errors import UsageError
+from assistant.sessions import Message
+from tui.chat.commands import Invocation, comparison, matching, parse, parse_skill
 from tui.chat.history import InputHistory
 
 
@@ -15,6 +17,8 @@ from tui.chat.history import InputHistory
         ("/usr/bin/env python fails", None),
         ("/etc.conf is broken", None),
         ("/help", Invocation("help", "")),
+        ("/chat", Invocation("chat", "")),
+        ("/compare a b why?\n  x = 1", Invocation("compare", "a b why?\n  x = 1")),
         ("/MODEL shop@abc123 ", Invocation("model", "shop@abc123")),
         ("/explain @a.py", Invocation("explain", "@a.py")),
         ("/fix Traceback:\n  File\n", Invocation("fix", "Traceback:\n  File\n")),
@@ -53,7 +57,22 @@ def test_the_history_outlives_the_process_and_a_torn_line(hone_home: Path):
     assert InputHistory().older("") == "kept"
 
 
-def test_only_skills_take_several_lines():
+@pytest.mark.parametrize(
+    ("argument", "text"),
+    [("a b", "last"), ("a b why?", "why?"), ("a  b\n  x = 1\n  y", "  x = 1\n  y"), ("a\nb why?\nso", "why?\nso")],
+)
+def test_two_models_are_asked_what_stands_behind_them_with_its_lines(argument: str, text: str):
+    pair, asked, _ = comparison(argument, [Message("user", "last")])
+    assert (pair, asked) == (("a", "b"), text)
+
+
+@pytest.mark.parametrize("argument", ["", "a", "a "])
+def test_a_comparison_needs_two_models(argument: str):
+    with pytest.raises(UsageError, match="two models"):
+        comparison(argument, [])
+
+
+def test_only_skills_and_comparisons_take_several_lines():
     assert parse_skill("/Explain @a") == Invocation("explain", "@a")
     assert parse_skill("/help") is None
     assert parse_skill("explain this") is None

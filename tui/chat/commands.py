@@ -1,5 +1,6 @@
 """The slash commands of the chat: their names, what they do, and what a mistyped one was meant to be."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -46,19 +47,23 @@ COMMANDS = (
     SlashCommand("doctor", "", "what is installed, where things are, and what is wrong"),
     SlashCommand("quit", "", "leave"),
 )
-PLACE_NAMES = frozenset(place.name for place in PLACES if place is not CHAT)
+PLACE_NAMES = frozenset(place.name for place in PLACES)
 _LISTED = frozenset(command.name for command in COMMANDS)
 _OTHER_PLACES = tuple(
     SlashCommand(place.name, "", place.help[0].lower() + place.help[1:])
     for place in PLACES
-    if place.name in PLACE_NAMES - _LISTED
+    if place is not CHAT and place.name not in _LISTED
 )
 SKILLS = tuple(
     SlashCommand(skill.name, "ERROR" if skill.name == "fix" else "@TARGET", skill.help) for skill in tasks.SKILLS
 )
 SKILL_NAMES = frozenset(tasks.NAMES)
 ALL = (*COMMANDS, *_OTHER_PLACES, *SKILLS)
-NAMES = tuple(command.name for command in ALL)
+NAMES = (*(command.name for command in ALL), CHAT.name)
+"""Here one is in the chat already, so its own name is taken but not offered."""
+_OF_SEVERAL_LINES = frozenset({"compare"})
+"""Besides the skills: what ends with a prompt."""
+_COMPARED = re.compile(r"(\S+)\s+(\S+)(?:[ \t]*\n|\s+|$)(.*)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -80,9 +85,9 @@ def parse(line: str, known: Sequence[str] = NAMES) -> Invocation | str | None:
     if (skill := parse_skill(line)) is not None:
         return skill
     word, _, argument = line[1:].partition(" ")
-    if "/" in word or "." in word or "\n" in line.strip():
-        return None
     name = word.strip().lower()
+    if "/" in word or "." in word or ("\n" in line.strip() and name not in _OF_SEVERAL_LINES):
+        return None
     if name in known:
         return Invocation(name, argument.strip())
     starts = [one for one in known if name and one.startswith(name)]
@@ -107,15 +112,16 @@ def comparison(argument: str, messages: Sequence[Message]) -> tuple[tuple[str, s
     Raises:
         UsageError: fewer than two models, or no question.
     """
-    words = argument.split(maxsplit=2)
-    if len(words) < 2:
+    match = _COMPARED.fullmatch(argument)
+    if match is None:
         raise UsageError("compare needs two models: /compare A B, then a prompt or nothing for the last question")
-    if len(words) > 2:
-        return (words[0], words[1]), words[2], tuple(messages)
+    pair, text = (match[1], match[2]), match[3]
+    if text.strip():
+        return pair, text, tuple(messages)
     asked = [index for index, one in enumerate(messages) if one.role == "user"]
     if not asked:
         raise UsageError("there is no question yet; give one: /compare A B PROMPT")
-    return (words[0], words[1]), messages[asked[-1]].text, tuple(messages[: asked[-1]])
+    return pair, messages[asked[-1]].text, tuple(messages[: asked[-1]])
 
 
 def matching(line: str) -> tuple[SlashCommand, ...]:

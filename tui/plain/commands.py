@@ -30,7 +30,7 @@ _KEYS = (
     ("a number", "chooses what was offered under it"),
 )
 LISTED = tuple(one for one in (*commands.ALL, *_OWN) if one.name not in _SCREENS)
-NAMES = (*commands.NAMES, *(one.name for one in _OWN))
+NAMES = (*(one.name for one in commands.ALL), *(one.name for one in _OWN))
 
 
 def help_text() -> str:
