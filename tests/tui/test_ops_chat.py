@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -115,6 +116,36 @@ async def test_a_request_is_confirmed_run_and_followed_to_its_end(
         assert prompt_of(app).text == f"/promote {SHOP}"
         await until(pilot, lambda: any("shop is done" in message for message in told))
     assert client.asked == []
+
+
+@pytest.mark.parametrize("said_something", [False, True])
+async def test_a_job_belongs_to_the_conversation_that_it_was_asked_in(said_something: bool, make_app: MakeApp):
+    (Path.cwd() / "src").mkdir()
+    asked, gate = threading.Event(), threading.Event()
+
+    def slow(words: Sequence[str]) -> Done:
+        asked.set()
+        gate.wait(60)
+        return Done(0, json.dumps({"job": "shop-1"}), "")
+
+    app = make_app(loaded_client(Script(["ok"])), run=slow)
+    async with app.run_test(size=(110, 40)) as pilot:
+        await until(pilot, lambda: idle(app))
+        if said_something:
+            await type_and_send(pilot, "hello")
+            await until(pilot, lambda: "ok" in shown(app) and idle(app))
+        await type_and_send(pilot, "train on ./src for ten minutes")
+        await until(pilot, lambda: confirming(app))
+        await pilot.press("enter")
+        await until(pilot, asked.is_set)
+        await type_and_send(pilot, "/clear")
+        await until(pilot, lambda: app.chat._session.id != "1qgt0000")
+        gate.set()
+        await until(pilot, lambda: any("hone --session 1qgt0000" in one.message for one in app._notifications))
+        assert not app.screen.query(JobCard)
+    kept = sessions.load("1qgt0000")
+    assert kept.jobs == ("shop-1",)
+    assert not kept.broke_off
 
 
 async def test_escape_runs_nothing_and_the_model_can_be_asked_instead(make_app: MakeApp):

@@ -2,11 +2,13 @@
 
 import asyncio
 import threading
+from contextlib import closing
 from dataclasses import dataclass
 
 from textual import on, work
 from textual.message import Message as Posted
 
+from assistant import sessions
 from assistant.errors import HoneError
 from assistant.sessions import Session
 from tui.chat.answers import AnswersScreen
@@ -96,9 +98,16 @@ class OperatingScreen(AnswersScreen):
     async def _ran(self, event: _Ran) -> None:
         done = event.done
         if lines.becomes_job(event.words) and done.code == 0 and done.job:
-            if event.session is self._session:
+            if event.session.id == self._session.id:
                 self._keep(lambda: self._session.follows(done.job))
                 await self._conversation.add(JobCard(done.job))
+            else:
+                self._keep(lambda: _follow_from(event.session, done.job))
+                self.notify(
+                    f"Job {done.job} belongs to the conversation before: hone --session {event.session.id}; "
+                    "/jobs shows it too",
+                    markup=False,
+                )
             return
         printed = "\n".join(each.rstrip() for each in (done.out, done.err) if each.strip())
         if done.code and not done.out.strip():
@@ -124,6 +133,13 @@ class OperatingScreen(AnswersScreen):
         self.set_focus(self._prompt)
         if not event.line.endswith(" "):
             self._prompt.action_submit()
+
+
+def _follow_from(session: Session, job: str) -> None:
+    """Keeps a job with a conversation that the user has gone away from, which stays one that was left in order."""
+    with closing(sessions.open_session(session.id) if session.path.exists() else session) as kept:
+        kept.follows(job)
+        kept.leave()
 
 
 def _cut(text: str) -> str:
