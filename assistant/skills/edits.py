@@ -33,6 +33,10 @@ class Written:
     after: str
 
 
+class ChangedSinceError(HoneError):
+    """A file is no longer what it was expected to be."""
+
+
 def placed(code: str, path: str, before: str, shown: Material | None = None) -> str:
     """The file after `code` went in: over the lines that the model was shown, else over the definitions of the same
     names (new ones at the end), else as the whole file.
@@ -122,7 +126,8 @@ def write(path: Path, before: str | None, after: str) -> Written:
     """Writes a file that still is what was shown.
 
     Raises:
-        HoneError: it has changed meanwhile, or cannot be written.
+        ChangedSinceError: it has changed meanwhile.
+        HoneError: it cannot be written.
     """
     _replace(path, before, after, "has changed since the changes were shown; nothing was written")
     return Written(path, before, after)
@@ -132,12 +137,13 @@ def undo(written: Written) -> None:
     """Puts the file back as it was before, if nobody has changed it since.
 
     Raises:
-        HoneError: somebody did, or it cannot be written.
+        ChangedSinceError: somebody did.
+        HoneError: it cannot be written.
     """
     why = "has changed since Hone wrote it, so it is left as it is"
     if written.before is None:
         if read(written.path) != written.after:
-            raise HoneError(f"{written.path.name} {why}")
+            raise ChangedSinceError(f"{written.path.name} {why}")
         try:
             written.path.unlink()
         except OSError as error:
@@ -146,9 +152,27 @@ def undo(written: Written) -> None:
     _replace(written.path, written.after, written.before, why)
 
 
+def undo_last(changes: list[Written]) -> Written:
+    """Takes back the last of some changes, and out of the list.
+
+    Raises:
+        ChangedSinceError: the file has changed since. The change is out of the list all the same: the next call is for
+            the one before it.
+        HoneError: it cannot be written.
+    """
+    try:
+        undo(changes[-1])
+    except ChangedSinceError as error:
+        changes.pop()
+        if not changes:
+            raise
+        raise ChangedSinceError(f"{error}; the next undo is for the change before it") from error
+    return changes.pop()
+
+
 def _replace(path: Path, expected: str | None, text: str, why: str) -> None:
     if read(path) != expected:
-        raise HoneError(f"{path.name} {why}")
+        raise ChangedSinceError(f"{path.name} {why}")
     try:
         mode = path.stat().st_mode & 0o7777 if expected is not None else 0o644
         atomic.write_bytes(path, text.encode("utf-8"), mode)

@@ -92,3 +92,25 @@ def test_files_that_cannot_be_changed_are_one_line(tmp_path: Path):
         with pytest.raises(HoneError, match="cannot write"):
             edits.write(tmp_path / "b.py", None, "x")
         tmp_path.chmod(0o700)
+
+
+def test_the_last_change_that_cannot_be_taken_back_makes_way_for_the_one_before(tmp_path: Path):
+    one, two = tmp_path / "one.py", tmp_path / "two.py"
+    changes = [edits.write(path, None, "new\n") for path in (one, two)]
+    two.write_text("mine\n")
+    with pytest.raises(HoneError, match=r"two\.py has changed .* the next undo is for the change before it"):
+        edits.undo_last(changes)
+    assert edits.undo_last(changes).path == one
+    assert (one.exists(), two.read_text(), changes) == (False, "mine\n", [])
+
+
+def test_a_change_that_the_disk_refuses_to_take_back_can_be_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = tmp_path / "one.py"
+    changes = [edits.write(path, None, "new\n")]
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        with pytest.raises(HoneError, match="cannot remove"):
+            edits.undo_last(changes)
+    assert edits.undo_last(changes).path == path

@@ -172,6 +172,29 @@ async def test_code_is_applied_hunk_by_hunk_and_taken_back(make_app: MakeApp, sh
         assert shop.read_text() == SHOP
 
 
+async def test_a_change_that_was_edited_since_does_not_keep_earlier_ones_from_being_taken_back(
+    make_app: MakeApp, shop: Path
+):
+    app = make_app(loaded_client(Script([ANSWER])))
+    other = shop.parent / "other.py"
+    async with app.run_test(size=(100, 40)) as pilot:
+        await until(pilot, lambda: idle(app))
+        await type_and_send(pilot, "improve")
+        await until(pilot, lambda: "Better" in shown(app) and idle(app))
+        for path in (shop, other):
+            await type_and_send(pilot, f"/apply {path.name}")
+            await until(pilot, lambda: isinstance(app.screen, ApplyScreen) and app.screen.query(HunkView))
+            await pilot.press("enter")
+            await until(pilot, lambda path=path: f"written: {path.name}; /undo takes it back" in notices(app))
+        other.write_text("mine\n")
+        await type_and_send(pilot, "/undo")
+        await until(pilot, lambda: "the next undo is for the change before it" in notices(app)[-1])
+        assert "other.py has changed since" in notices(app)[-1]
+        await type_and_send(pilot, "/undo")
+        await until(pilot, lambda: "taken back: shop.py" in notices(app))
+    assert (shop.read_text(), other.read_text()) == (SHOP, "mine\n")
+
+
 async def test_code_goes_nowhere_it_may_not(make_app: MakeApp, shop: Path):
     app = make_app(loaded_client(Script([ANSWER])))
     async with app.run_test(size=(100, 40)) as pilot:

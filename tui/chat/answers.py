@@ -131,5 +131,4 @@ class AnswersScreen(ConversingScreen):
     async def _undo(self) -> None:
         if not self._changes:
             raise HoneError("no change was applied in this window")
-        edits.undo(self._changes[-1])
-        await self._say(f"taken back: {self._changes.pop().path.name}")
+        await self._say(f"taken back: {edits.undo_last(self._changes).path.name}")

@@ -241,8 +241,7 @@ class PlainChat(OperatingChat):
     def _undo(self) -> None:
         if not self._changes:
             raise HoneError("no change was applied in this chat")
-        edits.undo(self._changes[-1])
-        self._say(f"taken back: {self._changes.pop().path.name}")
+        self._say(f"taken back: {edits.undo_last(self._changes).path.name}")
 
     # Models and reports
 
