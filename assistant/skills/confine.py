@@ -1,5 +1,6 @@
 """Which files a prompt may show to the model: none outside of the repository, none that hold secrets."""
 
+import os
 import re
 from fnmatch import fnmatch
 from pathlib import Path
@@ -79,7 +80,7 @@ def inside(written: str, folder: Path, root: Path) -> Path:
     if path.is_absolute():
         return resolved
     if not resolved.is_relative_to(root.resolve()):
-        link = (folder / path).is_symlink() or ".." not in Path(written).parts
+        link = os.path.islink(folder / path) or ".." not in Path(written).parts
         why = f"is a link to {resolved}, which lies" if link else f"is {resolved}, which lies"
         raise HoneError(f"@{written} {why} outside of {root}; name it by its absolute path if the model may read it")
     return resolved

@@ -103,13 +103,14 @@ def read(written: str, place: Place) -> list[Material]:
         return [_diff(written, place)]
     name, first, last = _range_of(written, place)
     path = confine.inside(name, place.folder, place.root)
-    if not path.exists() and place.folder != place.root and not Path(name).is_absolute():
+    # These answer for what cannot be a file's name, too, as a long word behind an `@`.
+    if not os.path.exists(path) and place.folder != place.root and not Path(name).is_absolute():
         path = confine.inside(name, place.root, place.root)
-    if path.is_dir():
+    if os.path.isdir(path):
         if first:
             raise UsageError(f"@{written}: {name} is a folder, which has no lines")
         return folder(path, place)
-    if path.exists():
+    if os.path.exists(path):
         return [_file(path, name, first, last, place)]
     if first is None and (found := _symbol(name, place)):
         return found
@@ -118,7 +119,7 @@ def read(written: str, place: Place) -> list[Material]:
 
 def _range_of(written: str, place: Place) -> tuple[str, int | None, int | None]:
     match = _LINES.fullmatch(written)
-    if match is None or (place.folder / written).exists():
+    if match is None or os.path.exists(place.folder / written):
         return written, None, None
     first = int(match["first"])
     last = int(match["last"]) if match["last"] else first

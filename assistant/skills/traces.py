@@ -1,5 +1,6 @@
 """The places in the user's own code that an error report names: tracebacks, stack traces, compilers' messages."""
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -88,7 +89,7 @@ def _candidates(written: str, place: Place) -> Iterator[Path]:
             continue
         # Libraries inside of the folder are not the user's own code.
         own = path.is_relative_to(root) and not {"site-packages", "node_modules"} & set(path.relative_to(root).parts)
-        if own and path.is_file():
+        if own and os.path.isfile(path):
             yield path
 
 

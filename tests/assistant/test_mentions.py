@@ -140,6 +140,37 @@ def test_diffs_staged_and_not(place: Place):
     assert "+x = 1" in expand("@diff:staged", place).materials[0].text
 
 
+@pytest.mark.parametrize(
+    ("name", "before", "after"),
+    [
+        (".env", "-- old\nTOKEN=1\n", "TOKEN=1\n"),
+        (".env", "TOKEN=1\n", "++ b/harmless.py\nTOKEN=1\n"),
+        ("clé.pem", "TOKEN=1\n", "TOKEN=2\n"),
+        ('a "b".pem', "TOKEN=1\n", "TOKEN=2\n"),
+    ],
+)
+def test_a_secret_file_is_known_whatever_is_in_it_and_however_git_writes_its_name(
+    name: str, before: str, after: str, make_repository
+):
+    root = make_repository({name: before, "a.py": "x = 1\n"}, "secrets")
+    (root / name).write_text(after)
+    (root / "a.py").write_text("x = 2\n")
+    [one] = expand("@diff", Place(root, root)).materials
+    assert "TOKEN" not in one.text
+    assert "+x = 2" in one.text
+    assert one.note == f"not shown, since they may hold secrets: {name}"
+
+
+def test_a_secret_file_that_was_renamed_is_not_shown(make_repository):
+    token = "TOKEN=1\n" + "filler\n" * 20
+    root = make_repository({".env": token}, "secrets")
+    git(root, "mv", ".env", "settings.txt")
+    (root / "settings.txt").write_text(token.replace("1", "2"))
+    git(root, "add", "-A")
+    [one] = expand("@diff:staged", Place(root, root)).materials
+    assert (one.text, one.note) == ("", "not shown, since they may hold secrets: settings.txt")
+
+
 def test_conflicts_are_changes_too_and_their_secrets_are_hidden(place: Place):
     for branch, value in (("topic", "1"), ("main", "2")):
         git(place.root, "checkout", "-q", *(["-b"] if branch == "topic" else []), branch)
@@ -189,6 +220,9 @@ def test_a_thing_mentioned_twice_is_shown_once(place: Place):
         ("@old.txt", "it holds a private key"),
         ("@.git/config", "files in .git may hold keys"),
         ("@../outside.txt", "outside of"),
+        (f"@{'x' * 300}", "names no file, folder or definition here"),
+        (f"@{'x' * 300}:3", "names no file, folder or definition here"),
+        (f"@../../{'x' * 300}", "outside of"),
     ],
 )
 def test_what_cannot_be_shown_is_one_line(place: Place, prompt: str, line: str):

@@ -56,3 +56,9 @@ def test_a_report_of_other_code_is_refused_with_a_hint(make_repository, tmp_path
     for report in (f'  File "{tmp_path}/out.py", line 1, in f\n', '  File "a.py", line 99, in f\n', "no place"):
         with pytest.raises(HoneError, match="names no file of this folder"):
             places(report, Place(root, root))
+
+
+def test_a_path_that_no_file_can_have_is_passed_over(make_repository):
+    root: Path = make_repository({"a.py": "x = 1\n"})
+    report = f'  File "{"x" * 300}.py", line 1, in f\n  File "a.py", line 1, in f\n'
+    assert [one.path for one in places(report, Place(root, root))] == ["a.py"]
