@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from assistant.errors import HoneError
 from assistant.skills.review import baseline, ignores, merge
+from assistant.skills.review.findings import MODEL, MODEL_RULE
 from assistant.skills.review.observations import Observation
 from tests.assistant.review_helpers import change, claim
 
@@ -159,9 +160,55 @@ def test_a_baseline_is_written_and_read(tmp_path: Path):
     problems = merge.problems([change(CODE)], [claim(2), claim(5, rule="F632")])
     findings = [merge.finding(one, name, None) for one, name in zip(problems, "ab", strict=True)]
     file = tmp_path / "accepted.json"
-    baseline.write(file, findings)
+    baseline.write(file, findings, [change(CODE)], asked=False)
     assert baseline.read(file) == [one.mark for one in findings]
     assert json.loads(file.read_text())["accepted"][0]["was_at"] == 2
+
+
+def accepted(file: Path) -> list[tuple[str, str, int, str | None]]:
+    return [
+        (one["rule"], one["path"], one["was_at"], one.get("reason")) for one in json.loads(file.read_text())["accepted"]
+    ]
+
+
+def test_a_baseline_that_is_written_again_keeps_what_was_not_looked_at_and_the_reasons(tmp_path: Path):
+    file = tmp_path / "accepted.json"
+    whole, other = change(CODE), replace(change(CODE), path="y.py")
+    found = [
+        merge.finding(one, str(number), None)
+        for number, one in enumerate(merge.problems([whole], [claim(2), claim(5, rule="F632")]))
+    ]
+    elsewhere = replace(found[0], path="y.py", mark=replace(found[0].mark, path="y.py"))
+    for finding, reason in ((found[0], "meant"), (found[1], "old"), (elsewhere, "known")):
+        baseline.accept(file, finding, reason)
+    # One line of the file changed: the other finding is not looked for, nor is the other file.
+    part = replace(whole, added=frozenset({2}))
+    assert baseline.write(file, [found[0]], [part], asked=False) == 2
+    assert accepted(file) == [
+        ("ruff/F632", "x.py", 5, "old"),
+        ("ruff/F821", "y.py", 2, "known"),
+        ("ruff/F821", "x.py", 2, "meant"),
+    ]
+    # All of both files: what is found no more is gone.
+    assert baseline.write(file, [found[0]], [whole, other], asked=False) == 0
+    assert accepted(file) == [("ruff/F821", "x.py", 2, "meant")]
+
+
+def test_what_only_the_model_found_stays_where_it_was_not_asked(tmp_path: Path):
+    file = tmp_path / "accepted.json"
+    [problem] = merge.problems([change(CODE)], [claim(2)])
+    finding = merge.finding(problem, "a", None)
+    model = replace(finding, mark=replace(finding.mark, rule=f"{MODEL}/{MODEL_RULE}"))
+    baseline.accept(file, model, "meant")
+    assert baseline.write(file, [], [change(CODE)], asked=False) == 1
+    assert baseline.write(file, [], [change(CODE)], asked=True) == 0
+
+
+def test_a_damaged_baseline_is_written_anew(tmp_path: Path):
+    file = tmp_path / "accepted.json"
+    file.write_text("{")
+    assert baseline.write(file, [], [], asked=False) == 0
+    assert baseline.read(file) == []
 
 
 @pytest.mark.parametrize(

@@ -169,7 +169,7 @@ def test_what_is_left_out_is_counted(root: Path, tmp_path: Path):
     done = review(Request(root))
     assert (rules(done), done.suppressed) == ([(2, "ruff/F632")], 1)
     file = tmp_path / "accepted.json"
-    baseline.write(file, done.findings)
+    baseline.write(file, done.findings, (), asked=False)
     (root / "x.py").write_text("import os\n\n\n" + NEW)
     done = review(Request(root, baseline=file))
     assert (rules(done), done.accepted) == ([(6, "ruff/F821")], 1)

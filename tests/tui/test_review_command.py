@@ -94,6 +94,17 @@ def test_a_baseline_is_written_and_honoured(root: Path):
     assert done.stdout == "Nothing found in 1 changed line of 1 file (1 accepted by the baseline).\n"
 
 
+def test_a_baseline_keeps_what_another_run_accepted(root: Path):
+    hone(root, "--baseline", "accepted.json", "--write-baseline", "--analyzers-only")
+    git(root, "add", "-A")
+    git(root, "commit", "-q", "-m", "accepted")
+    (root / "y.py").write_text("x = lost\n")
+    done = hone(root, "--baseline", "accepted.json", "--write-baseline", "--analyzers-only", "y.py")
+    assert done.stdout == "accepted.json: 1 finding accepted, 1 earlier one kept\n"
+    done = hone(root, "--whole", ".", "--baseline", "accepted.json", "--analyzers-only")
+    assert (done.returncode, "2 accepted by the baseline" in done.stdout) == (0, True)
+
+
 def test_what_was_not_reviewed_is_noted(root: Path):
     (root / "vendor").mkdir()
     (root / "vendor" / "y.py").write_text("x = missing\n")

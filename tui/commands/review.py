@@ -117,11 +117,13 @@ def review(
         )
         chosen = Format.json if as_json else output
         done = _run(request, model, analyzers_only)
+        kept = 0
         if write_baseline:
             assert baseline is not None
             from assistant.skills.review.baseline import write
+            from assistant.skills.review.run import read
 
-            write(baseline, done.findings)
+            kept = write(baseline, done.findings, read(request).files, done.model is not None)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     except HoneError as error:
@@ -129,7 +131,9 @@ def review(
             error.exit_code = FAULT
         raise
     if write_baseline:
-        typer.echo(f"{baseline}: {_counted(len(done.findings), 'finding')} accepted", err=chosen is not Format.text)
+        stayed = f", {_counted(kept, 'earlier one')} kept" if kept else ""
+        told = f"{baseline}: {_counted(len(done.findings), 'finding')} accepted{stayed}"
+        typer.echo(told, err=chosen is not Format.text)
     if not write_baseline or chosen is not Format.text:
         _print(done, chosen)
     if not write_baseline and _fails(done, fail_on):
