@@ -67,8 +67,8 @@ class _Watched:
     given: Given
     text: str
     at: float
-    now: str
-    """The file as it was seen last."""
+    now: str | None = None
+    """The file as it was seen last; None while it was not seen again."""
 
 
 class Outcomes:
@@ -185,7 +185,7 @@ class Outcomes:
             text = given.text[: given.taken]
             self._tell(given, how, completion=given.answer(text), before=given.before)
             self._watched = [watched for watched in self._watched if watched.given is not given]
-            self._watched.append(_Watched(given, text, self._clock(), ""))
+            self._watched.append(_Watched(given, text, self._clock()))
         else:
             self._tell(given, how)
 
@@ -197,7 +197,7 @@ class Outcomes:
 
     def _tell_survival(self, watched: _Watched) -> None:
         # A file that was not seen since then was not edited since then.
-        if watched.now:
+        if watched.now is not None:
             given = watched.given
             share = survival(watched.text, watched.now, given.offset)
             made = rewritten(watched.text, given.before, given.after, watched.now, given.offset)

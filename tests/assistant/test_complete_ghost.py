@@ -354,6 +354,18 @@ def test_what_is_left_of_an_accepted_text_is_told_after_half_a_minute(
     assert edited.path == "a.py"
 
 
+def test_nothing_is_left_of_an_accepted_text_in_a_file_that_was_emptied(
+    ghost: Ghost, kept: Feedback, clock: Clock
+) -> None:
+    first = suggested(ghost, "total = ")
+    ghost.accepted(first.id, "whole", first.text)
+    clock.now += 40
+    ghost.suggest("a.py", "", 0)
+    ghost.close()
+    (edited,) = (event for event in kept.read().events if event.kind == "edited")
+    assert (edited.survival, edited.completion) == (0.0, None)
+
+
 def test_survival_is_the_share_that_stays_wherever_it_moved() -> None:
     accepted = "return compute(rows, limit)"
     assert survival(accepted, "def f():\n    " + accepted + "\n", 13) == 1.0
