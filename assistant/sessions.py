@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -79,6 +80,16 @@ class Conversation:
         last = self.messages[-1] if self.messages else None
         unanswered = last is not None and (last.role == "user" or last.finish == _NO_FINISH)
         return not self.left and (unanswered or bool(self.draft or self.jobs))
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All that can be searched for: the name, the draft, and what was said."""
+        return (self.name, self.draft, *(message.text for message in self.messages))
+
+    @cached_property
+    def lowered(self) -> tuple[str, ...]:
+        """`texts` in lower case, made once: a search looks through all conversations at each key."""
+        return tuple(text.lower() for text in self.texts)
 
     @property
     def title(self) -> str:

@@ -27,17 +27,16 @@ def search(query: str, conversations: Sequence[Conversation]) -> list[Hit]:
     words = query.lower().split()
     hits: list[Hit] = []
     for conversation in conversations:
-        texts = [conversation.name, conversation.draft, *(message.text for message in conversation.messages)]
-        if all(any(word in text.lower() for text in texts) for word in words):
-            hits.append(Hit(conversation, _excerpt(texts, words)))
+        if all(any(word in text for text in conversation.lowered) for word in words):
+            hits.append(Hit(conversation, _excerpt(conversation, words)))
     return hits
 
 
-def _excerpt(texts: list[str], words: list[str]) -> str:
+def _excerpt(conversation: Conversation, words: list[str]) -> str:
     if not words:
         return ""
-    for text in texts[1:]:
-        place = text.lower().find(words[0])
+    for text, lowered in zip(conversation.texts[1:], conversation.lowered[1:], strict=True):
+        place = lowered.find(words[0])
         if place >= 0:
             start, end = text.rfind("\n", 0, place) + 1, text.find("\n", place)
             line = text[max(start, place - _AROUND) : min(end if end >= 0 else len(text), place + _AROUND)]

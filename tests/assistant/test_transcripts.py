@@ -85,3 +85,17 @@ def test_file_names_hold_nothing_that_a_shell_or_system_minds(kept: sessions.Ses
     assert name.startswith(f"hone-{kept.id}-etc-passwd-rm-rf")
     assert "/" not in name
     assert len(name) < 80
+
+
+def test_what_was_said_is_put_into_lower_case_once_for_all_searches():
+    class Text(str):
+        lowered = 0
+
+        def lower(self) -> str:
+            Text.lowered += 1
+            return super().lower()
+
+    conversation = sessions.Conversation("1qgt0000", (sessions.Message("user", Text("All about Cherries")),))
+    for query in ("c", "ch", "CHE"):
+        assert transcripts.search(query, [conversation])[0].excerpt == "All about Cherries"
+    assert Text.lowered == 1

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from textual import events
-from textual.widgets import Input
+from textual.widgets import Input, OptionList
 
 from assistant import feedback_consent, sessions
 from assistant.feedback import Feedback
@@ -298,6 +298,20 @@ async def test_conversations_are_found_renamed_exported_and_opened(make_app: Mak
         await type_and_send(pilot, "and then?")
         await until(pilot, lambda: "later" in shown(app) and idle(app))
         assert [m["content"] for m in client.asked[0]][1:] == ["About rebase", "Git answer with cherries", "and then?"]
+
+
+async def test_the_screen_goes_on_while_the_conversations_are_read(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch):
+    gate, read = threading.Event(), sessions.listing
+    monkeypatch.setattr(sessions, "listing", lambda: gate.wait(60) and read())
+    app = make_app(loaded_client(Script(["answer"])))
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: idle(app))
+        await type_and_send(pilot, "/sessions")
+        await type_and_send(pilot, "question")
+        await until(pilot, lambda: "answer" in shown(app) and idle(app))
+        gate.set()
+        await until(pilot, lambda: isinstance(app.screen, SessionsPicker) and app.screen.query(OptionList))
+        await until(pilot, lambda: app.screen.chosen == "1qgt0000")  # type: ignore[attr-defined]
 
 
 async def test_two_models_answer_the_same(make_app: MakeApp):

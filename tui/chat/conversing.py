@@ -1,5 +1,6 @@
 """The part of the chat screen for conversations: asking, asking again, forking, and going on with another one."""
 
+import asyncio
 from contextlib import closing
 
 from textual import on, work
@@ -92,7 +93,9 @@ class ConversingScreen(LiveScreen):
 
     @work(exclusive=True, group="sessions")
     async def _list_sessions(self, query: str) -> None:
-        picker = SessionsPicker(sessions.listing(), self._session.id, self._rename, query)
+        # Every conversation is read; that can take seconds.
+        found = await asyncio.to_thread(sessions.listing)
+        picker = SessionsPicker(found, self._session.id, self._rename, query)
         chosen = await self.app.push_screen_wait(picker)
         if chosen is None or chosen == self._session.id:
             return
