@@ -115,6 +115,24 @@ async def test_a_half_typed_mention_is_completed(make_app: MakeApp, shop: Path):
         assert prompt_of(app).text.endswith("@s")
 
 
+async def test_a_row_of_what_is_offered_is_taken_by_a_click(make_app: MakeApp, shop: Path):
+    (shop.parent / "shelf.py").write_text("")
+    app = make_app(loaded_client())
+    async with app.run_test() as pilot:
+        await pilot.press(*"/co")
+        offered = app.screen.query_one(Suggestions)
+        await until(pilot, lambda: offered.option_count > 2)
+        await pilot.click(Suggestions, offset=(4, 1))
+        await until(pilot, lambda: prompt_of(app).text == "/copy")
+        await pilot.press(*["backspace"] * 5, *"see @sh")
+        await until(pilot, lambda: offered.display and offered.option_count == 2)
+        second = str(offered.get_option_at_index(1).prompt).strip()
+        await pilot.click(Suggestions, offset=(4, 1))
+        await until(pilot, lambda: prompt_of(app).text == f"see {second} ")
+        assert prompt_of(app).has_focus
+        assert not offered.display
+
+
 async def test_the_cursor_copies_what_the_model_wrote(make_app: MakeApp):
     answer = "Say:\n\n```py\nprint('\x1b[1m [b]')\n```\n\nor\n\n```sh\nls\n```\n"
     app = make_app(loaded_client(Script([answer])))

@@ -13,7 +13,7 @@ from textual.content import Content
 from textual.message import Message as Posted
 from textual.screen import Screen
 from textual.timer import Timer
-from textual.widgets import Static
+from textual.widgets import OptionList, Static
 
 from assistant.errors import HoneError
 from assistant.sessions import Session
@@ -136,6 +136,11 @@ class LiveScreen(Screen[None]):
             with suppress(HoneError):
                 self._session.leave()
         self._session.close()
+
+    @on(OptionList.OptionSelected, "#suggestions")
+    def _suggestion_clicked(self) -> None:
+        self._prompt.take()
+        self.set_focus(self._prompt)
 
     def _show_title(self) -> None:
         kept = self._session.conversation

@@ -97,7 +97,7 @@ class PromptInput(TextArea):
         text = before if self.document.line_count == 1 and column == len(self.document.get_line(0)) else ""
         self._offered.show(completion.offer(before, text, self._names or completion.Names()))
 
-    def _take(self) -> bool:
+    def take(self) -> bool:
         """Puts the chosen row in place of what was typed; False when nothing is offered."""
         chosen = self._offered.chosen
         if chosen is None:
@@ -125,7 +125,7 @@ class PromptInput(TextArea):
         text = self.text
         if not text.strip():
             return
-        if self._offered.moved and self._take():
+        if self._offered.moved and self.take():
             return
         self._names = None
         self.discard()
@@ -144,7 +144,7 @@ class PromptInput(TextArea):
         self.insert("\n")
 
     def action_complete(self) -> None:
-        if self._take():
+        if self.take():
             return
         if self._suggestions and (not self.text or self.text in self._suggestions):
             self._suggested = (self._suggested + 1) % len(self._suggestions)
