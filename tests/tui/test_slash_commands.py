@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from assistant import atomic
 from assistant.errors import UsageError
 from assistant.sessions import Message
 from tui.chat.commands import Invocation, comparison, matching, parse, parse_skill
@@ -55,6 +56,23 @@ def test_the_history_outlives_the_process_and_a_torn_line(hone_home: Path):
     with (hone_home / "input_history.jsonl").open("a") as file:
         file.write('"torn')
     assert InputHistory().older("") == "kept"
+
+
+def test_a_history_that_is_too_long_is_shortened_where_the_disk_lets_it(
+    hone_home: Path, monkeypatch: pytest.MonkeyPatch
+):
+    file = hone_home / "input_history.jsonl"
+    file.write_text("".join(f'"{number}"\n' for number in range(2_001)))
+
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(atomic, "write_text", refuse)
+        assert len(InputHistory().entries) == 1_000
+    assert len(file.read_text().splitlines()) == 2_001
+    assert InputHistory().older("") == "2000"
+    assert len(file.read_text().splitlines()) == 1_000
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from assistant import atomic, paths
@@ -68,7 +69,9 @@ def _read(file: Path) -> list[str]:
             entries.append(entry)
     if len(entries) > 2 * _KEPT:
         entries = entries[-_KEPT:]
-        atomic.write_text(file, "".join(json.dumps(entry) + "\n" for entry in entries), 0o600)
+        # A disk that refuses keeps the long file, which is shortened at a later start.
+        with suppress(OSError):
+            atomic.write_text(file, "".join(json.dumps(entry) + "\n" for entry in entries), 0o600)
     return entries
 
 
