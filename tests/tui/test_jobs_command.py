@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from assistant.models import store
+from assistant.models.identity import base_identity
 from assistant.models.registry import AdapterVersion, Registry
 from tests.conftest import git
+from tests.small_models import write_gguf
 from tests.tuning.jobs_here import end_all, ended, expected, shell, submit, tune_step, until
 from tui import cli
 from tuning.jobs import job as jobs_of
@@ -110,6 +113,22 @@ def test_a_pipeline_compares_with_what_is_live_on_the_same_base(hone: Hone, firs
     out = hone("tune", "src", "--name", "shop", "--detach", "--after", first.id, "--then", "gate", "--json")[1]
     gate = " ".join(Job(Path(json.loads(out)["folder"])).spec().steps[1].argv)
     assert f"--against old@{'a' * 12} --tasks repo --repo src" in gate
+
+
+def test_a_local_base_is_known_however_its_path_is_written(hone: Hone, first: Job, tmp_path: Path):
+    base = store.find(str(write_gguf(tmp_path / "tiny.gguf")))
+    assert base is not None
+    registry = Registry()
+    for name, alias in (("old", "champion"), ("strict", "live")):
+        digest = name[0].encode().hex() * 32
+        identity = base_identity(base).digest
+        registry.register(AdapterVersion(name, digest, base.name, identity, tmp_path, "2026-01-01T00:00:00+00:00"))
+        registry.promote(name, alias, actor=None, evidence={})
+    asked = ("src", "--base", "./tiny.gguf", "--detach", "--after", first.id, "--then", "gate")
+    out = hone("tune", *asked, "--name", "shop", "--json")[1]
+    assert "--against old@" in " ".join(Job(Path(json.loads(out)["folder"])).spec().steps[1].argv)
+    out = hone("tune", *asked, "--name", "other", "--then", "promote --as live", "--json")[1]
+    assert "--against strict@" in " ".join(Job(Path(json.loads(out)["folder"])).spec().steps[1].argv)
 
 
 @pytest.mark.parametrize(

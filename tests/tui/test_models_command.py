@@ -99,7 +99,7 @@ def test_lists_what_there_is(versions: list[AdapterVersion]) -> None:
 def test_promotes_rolls_back_and_tells_the_history(versions: list[AdapterVersion], tmp_path: Path) -> None:
     old, new = versions
     assert hone("models", "promote", old.id, "--force").stdout == f"champion -> {old.id}\n"
-    decision = {"outcome": "pass", "candidate": new.id}
+    decision = {"outcome": "pass", "candidate": new.id, "against": old.id}
     promoted = report("models", "promote", "mine", "--evidence", str(written(tmp_path / "decision.json", decision)))
     assert (promoted["target"], promoted["replaced"]) == (new.id, old.id)
     assert promoted["data"]["report"] == decision
@@ -145,6 +145,41 @@ def test_only_what_a_gate_let_pass_goes_live_or_the_registry_says_so(
     forced = report("models", "promote", "mine", "--evidence", failed, "--force")
     assert forced["data"]["forced"] == f"the gate did not let {new.id} pass: regression"
     assert "forced" not in report("models", "promote", "mine", "--evidence", passed, "--force")["data"]
+
+
+def test_a_decision_about_what_is_live_no_more_promotes_nothing(
+    versions: list[AdapterVersion], tmp_path: Path, hone_home: Path
+) -> None:
+    old, new = versions
+    base = old.base_name
+    against = {
+        name: str(written(tmp_path / f"{name}.json", {"outcome": "pass", "candidate": new.id, "against": other}))
+        for name, other in (("base", base), ("old", old.id), ("gone", "mine@0123456789ab"))
+    }
+    # Nothing is live, so nothing that was not compared is replaced.
+    assert report("models", "promote", new.id, "--evidence", against["base"], "--as", "first")["data"]["report"]
+    Registry().promote(old.id)
+    for name, other in (("base", base), ("gone", "mine@0123456789ab")):
+        said = refused("models", "promote", new.id, "--evidence", against[name])
+        assert f"the gate compared with {other}, but champion points to {old.id} now" in said
+        assert f"`hone gate {new.id} --against {old.id}` decides" in said
+    assert Registry().find("champion") == old
+    forced = report("models", "promote", new.id, "--evidence", against["base"], "--force")
+    assert forced["data"]["forced"].startswith("the gate compared with")
+    # It replaces itself.
+    assert "forced" not in report("models", "promote", new.id, "--evidence", against["base"])["data"]
+    Registry().rollback()
+    assert "forced" not in report("models", "promote", new.id, "--evidence", against["old"])["data"]
+
+
+def test_what_is_live_on_another_base_needs_no_comparison(versions: list[AdapterVersion], tmp_path: Path) -> None:
+    new = versions[1]
+    other = AdapterVersion("theirs", "c" * 64, "else", "d" * 64, tmp_path, "2026-01-01T00:00:00+00:00")
+    Registry().register(other)
+    Registry().promote("theirs")
+    decision = {"outcome": "pass", "candidate": new.id, "against": new.base_name}
+    file = str(written(tmp_path / "decision.json", decision))
+    assert "forced" not in report("models", "promote", new.id, "--evidence", file)["data"]
 
 
 def test_the_newest_decision_of_a_gate_here_is_the_evidence(versions: list[AdapterVersion], hone_home: Path) -> None:

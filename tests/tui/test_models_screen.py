@@ -166,6 +166,23 @@ async def test_promotes_with_the_gates_decision_as_evidence_and_rolls_back(
         await until(pilot, lambda: "has pointed to nothing before" in told(pilot))
 
 
+async def test_a_decision_against_another_model_is_said_to_be_one(make_app: MakeApp, versions: list[AdapterVersion]):
+    old, new, _ = versions
+    made = models_here.measured("1qgt0001", (models_here.BASE, "b" * 64), (new.id, new.digest))
+    models_here.decided(made, new.id, models_here.BASE)
+    async with make_app(loaded_client()).run_test(size=(160, 48)) as pilot:
+        await opened(pilot)
+        await chosen(pilot, new.id)
+        await until(pilot, lambda: "pass against" in text(pilot, "#model-facts"))
+        await pilot.press("p")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Prompt))
+        question = str(pilot.app.screen.query(Static).first().content)
+        assert f"compared it with {models_here.BASE}, which the registry will say" in question
+        await answered(pilot, Prompt, "enter")
+        await until(pilot, lambda: Registry().find("champion") == new)
+        assert f"champion points to {old.id} now" in Registry().history("champion")[-1].data["forced"]
+
+
 async def test_what_cannot_be_served_is_not_promoted(make_app: MakeApp, versions: list[AdapterVersion]):
     old, new, _ = versions
     async with make_app(loaded_client()).run_test(size=(100, 30)) as pilot:

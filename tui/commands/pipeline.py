@@ -55,14 +55,16 @@ def steps(
     made = [
         Step("tune", (*HONE, "tune", *words, "--json"), resume=(*HONE, "tune", *resume, "--json"), run=name),
     ]
-    against = _reference(base) if "gate" in names or "eval" in names else ""
+    promotion = next((options for each, *options in followers if each == "promote"), [])
+    # Also without a promotion: its default is what is replaced.
+    alias = str(_parsed(commands, "promote", ["x", *promotion], ("adapter", "evidence", "as_json"))["alias"])
+    against = _reference(base, alias) if "gate" in names or "eval" in names else ""
     for follower, *options in followers:
         if follower == "eval":
             argv = _evaluation(commands, options, against, sources)
         elif follower == "gate":
             argv = _gate(commands, options, against, sources, measured="eval" in names)
         else:
-            _parsed(commands, "promote", ["x", *options], ("adapter", "evidence", "as_json"))
             decision = f"{_REPORTS}/gate/decision.json"
             argv = ["models", "promote", CANDIDATE, "--evidence", decision, *options]
         made.append(Step(follower, (*HONE, *argv, "--json")))
@@ -128,12 +130,23 @@ def _parsed(commands: Commands, command: str, words: Sequence[str], taken: Seque
     return dict(context.params)
 
 
-def _reference(base: str) -> str:
-    """What the candidate is compared with: what is live on the same base, else the base."""
+def _reference(base: str, alias: str) -> str:
+    """What the candidate is compared with: what the alias points to if that is on the same base, else the base."""
+    from assistant.errors import HoneError
+    from assistant.models import store
+    from assistant.models.identity import base_identity
     from assistant.models.registry import Registry
 
-    live = Registry().aliases().get("champion")
-    return live.id if live is not None and live.base_name == base else base
+    live = Registry().aliases().get(alias)
+    if live is None:
+        return base
+    try:
+        found = store.find(base)
+        same = base == live.base_name if found is None else base_identity(found).digest == live.base_digest
+    except HoneError:
+        # A cluster may have a path that is not here.
+        same = base == live.base_name
+    return live.id if same else base
 
 
 def _repository(sources: Sequence[str]) -> str:

@@ -104,6 +104,7 @@ class ModelsScreen(ModelsShown):
 
     def _before_promotion(self, version: Version, decision: Decision | None) -> str:
         live = self._gathered.aliases.get(CHAMPION) if self._gathered else None
+        replaced = verbs.replaced(version.adapter, live.adapter if live else None)
         said = [f"Promote {inert(version.id)}? As which alias?"]
         said += [f"champion is {inert(live.id)} now."] if live else []
         if decision is None:
@@ -112,6 +113,8 @@ class ModelsScreen(ModelsShown):
             said.append(f"No gate has decided on it; `{inert(command)}` does. Promoted now, the registry says so.")
         elif decision.outcome != "pass":
             said.append(f"The gate did not let it pass, which the registry will say: {inert(decision.explanation)}")
+        elif replaced is not None and decision.against != replaced.id:
+            said.append(f"The gate compared it with {inert(decision.against)}, which the registry will say.")
         else:
             said.append(f"Kept as evidence: {inert(decision.explanation)}")
         return "\n".join(said)

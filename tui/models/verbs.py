@@ -30,12 +30,12 @@ def promote(spec: str, alias: str, evidence: Mapping[str, Any] | None = None, fo
 
     Args:
         evidence: as `read_evidence` gives it; without it the newest decision that a gate of this machine made about
-            exactly this version.
+            exactly this version, before others one that compares it with what `alias` points to.
         force: promote it without such a decision; the event says that it was so, and why.
 
     Raises:
-        HoneError: no such version, on a wrong base, its files were changed, no gate let it pass, or a name that cannot
-            be an alias.
+        HoneError: no such version, on a wrong base, its files were changed, no gate let it pass in comparison with what
+            it replaces, or a name that cannot be an alias.
     """
     from assistant.models.resolve import resolve
     from tui.models import measured
@@ -46,14 +46,16 @@ def promote(spec: str, alias: str, evidence: Mapping[str, Any] | None = None, fo
     if version is not None:
         # Refuses, before it is live, an adapter that could not be served: wrong base or changed files.
         resolve(spec, fetch_missing=False)
+        live = replaced(version, registry.aliases().get(alias))
         if not kept:
-            newest = next((one for one in measured.decisions() if one.candidate == version.id), None)
-            kept = read_evidence(newest.file if newest else None)
-        lacking = _lacking(version, kept)
+            made = [one for one in measured.decisions() if one.candidate == version.id]
+            compared = [one for one in made if live is not None and one.against == live.id]
+            kept = read_evidence(next((one.file for one in (*compared, *made)), None))
+        lacking = _lacking(version, kept) or _compares_other(alias, live, kept)
         if lacking and not force:
             raise HoneError(
-                f"{lacking}, so it is not promoted; `hone gate {version.id} --against M` decides, or --force promotes "
-                "it all the same and the registry says so"
+                f"{lacking}, so it is not promoted; `hone gate {version.id} --against {live.id if live else 'M'}` "
+                "decides, or --force promotes it all the same and the registry says so"
             )
         if lacking:
             kept["forced"] = lacking
@@ -72,6 +74,30 @@ def _lacking(version: AdapterVersion, evidence: Mapping[str, Any]) -> str:
     if decision["outcome"] != "pass":
         return f"the gate did not let {version.id} pass: {decision['outcome']}"
     return ""
+
+
+def replaced(version: AdapterVersion, live: AdapterVersion | None) -> AdapterVersion | None:
+    """What a gate must have compared a version with.
+
+    Args:
+        live: what the alias points to.
+
+    Returns:
+        None where that is on another base, is the version itself, or is nothing: the bare base is the comparison then.
+    """
+    return live if live is not None and live != version and live.base_digest == version.base_digest else None
+
+
+def _compares_other(alias: str, live: AdapterVersion | None, evidence: Mapping[str, Any]) -> str:
+    """Why a decision says nothing about what is replaced; empty when it does.
+
+    Args:
+        live: as `replaced` gives it.
+    """
+    against = evidence["report"].get("against")
+    if live is None or against == live.id:
+        return ""
+    return f"the gate compared with {against or 'nothing that it names'}, but {alias} points to {live.id} now"
 
 
 def rollback(alias: str) -> Event:
