@@ -1,6 +1,7 @@
 """What every tuning run and every trial stands on: base, tokenizer, processes, number format, data."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -38,6 +39,9 @@ class Watcher:
     """None: as the plan says."""
     leaving: Callable[[], bool] = lambda: False
     """True ends the run after a checkpoint, to be gone on with later."""
+    training: Callable[[bool], AbstractContextManager[None]] = lambda at_once: nullcontext()
+    """Around steps after each of which `stopped` and `leaving` are asked: who is told to stop may rely on that there,
+    from now on (True) or from the first progress on, and nowhere else."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,8 @@ def stand(name: str, spec: str, plan: Plan, watcher: Watcher) -> Ground:
     # Now everything is known of a base that was not on this disk before: better here than at the export.
     check_known_base(plan, changed_keys(plan), spec)
     if not is_first():
-        watcher = replace(watcher, note=lambda _: None, progress=lambda _: None)
+        quiet = Watcher(note=lambda _: None, progress=lambda _: None)
+        watcher = replace(watcher, note=quiet.note, progress=quiet.progress, training=quiet.training)
     return Ground(name, spec, base, folder, watcher, accelerator)
 
 

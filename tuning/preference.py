@@ -81,12 +81,14 @@ def prefer(
     rows: Sequence[Row],
     method: Literal["dpo", "kto"],
     plan: Plan,
+    ends: Callable[[], bool] = lambda: False,
 ) -> Preferred:
     """Trains the adapter of a peft model in place.
 
     Args:
         model: with one adapter, `default`; only its weights change.
         load_base: a fresh base with an attention that takes padded batches, held in memory meanwhile.
+        ends: asked after each step; True ends the training there, with what was learnt.
 
     Raises:
         HoneError: TRL is missing, several processes run, the loss is no number, or too few rows fit.
@@ -108,6 +110,7 @@ def prefer(
     set_peft_model_state_dict(trained, get_peft_model_state_dict(model))
     with tempfile.TemporaryDirectory(prefix="hone-preference-") as folder:
         trainer = _trainer(trained, encoded, method, tokenizer, plan, Path(folder))
+        trainer.add_callback(_ending(ends))
         trainer.train()
         history = [entry for entry in trainer.state.log_history if "loss" in entry]
     set_peft_model_state_dict(model, _finite(get_peft_model_state_dict(trained, adapter_name="default")))
@@ -194,6 +197,17 @@ def _trainer(model: Any, rows: list[dict[str, Any]], method: str, tokenizer: Any
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
     return trainer
+
+
+def _ending(ends: Callable[[], bool]) -> Any:
+    """What a trainer asks after each step."""
+    from transformers.trainer_callback import TrainerCallback
+
+    class Ending(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            control.should_training_stop = ends() or control.should_training_stop
+
+    return Ending()
 
 
 def _with_mismatched(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -15,10 +15,10 @@ from tuning.corpus.assemble import Corpus
 from tuning.corpus.sources import Source
 from tuning.data import Data, resolve_sources
 from tuning.distributed import is_first, whole
-from tuning.feedback_run import FRESH
 from tuning.ground import Ground, Watcher, adapted_model, base_model, data_of, hardware_of, name_of, stand
 from tuning.naming import check_new_name
 from tuning.plan import Plan
+from tuning.preferred import preferred
 from tuning.proof import Proof
 from tuning.train import Outcome
 
@@ -143,7 +143,6 @@ def _tune(
     from tuning.model import lora
     from tuning.preflight import base_bits, check_data, measure
     from tuning.ready import make_ready
-    from tuning.train import train
 
     name, note = ground.name, ground.watcher.note
     data = data_of(ground, sources, plan)
@@ -168,12 +167,7 @@ def _tune(
     asked_for = ground.watcher.checkpoint_minutes
     every = plan.checkpoint_minutes if asked_for is None else asked_for
     keeper = checkpoint.Keeper(unfinished.folder_of(name), note, every, ground.watcher.leaving)
-    try:
-        outcome = train(ready, data, plan, ground.watcher.progress, ground.watcher.stopped, keeper, start_from, before)
-    except KeyboardInterrupt:
-        if is_first():
-            unfinished.discard(name)
-        raise
+    outcome = _trained(ground, ready, data, plan, keeper, start_from, before)
     if outcome.steps == 0:
         raise HoneError("stopped before the first step was done; nothing was saved")
     scale, tried = _scaled(ready, data, plan, outcome.validation_after) if start is None else (1.0, {})
@@ -184,7 +178,7 @@ def _tune(
         in_one_piece = lora.as_plain(in_one_piece, start, base_model(ground, plan, dtype))
     if tried:
         outcome = replace(outcome, validation_after=tried[scale])
-    feedback = _preferred(ground, in_one_piece, data, plan, dtype) if plan.feedback.rows else None
+    feedback = preferred(ground, in_one_piece, data, plan, dtype) if plan.feedback.rows else None
     figures = {**asdict(outcome), "scale": scale}
     if tried:
         figures["scales"] = {f"{one:g}": bits for one, bits in tried.items()}
@@ -197,6 +191,27 @@ def _tune(
     version, proof = _export(ground, in_one_piece, data, plan, dtype, outcome, rest, keeper.metrics, reviewer)
     unfinished.discard(name)
     return Result(version, data, outcome, proof, scale, swept, reviewer, feedback)
+
+
+def _trained(
+    ground: Ground,
+    ready: Any,
+    data: Data,
+    plan: Plan,
+    keeper: checkpoint.Keeper,
+    start_from: checkpoint.Checkpoint | None,
+    before: float | None,
+) -> Outcome:
+    from tuning.train import train
+
+    watcher = ground.watcher
+    try:
+        with watcher.training(False):
+            return train(ready, data, plan, watcher.progress, watcher.stopped, keeper, start_from, before)
+    except KeyboardInterrupt:
+        if is_first():
+            unfinished.discard(ground.name)
+        raise
 
 
 def _begin(ground: Ground, asked: unfinished.Asked, resumed: bool) -> checkpoint.Checkpoint | None:
@@ -231,8 +246,11 @@ def _sweep(ground: Ground, data: Data, plan: Plan, dtype: "torch.dtype") -> "Swe
     from tuning.preflight import base_bits, measure, whole_steps
     from tuning.ready import make_ready
     from tuning.sweep import sweep
-    from tuning.train import Diverged, train
+    from tuning.train import Diverged, Left, train
 
+    if is_first():
+        # Else who resumes after a sweep that was cut short would go on with the run before.
+        unfinished.discard(ground.name)
     accelerator, base_digest = ground.accelerator, base_identity(ground.base).digest
     probed = measure(
         make_ready(adapted_model(ground, plan, dtype), plan, accelerator),
@@ -246,10 +264,22 @@ def _sweep(ground: Ground, data: Data, plan: Plan, dtype: "torch.dtype") -> "Swe
         ready = make_ready(adapted_model(ground, tried, dtype), tried, accelerator)
         try:
             before = base_bits(ready, data, key_of(base_digest, data, tried, dtype, accelerator))
-            outcome = train(ready, data, tried, ground.watcher.progress, ground.watcher.stopped, before=before)
+            with ground.watcher.training(False):
+                outcome = train(
+                    ready,
+                    data,
+                    tried,
+                    ground.watcher.progress,
+                    ground.watcher.stopped,
+                    before=before,
+                    leaving=ground.watcher.leaving,
+                )
         except Diverged:
             # A rate too high for these data is what a sweep is there to find.
             return float("nan")
+        except Left as left:
+            words = "left in a trial of the sweep as told; the same command goes on after the trials that are done"
+            raise Left(words) from left
         finally:
             accelerator.free_memory()
         return float("nan") if outcome.validation_after is None else outcome.validation_after
@@ -296,42 +326,6 @@ def _scaled(ready: Any, data: Data, plan: Plan, unscaled: float | None) -> tuple
     if scale != 1.0:
         scale_model(ready.model, scale)
     return scale, tried
-
-
-def _on(ground: Ground, model: Any) -> Any:
-    """A model on the device of the run; a quantized one is there and says no to being moved."""
-    return model if getattr(model, "is_quantized", False) else model.to(ground.accelerator.device)
-
-
-def _preferred(ground: Ground, model: Any, data: Data, plan: Plan, dtype: "torch.dtype") -> dict[str, Any]:
-    """What the manifest says of the feedback that was learnt, after its preferences were learnt too."""
-    from tuning import feedback_rows
-    from tuning.model.load import load_base, load_tokenizer
-
-    written = feedback_rows.read(plan.feedback.rows)
-    preferred = None
-    if written.method != "none":
-        from tuning.preference import prefer
-
-        ground.watcher.note(f"learning from {len(written.preferences)} preferences ({written.method.upper()})")
-        preferred = prefer(
-            model,
-            lambda: _on(ground, load_base(ground.folder, dtype, quantize=plan.quantize)),
-            load_tokenizer(ground.folder),
-            data.end_token,
-            written.preferences,
-            written.method,
-            plan,
-        )
-        ground.watcher.note(preferred.describe())
-    return {
-        "start": None if plan.feedback.start == FRESH else plan.feedback.start,
-        "task": plan.examples.task,
-        "completions": len(written.completions),
-        "preferences": asdict(preferred) if preferred else None,
-        "left_out": written.left_out,
-        "ids": list(written.ids),
-    }
 
 
 def _reviewer(ground: Ground, model: Any, data: Data, plan: Plan) -> "Calibrated | None":

@@ -83,11 +83,12 @@ def train(
     keeper: Keeper | None = None,
     start_from: Checkpoint | None = None,
     before: float | None = None,
+    leaving: Callable[[], bool] = lambda: False,
 ) -> Outcome:
     """Trains the adapter in place; at the end it holds the weights of the best validation.
 
-    With several processes each of them calls this with the same arguments. The first one's clock, `stopped` and
-    `keeper` count, and it alone reports.
+    With several processes each of them calls this with the same arguments. The first one's clock, `stopped`, `keeper`
+    and `leaving` count, and it alone reports.
 
     Args:
         report: called after each optimizer step.
@@ -95,10 +96,11 @@ def train(
         keeper: keeps checkpoints and the figures of each step; None keeps nothing.
         start_from: a checkpoint of the same run (same data, plan and model).
         before: bits per byte of the validation files before the first step, where they are known already.
+        leaving: asked after each step where there is no keeper, which has its own.
 
     Raises:
         Diverged: the loss is no longer a number.
-        Left: `keeper` was told to leave; it keeps a checkpoint of this step.
+        Left: told to leave; a keeper has a checkpoint of this step.
         HoneError: nothing is supervised, `start_from` is of another model, or the plan's tracker refuses.
     """
     accelerator, wrapped, parameters = ready.accelerator, ready.wrapped, ready.parameters
@@ -159,7 +161,7 @@ def train(
             tell(progress)
             if interrupted or stopped_early:
                 break
-            due, leaving = agreed(accelerator, *_asked_of(keeper, saved))
+            due, told = agreed(accelerator, *_asked_of(keeper, leaving, saved))
             if due:
                 elapsed = time.monotonic() - began
                 position = Position(step, tokens, spent, elapsed, share, checks, at.before, best.bits, best.stale)
@@ -169,7 +171,7 @@ def train(
                     metrics.sync()
                     keeper.save(captured)
                 saved = time.monotonic()
-            if leaving:
+            if told:
                 raise Left(f"left at step {step} ({share:.0%}) as told; --resume goes on from its last checkpoint")
     if best.bits is not None:
         _put(parameters, best.weights)
@@ -198,16 +200,17 @@ def _begin(ready: Ready, data: Data, start_from: Checkpoint | None, before: floa
     return at, _Best(bits, _copies(ready.parameters), 0)
 
 
-def _asked_of(keeper: Keeper | None, saved: float) -> tuple[float, float]:
+def _asked_of(keeper: Keeper | None, leaving: Callable[[], bool], saved: float) -> tuple[float, float]:
     """Whether a checkpoint is due, and whether the run shall leave with it.
 
     Args:
+        leaving: asked without a keeper.
         saved: when the last one was made.
     """
     if keeper is None:
-        return 0.0, 0.0
-    leaving = keeper.leaving()
-    return float(leaving or time.monotonic() - saved >= keeper.every_minutes * 60), float(leaving)
+        return 0.0, float(leaving())
+    told = keeper.leaving()
+    return float(told or time.monotonic() - saved >= keeper.every_minutes * 60), float(told)
 
 
 @dataclass

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from tuning.ground import Watcher
 from tuning.model import lora
 from tuning.plan import CorpusOptions, FeedbackOptions, LoraOptions, Plan
 from tuning.run import Result, tune
+from tuning.train import Left
 
 OPTIONS = FeedbackOptions(least=4, preference_rate=1e-3)
 
@@ -92,6 +95,24 @@ def test_a_run_goes_on_from_the_champion_and_leaves_what_it_learnt_in_the_manife
     moved = max(float((before[name] - after[name]).abs().max()) for name in before)
     assert 1e-5 < moved < 0.05
     assert result.scale == 1.0
+
+
+def test_it_leaves_while_it_learns_from_preferences_when_told(base: str, repository: Path) -> None:
+    pytest.importorskip("trl")
+    used(repository, champion(base))
+    prepared = prepare(plan_of(lora=LoraOptions()), base, base, frozenset())
+    at_once: list[bool] = []
+
+    @contextmanager
+    def training(now: bool) -> Iterator[None]:
+        at_once.append(now)
+        yield
+
+    watcher = Watcher(
+        note=lambda _: None, progress=lambda _: None, training=training, leaving=lambda: at_once == [False, True]
+    )
+    with pytest.raises(Left, match="left while it learnt from preferences as told; the same command"):
+        tune("mine", prepared.base, prepared.plan, watcher)
 
 
 def test_a_fresh_adapter_learns_completions_beside_the_corpus(base: str, repository: Path) -> None:

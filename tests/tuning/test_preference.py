@@ -79,6 +79,14 @@ def test_kto_makes_good_answers_likelier_and_bad_ones_less() -> None:
     assert base_untouched(model)
 
 
+def test_it_ends_after_the_step_that_it_is_told_in() -> None:
+    rows = [row(number, rejected=f"return height - {number}\n") for number in range(12)]
+    asked: list[None] = []
+    found = prefer(adapted(), make_model, TOKENIZER, END, rows, "dpo", PLAN, lambda: not asked.append(None))
+    assert (found.steps, len(asked)) == (1, 1)
+    assert found.loss_last == found.loss_first == pytest.approx(0.69, abs=0.1)
+
+
 def test_the_same_rows_give_the_same_adapter(capsys: pytest.CaptureFixture[str]) -> None:
     rows = [row(number, rejected="pass\n") for number in range(4)]
     made = []

@@ -2,6 +2,8 @@
 
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from assistant.prompts import FIM_FAMILIES
 from tests.tuning import tiny_gguf
 from tests.tuning.runs import plan_on, train_and_discard
 from tests.tuning.tiny import save_base
-from tuning import train
+from tuning import train, unfinished
 from tuning.ground import Watcher
 from tuning.plan import ExampleOptions, LoraOptions, Plan
 from tuning.run import Result, dry_run, resume, tune
@@ -67,6 +69,27 @@ def test_another_error_in_a_trial_ends_the_sweep_whatever_its_words(
     make_wild_rates_fail(monkeypatch, HoneError("the disk said that the loss became nan"))
     with pytest.raises(HoneError, match="the disk said"):
         train_and_discard(base, replace(plan, sweep={"learning_rate": (1.0, 1e-3)}))
+
+
+def test_a_trial_leaves_as_told_and_the_run_of_before_does_not_come_back(base: str, plan: Plan, hone_home: Path):
+    steps: list[int] = []
+    inside: list[bool] = []
+
+    @contextmanager
+    def training(at_once: bool) -> Iterator[None]:
+        inside.append(not at_once)
+        yield
+        inside.pop()
+
+    watcher = replace(QUIET, progress=lambda one: steps.append(one.step), leaving=lambda: any(inside))
+    with pytest.raises(Left, match="left at step 1 "):
+        tune("own", base, replace(plan, steps=9), replace(watcher, leaving=lambda: True))
+    assert unfinished.position("own") is not None
+    swept = replace(plan, steps=30, sweep={"learning_rate": (1e-3, 2e-3)})
+    with pytest.raises(Left, match="left in a trial of the sweep as told; the same command") as left:
+        tune("own", base, swept, replace(watcher, training=training), restart=True)
+    assert (left.value.exit_code, steps) == (143, [1, 1])
+    assert unfinished.position("own") is None
 
 
 QUIET = Watcher(note=lambda _: None, progress=lambda _: None)

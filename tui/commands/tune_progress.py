@@ -1,6 +1,8 @@
 """What `hone tune` shows: progress while it runs, and its report."""
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,8 +16,9 @@ if TYPE_CHECKING:
 def watcher(transfer: Any, checkpoint_minutes: float | None = None) -> "Watcher":
     """Tells on standard error; the first Ctrl-C while training ends it early, the second discards the run.
 
-    SIGTERM while training ends the process after a checkpoint.
+    SIGTERM while training ends the process after a checkpoint. Before and after it both do what they did.
     """
+    import os
     import signal
 
     from tuning.ground import Watcher
@@ -34,11 +37,27 @@ def watcher(transfer: Any, checkpoint_minutes: float | None = None) -> "Watcher"
         nonlocal told_to_leave
         told_to_leave = True
 
-    def began_training() -> None:
+    def listen() -> None:
         signal.signal(signal.SIGINT, press)
         signal.signal(signal.SIGTERM, leave)
 
-    line = _ProgressLine(began_training)
+    @contextmanager
+    def training(at_once: bool) -> Iterator[None]:
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        line.began = listen
+        if at_once:
+            listen()
+        try:
+            yield
+        finally:
+            line.began = None
+            for number, handler in before.items():
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        if told_to_leave:
+            # Told after the last step had asked.
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    line = _ProgressLine()
 
     def note(text: str) -> None:
         line.end()
@@ -52,22 +71,24 @@ def watcher(transfer: Any, checkpoint_minutes: float | None = None) -> "Watcher"
         stopped=lambda: pressed,
         checkpoint_minutes=checkpoint_minutes,
         leaving=lambda: told_to_leave,
+        training=training,
     )
 
 
 class _ProgressLine:
     """One line that is written over on a terminal, and a line now and then elsewhere."""
 
-    def __init__(self, began: Any) -> None:
+    def __init__(self) -> None:
+        self.began: Callable[[], None] | None = None
+        """Called once, at the next progress."""
         self._terminal = sys.stderr.isatty()
         self._next = 0.0
-        self._began: Any = began
         self._open = False
 
     def __call__(self, progress: "Progress") -> None:
-        if self._began is not None:
-            self._began()
-            self._began = None
+        if self.began is not None:
+            self.began()
+            self.began = None
         text = describe(progress)
         if self._terminal:
             sys.stderr.write(f"\r\x1b[2K{text}")

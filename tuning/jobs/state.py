@@ -178,7 +178,7 @@ def write_record(job: Job, ended: Record) -> None:
 
 def _left(job: Job) -> bool:
     lines = record.last_lines(job.log, 1)
-    return bool(lines) and " as told; --resume " in lines[0]
+    return bool(lines) and " as told; " in lines[0]
 
 
 def statuses(jobs: Sequence[Job], see: Callable[[Job], Status] = settled) -> list[Status]:
