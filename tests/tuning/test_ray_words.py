@@ -57,12 +57,17 @@ class Head:
     logs: str = ""
     usage: dict[str, list[float]] | None = None
     refusal: str = ""
+    outage: tuple[str, str] = ("", "")
+    """What gets no answer, though a job is taken: the method, and the beginning of the path."""
     packages: dict[str, bytes] = field(default_factory=dict)
     asked: list[tuple[str, str]] = field(default_factory=list)
 
     def answer(self, method: str, path: str, body: bytes) -> tuple[int, Any]:
         self.asked.append((method, path))
         parts = path.strip("/").split("/")
+        lost = method == self.outage[0] and path.startswith(self.outage[1])
+        if lost and method == "PUT":
+            return 503, "no upstream"
         if path == "/api/version":
             return 200, {"ray_version": self.version}
         if path == "/api/cluster_status" and self.usage is not None:
@@ -76,7 +81,7 @@ class Head:
                 return 500, f"Traceback (most recent call last):\n  File ...\n{self.refusal}\n"
             wanted = json.loads(body)
             self.jobs[wanted["submission_id"]] = {"status": "PENDING", "message": "it may be waiting", "asked": wanted}
-            return 200, {"submission_id": wanted["submission_id"]}
+            return (504, "too late") if lost else (200, {"submission_id": wanted["submission_id"]})
         if parts[1] == "jobs" and parts[2] in self.jobs:
             return 200, {"logs": self.logs, "stopped": True} if len(parts) > 3 else self.jobs[parts[2]]
         return 404, {}
@@ -384,6 +389,13 @@ def test_a_job_that_waits_is_stopped_though_ray_cannot_take_it_back(head: Head, 
     assert jobs_of.active(jobs_of.folder()) == []
 
 
+def test_a_job_is_stopped_on_a_full_disk(head: Head, job: Job):
+    job.events.unlink()
+    job.events.mkdir()
+    verbs.stop(job)
+    assert ("POST", f"/api/jobs/hone-{job.id}-1/stop") in head.asked
+
+
 @pytest.fixture
 def first(hone_home: Path, tmp_path: Path) -> Iterator[Job]:
     """A job of this machine that is done once there is a file `go`."""
@@ -423,6 +435,23 @@ def test_a_job_that_comes_after_another_one_is_held_back_and_then_handed_over_as
     verbs.stop(job)
     assert ("POST", f"/api/jobs/hone-{job.id}-2/stop") in head.asked
     assert [event["event"] for event in files.read_lines(job.events)].count("stop asked") == 2
+
+
+def test_an_outage_while_it_is_handed_over_is_waited_for(head: Head, first: Job, tmp_path: Path):
+    job = verbs.submit(replace(on_ray(head), after=(first.id,)))
+    head.outage = ("PUT", "/api/packages/")
+    (tmp_path / "go").touch()
+    until(lambda: "HTTP 503" in state.look(job).why)
+    head.outage = ("POST", "/api/jobs/")
+    until(lambda: "HTTP 504" in state.look(job).why)
+    assert state.settled(job).state == "waiting"
+    # It is taken by no name that Ray may have given to a job already.
+    known = set(head.jobs)
+    head.outage = ("", "")
+    until(lambda: set(head.jobs) - known and job.identity("supervisor") is None)
+    assert len({*head.jobs} - known) <= 2
+    assert ray_api.submission(job) == list(head.jobs)[-1]
+    assert state.settled(job).state == "waiting"
 
 
 def test_what_holds_a_job_back_is_killed_and_the_job_it_comes_after_fails(head: Head, first: Job, tmp_path: Path):
@@ -480,7 +509,7 @@ def test_no_answer_on_the_cluster_breaks_the_reason(content: Any):
 
 def test_a_supervisor_on_a_node_speaks_for_its_job_while_it_is_heard(head: Head, job: Job):
     head.jobs[f"hone-{job.id}-1"]["status"] = "RUNNING"
-    job.put_identity("supervisor", replace(identity.own(), host="n1.cluster.example"))
+    job.put_identity("supervisor", replace(identity.own(), boot="another", host="n1.cluster.example"))
     pulse = state.Pulse("running", "", "tune", time.time(), 1.0, 0, 0)
     files.fill(job.pulse, vars(pulse), final=False)
     head.asked.clear()

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,8 +17,8 @@ from hypothesis import strategies as st
 
 from assistant.errors import HoneError
 from tests.conftest import ROOT
-from tests.tuning.jobs_here import spec
-from tuning.jobs import files, identity, slurm, slurm_nodes, slurm_reasons, slurm_settings, slurm_state, state
+from tests.tuning.jobs_here import shell, spec, until
+from tuning.jobs import files, identity, slurm, slurm_nodes, slurm_reasons, slurm_settings, slurm_state, state, verbs
 from tuning.jobs import job as jobs_of
 from tuning.jobs import spec as spec_of
 from tuning.jobs.command import HONE, shown
@@ -212,6 +213,46 @@ def job(hone_home: Path) -> Job:
     return made
 
 
+def test_a_job_is_stopped_on_a_full_disk(answers: Callable[..., None], job: Job, tmp_path: Path):
+    answers("squeue", _line(job, "RUNNING"))
+    answers("scancel", "")
+    job.events.unlink()
+    job.events.mkdir()
+    verbs.stop(job)
+
+
+def test_on_a_full_disk_slurm_still_learns_that_a_job_left(hone_home: Path, tmp_path: Path):
+    jobs = jobs_of.folder()
+    full = f"rm $HONE_JOB/events.jsonl && mkdir $HONE_JOB/events.jsonl && touch {tmp_path}/full; exec sleep 600"
+    with jobs_of.changing(jobs):
+        job = jobs_of.create(jobs, replace(spec(shell("a", full)), slurm=SlurmSettings()))
+    slurm.keep_number(job, 12)
+    command = [sys.executable, "-P", "-m", "tuning.jobs.slurm_batch", str(job.folder)]
+    batch = subprocess.Popen(command, env={**os.environ, "SLURM_JOB_ID": "12"})
+    until((tmp_path / "full").exists)
+    batch.terminate()
+    assert batch.wait(60) == 143
+    assert job.ended() is None
+
+
+def test_the_settings_alone_say_what_is_asked(
+    answers: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    answers("sbatch", "12")
+    for name in ("SBATCH_TIMELIMIT", "SBATCH_PARTITION", "SLURM_JOB_ID", "SLURM_CONF"):
+        monkeypatch.setenv(name, "else")
+    given: dict[str, str] = {}
+    run = subprocess.run
+
+    def noted(command: list[str], **options: Any) -> Any:
+        given.update(options["env"])
+        return run(command, **options)
+
+    monkeypatch.setattr(subprocess, "run", noted)
+    assert slurm.submit(tmp_path / "script") == 12
+    assert {name for name in given if name.startswith(("SBATCH_", "SLURM_"))} == {"SLURM_CONF", "SLURM_TIME_FORMAT"}
+
+
 def _line(job: Job, state: str, reason: str = "None", number: int = 12) -> str:
     return f"{number}|hone-{job.id}|{state}|N/A|n[1-2]|{reason}"
 
@@ -262,7 +303,7 @@ def test_a_job_that_slurm_has_forgotten_is_looked_up_in_its_accounts(answers: Ca
 
 def test_a_supervisor_on_a_node_speaks_for_its_job_while_it_is_heard(answers: Callable[..., None], job: Job):
     own = identity.own()
-    job.put_identity("supervisor", replace(own, host="n1.cluster.example"))
+    job.put_identity("supervisor", replace(own, boot="another", host="n1.cluster.example"))
     pulse = Pulse("running", "", "tune", time.time(), 1.0, 0, 0)
     files.fill(job.pulse, vars(pulse), final=False)
     assert (state.look(job).state, state.look(job).step) == ("running", "tune")

@@ -4,7 +4,9 @@ Run as `python -m tuning.jobs.ray_after FOLDER`, on the machine that the job was
 a job of that machine. What it hands over is as it was at the submission.
 """
 
+import itertools
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -29,12 +31,17 @@ def hold(supervisor: Supervisor, job: Job, spec: Spec) -> Record | None:
     ours = spec.ray
     assert ours is not None
 
+    names = itertools.count()
+
     def turn() -> str:
         try:
             ray_api.check(ours)
         except ray_api.NoAnswer as error:
             return str(error)
-        return _handed_over(supervisor, job, spec, ours)
+        try:
+            return _handed_over(supervisor, job, spec, ours, names)
+        except ray_api.Unreachable as error:
+            return str(error)
 
     try:
         return supervisor.wait(turn)
@@ -45,11 +52,14 @@ def hold(supervisor: Supervisor, job: Job, spec: Spec) -> Record | None:
         ray_package.forget(job.folder)
 
 
-def _handed_over(supervisor: Supervisor, job: Job, spec: Spec, ours: RaySettings) -> str:
+def _handed_over(supervisor: Supervisor, job: Job, spec: Spec, ours: RaySettings, names: Iterator[int]) -> str:
     """Why it was not; empty when it was.
 
+    Args:
+        names: another number each time: Ray may have taken what it did not answer to, which leaves by itself.
+
     Raises:
-        HoneError: Ray refuses.
+        HoneError: Ray refuses, or is not reached.
         OSError: the disk does.
     """
     address = ray_verbs.deliver(ours, ray_package.kept(job.folder))
@@ -57,7 +67,7 @@ def _handed_over(supervisor: Supervisor, job: Job, spec: Spec, ours: RaySettings
         # Told between two looks: `hone jobs stop` holds the lock while it tells.
         if supervisor.told:
             return "it is told to stop"
-        ray_verbs.launch(job, spec, address)
+        ray_verbs.launch(job, spec, address, next(names))
         # A full disk leaves both empty, which says the same.
         with suppress(OSError):
             jobs_of.forget_supervisor(job)

@@ -30,10 +30,16 @@ _FRESH_SECONDS = 5.0
 _OLDEST = (2, 52)
 """The first version with tokens."""
 _FILE = "ray.json"
+_GATEWAY = (502, 503, 504)
+"""Statuses by which something in front of Ray says that it cannot reach it."""
 
 
 class NoAnswer(HoneError):
     """Ray could not be asked; nothing follows for its jobs."""
+
+
+class Unreachable(NoAnswer):
+    """Nobody answers for Ray, or not to this token: another time may be better."""
 
 
 class NotThere(HoneError):
@@ -219,7 +225,7 @@ def _asked(ours: RaySettings, method: str, path: str, seconds: float = _SECONDS,
     """
     Raises:
         NotThere: 404.
-        NoAnswer: another status than 200, or none.
+        NoAnswer: another status than 200, or none; `Unreachable` where that is not Ray's own.
     """
     import httpx
 
@@ -230,15 +236,16 @@ def _asked(ours: RaySettings, method: str, path: str, seconds: float = _SECONDS,
         encrypted = ours.address.startswith("https:")
         answer = httpx.request(method, ours.address + path, headers=headers, timeout=limits, verify=encrypted, **body)
     except httpx.HTTPError as error:
-        raise NoAnswer(f"Ray at {ours.address} does not answer: {error or type(error).__name__}") from error
+        raise Unreachable(f"Ray at {ours.address} does not answer: {error or type(error).__name__}") from error
     if answer.status_code in (401, 403):
-        raise NoAnswer(f"Ray at {ours.address} refuses the token (HTTP {answer.status_code})")
+        raise Unreachable(f"Ray at {ours.address} refuses the token (HTTP {answer.status_code})")
     if answer.status_code == 404:
         raise NotThere(f"Ray at {ours.address} knows nothing of {path}")
     if answer.status_code != 200:
         # A traceback: what went wrong is its last line.
         lines = [line.strip() for line in answer.text.splitlines() if line.strip()]
-        raise NoAnswer(f"Ray says (HTTP {answer.status_code}): {lines[-1][:300] if lines else 'nothing more'}")
+        kind = Unreachable if answer.status_code in _GATEWAY else NoAnswer
+        raise kind(f"Ray says (HTTP {answer.status_code}): {lines[-1][:300] if lines else 'nothing more'}")
     return answer
 
 

@@ -2,6 +2,7 @@
 
 import math
 import shlex
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,18 +65,19 @@ def deliver(ours: RaySettings, package: Package) -> str:
     return f"gcs://{package.name}"
 
 
-def launch(job: Job, wanted: Spec, package: str) -> None:
+def launch(job: Job, wanted: Spec, package: str, again: int = 0) -> None:
     """Hands a job over; the caller holds `changing`.
 
     Args:
         package: its address, as `deliver` gives it.
+        again: how often this attempt was handed over before, to no answer.
 
     Raises:
         HoneError: Ray refuses, or the disk does.
     """
     ours = wanted.ray
     assert ours is not None
-    taken = f"hone-{job.id}-{state.attempt(job)}"
+    taken = f"hone-{job.id}-{state.attempt(job)}" + (f"-{again}" if again else "")
     try:
         # Before it can be started: it asks whether it is still the one that is wanted.
         ray_state.forget_log(job)
@@ -126,5 +128,6 @@ def stop(job: Job, ours: RaySettings) -> None:
     found = ray_api.seen(ours, taken, at_once=True) if taken is not None else None
     if taken is None or found is None:
         raise HoneError(f"Ray at {ours.address} knows no job {taken or job.id}; ask again in a moment")
-    job.note("stop asked")
+    with suppress(OSError):
+        job.note("stop asked")
     ray_api.stop(ours, taken)

@@ -73,8 +73,9 @@ def submit(script: Path) -> int:
     Raises:
         HoneError: Slurm refuses, does not answer or is not there.
     """
-    # Inside a job of Slurm these would make the new one a part of it.
-    environment = {key: value for key, value in os.environ.items() if key == "SLURM_CONF" or key[:6] != "SLURM_"}
+    # Inside a job of Slurm its variables would make the new one a part of it; those of sbatch go before the script.
+    told = ("SLURM_", "SBATCH_")
+    environment = {key: value for key, value in os.environ.items() if key == "SLURM_CONF" or not key.startswith(told)}
     answer = _asked(["sbatch", "--parsable", str(script)], environment)
     try:
         return int(answer.strip().splitlines()[-1].split(";")[0])

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from assistant.errors import HoneError
@@ -33,7 +34,9 @@ def run(job: Job) -> int:
     taken = int(os.environ["SLURM_JOB_ID"])
 
     def admitted() -> bool:
-        slurm.keep_number(job, taken)
+        # Queued again by Slurm it has the number that it had, and the disk may be full.
+        if slurm.number(job) != taken:
+            slurm.keep_number(job, taken)
         return True
 
     if not takeover.take(job, "Slurm", admitted):
@@ -44,7 +47,8 @@ def run(job: Job) -> int:
         # Slurm signals a job's processes one after the other.
         time.sleep(_TOLD_SECONDS)
     if supervisor.told == signal.SIGTERM and (ended.ending == "stopped" or _was_told_to_end(ended)):
-        job.note("left", reason=ended.reason)
+        with suppress(OSError):
+            job.note("left", reason=ended.reason)
         return LEFT
     comes_back = spec.slurm is not None and spec.slurm.requeue and ended.ending == "stopped"
     # Without progress it would come back for ever.
@@ -68,7 +72,8 @@ def _was_told_to_end(ended: Record) -> bool:
 
 def _requeued(job: Job, taken: int, ended: Record) -> bool:
     """Whether Slurm has it in its queue again."""
-    job.note("left", reason=ended.reason)
+    with suppress(OSError):
+        job.note("left", reason=ended.reason)
     try:
         slurm.requeue(taken)
     except HoneError as error:

@@ -1,6 +1,7 @@
 """What is done with jobs of Slurm: hand over, stop."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from assistant import atomic
@@ -61,7 +62,8 @@ def stop(job: Job) -> None:
     found = slurm.seen(scripts.name_of(job.id), slurm.number(job), at_once=True)
     if found is None:
         raise HoneError(f"Slurm knows no job {scripts.name_of(job.id)}; ask again in a moment")
-    job.note("stop asked")
+    with suppress(OSError):
+        job.note("stop asked")
     if asked or found.state in WAITING:
         slurm.cancel(found.number)
     else:

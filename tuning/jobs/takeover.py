@@ -43,7 +43,8 @@ def take(job: Job, by: str, admitted: Callable[[], bool]) -> bool:
             return False
         before = job.identity("supervisor")
         if before is not None:
-            job.note("resumed", by=by)
+            with suppress(OSError):
+                job.note("resumed", by=by)
         job.put_identity("supervisor", own)
     _end_when_replaced(job, own)
     _wait_for(before, job)
