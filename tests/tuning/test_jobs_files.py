@@ -262,6 +262,9 @@ def test_places_of_a_command_line(tmp_path: Path):
     argv = ("gate", "{tune.adapter}", "{job}/reports", "{not a place}")
     filled = spec_of.filled(argv, tmp_path, {"tune": {"adapter": "x@12"}})
     assert filled == ["gate", "x@12", f"{tmp_path}/reports", "{not a place}"]
+    # As a user's folder may be called.
+    braces = ("tune", "{{cookiecutter.project_slug}}", "src/{job}", "{tune.adapter}")
+    assert spec_of.filled(braces, tmp_path, {}) == list(braces)
     with pytest.raises(HoneError, match="step tune has not reported adapter"):
         spec_of.filled(argv, tmp_path, {"tune": {"adapter": None}})
 

@@ -17,6 +17,7 @@ FILE_NAME = "spec.json"
 SCHEMA = 1
 _STEP_NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _PLACE = re.compile(r"\{([a-z0-9-]+)\.([a-z_]+)\}")
+_JOB = "{job}"
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class Step:
 
     name: str
     argv: tuple[str, ...]
-    """`{job}` stands for the job's folder, `{tune.adapter}` for what the step `tune` reported as `adapter`."""
+    """`{job}` at its beginning stands for the job's folder, `{tune.adapter}` for what the step `tune` reported as
+    `adapter`."""
     resume: tuple[str, ...] = ()
     """How it goes on from a checkpoint; empty: by the same command."""
     run: str = ""
@@ -127,10 +129,10 @@ def check(spec: Spec) -> None:
 
 
 def filled(argv: tuple[str, ...], job: Path, reports: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The command line with its places filled.
+    """The command line with its places filled; what else stands in braces is the user's.
 
     Args:
-        reports: by step, the object it printed.
+        reports: by step that there is, the object it printed.
 
     Raises:
         HoneError: a step has not reported what is asked.
@@ -138,12 +140,17 @@ def filled(argv: tuple[str, ...], job: Path, reports: Mapping[str, Mapping[str, 
 
     def value(match: re.Match[str]) -> str:
         step, key = match.groups()
-        found = reports.get(step, {}).get(key)
+        if step not in reports:
+            return match[0]
+        found = reports[step].get(key)
         if not isinstance(found, str | int | float):
             raise HoneError(f"step {step} has not reported {key}")
         return str(found)
 
-    return [_PLACE.sub(value, word.replace("{job}", str(job))) for word in argv]
+    def of_job(word: str) -> str:
+        return f"{job}{word.removeprefix(_JOB)}" if word == _JOB or word.startswith(f"{_JOB}/") else word
+
+    return [_PLACE.sub(value, of_job(word)) for word in argv]
 
 
 def _built(kind: Any, value: Any, where: str) -> Any:
