@@ -5,6 +5,8 @@ from pathlib import Path
 
 from assistant.errors import HoneError
 
+REGISTRY = "registry.sqlite"
+
 
 def home() -> Path:
     """The state folder, created with mode 0700.
@@ -71,7 +73,7 @@ def run_dir() -> Path:
 
 
 def registry_file() -> Path:
-    return home() / "registry.sqlite"
+    return home() / REGISTRY
 
 
 def _ensured(name: str) -> Path:

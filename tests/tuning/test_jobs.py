@@ -4,16 +4,19 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from assistant.errors import HoneError, UsageError
+from assistant.models.registry import AdapterVersion, Registry
 from tests.conftest import ROOT
 from tests.tuning.jobs_here import (
     STAND_IN,
@@ -45,9 +48,8 @@ def home(hone_home: Path) -> Iterator[Path]:
 
 
 def test_steps_run_one_after_the_other_and_their_reports_are_kept(home: Path):
-    show = shell(
-        "show", 'echo "{\\"got\\": \\"{tune.adapter}\\", \\"in\\": \\"{job}\\"}"; echo said >&2; test -n "$HONE_JOB"'
-    )
+    script = 'echo "{\\"got\\": \\"$1\\", \\"in\\": \\"$2\\"}"; echo said >&2; test -n "$HONE_JOB"'
+    show = Step("show", ("/bin/sh", "-c", script, "sh", "{tune.adapter}", "{job}"))
     job = submit(tune_step("one", "--steps", "3"), show)
     status = ended(job)
     assert (status.state, status.step) == ("done", "show")
@@ -185,6 +187,82 @@ def test_a_job_of_another_machine_is_not_judged_from_here():
     with pytest.raises(HoneError, match="stop it there"):
         verbs.stop(job)
     job.put_identity("supervisor", mine)
+
+
+def test_a_machine_that_is_called_otherwise_now_is_the_same_one(monkeypatch: pytest.MonkeyPatch):
+    job = submit(tune_step("one", "--steps", "2000"))
+    at_step(job, "one", 3)
+    monkeypatch.setattr(socket, "gethostname", lambda: "renamed.example")
+    assert state.look(job).state == "running"
+    verbs.stop(job)
+    assert ended(job).state == "stopped"
+
+
+def test_identities_of_another_boot_or_set_of_pids_or_from_before_are_judged_by_their_host():
+    mine = identity.own()
+    assert not mine.is_elsewhere()
+    assert replace(mine, host="else", space="pid:[1]").is_elsewhere()
+    assert replace(mine, host="else", boot="another").is_elsewhere()
+    assert replace(mine, boot="another").is_of_earlier_boot()
+    before = replace(mine, space="")
+    assert before.alive()
+    assert not before.is_elsewhere()
+
+
+def test_a_job_of_a_machine_that_is_gone_is_taken_over_once_it_is_silent(home: Path):
+    job = submit(tune_step("one", "--steps", "6", "--seconds", "1"))
+    at_step(job, "one", 2)
+    _kill_both(job)
+    far = replace(identity.own(), boot="its own", host="gone.example")
+    job.put_identity("supervisor", far)
+    pulse = files.read_filled(job.pulse)
+    assert pulse is not None
+    with pytest.raises(UsageError, match=r"runs on gone.example; .* once that is silent for 10 minutes"):
+        verbs.resume(job, force=True)
+    files.fill(job.pulse, pulse | {"at": time.time() - 700}, final=False)
+    for verb, word in ((verbs.resume, "resume"), (verbs.remove, "rm")):
+        with pytest.raises(UsageError, match=f"if that machine is gone, `hone jobs {word} {job.id} --force` takes"):
+            verb(job)
+    verbs.resume(job, force=True)
+    kept = json.loads((job.folder / "attempts" / "1.json").read_text())
+    assert kept["ending"] == "died"
+    assert "given up by --force (on gone.example, silent for 70" in kept["reason"]
+    assert ended(job).state == "done"
+    assert value(job) == expected(6)
+
+
+def test_a_run_that_had_reported_its_adapter_is_not_made_again(home: Path, tmp_path: Path):
+    digest = "a" * 64
+    version = AdapterVersion("shop", digest, "base", "b" * 64, tmp_path, "2026-01-01T00:00:00+00:00")
+    Registry().register(version)
+    script = f"""echo '{{"adapter": "{version.id}", "digest": "{digest}"}}'; echo made >&2; sleep 600"""
+    job = submit(Step("tune", ("/bin/sh", "-c", script), run="shop"), shell("after", "echo went on >&2"))
+    until(lambda: "made\n" in told(job) and job.identity("step"))
+    _kill_both(job)
+    verbs.resume(job)
+    assert ended(job).state == "done"
+    assert told(job).count("\nmade\n") == 1
+    assert "went on" in told(job)
+
+
+def test_a_full_disk_keeps_the_record_of_the_attempt_that_ended(small_disk: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HONE_HOME", str(small_disk))
+    job = submit(shell("a", "exit 3"))
+    before = ended(job).ended
+    (job.folder / "attempts").mkdir()
+    (job.folder / "attempts" / "1.json").write_text("of an attempt that could not be noted")
+    big = small_disk / "big"
+    with suppress(OSError):
+        big.write_bytes(b"0" * (5 << 20))
+    with pytest.raises(HoneError, match="No space left on device"):
+        verbs.resume(job)
+    assert state.look(job).ended == before
+    assert [each.id for each in jobs_of.active(small_disk / "jobs")] == []
+    big.unlink()
+    verbs.resume(job)
+    assert sorted(each.name for each in (job.folder / "attempts").iterdir()) == ["1.json", "2.json"]
+    assert json.loads((job.folder / "attempts" / "2.json").read_text())["exit_code"] == 3
+    assert ended(job).state == "failed"
 
 
 def test_a_stopped_run_has_a_checkpoint_and_goes_on():

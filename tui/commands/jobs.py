@@ -17,6 +17,7 @@ app = typer.Typer(
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Identifier = Annotated[str, typer.Argument(metavar="ID", help="Its id, the beginning of it, or its name.")]
+Force = Annotated[bool, typer.Option("--force", help="Also of another machine that has been silent for 10 minutes.")]
 All = Annotated[bool, typer.Option("--all", help="Also the older ones that have ended.")]
 
 _SHOWN_ENDED = 15
@@ -103,23 +104,23 @@ def stop(
 
 
 @app.command()
-def resume(job: Identifier, as_json: AsJson = False) -> None:
+def resume(job: Identifier, force: Force = False, as_json: AsJson = False) -> None:
     """Go on with a job that failed, died or was stopped: from the last checkpoint of the step that is not done."""
     from tuning.jobs import verbs
 
     found = _find(job)
-    verbs.resume(found)
+    verbs.resume(found, force)
     _tell(found, as_json, "goes on")
 
 
 @app.command("rm")
-def remove(job: Identifier, as_json: AsJson = False) -> None:
+def remove(job: Identifier, force: Force = False, as_json: AsJson = False) -> None:
     """Remove what a job that has ended kept: its log, figures and reports. Adapters and checkpoints stay."""
     from tui import tables
     from tuning.jobs import verbs
 
     found = _find(job)
-    verbs.remove(found)
+    verbs.remove(found, force)
     tables.print_json({"removed": found.id}) if as_json else typer.echo(f"removed job {found.id}")
 
 

@@ -20,16 +20,19 @@ class Identity:
     boot: str
     """Another one after each start of the machine."""
     host: str
+    space: str = ""
+    """Which PIDs are meant, where a machine has several sets of them (containers); empty where it has one."""
 
     def alive(self) -> bool:
         """False for a process that ended and for a PID that now belongs to another one; True for one of another host,
         which cannot be asked."""
-        if self.host != socket.gethostname():
+        if self.is_elsewhere():
             return True
         return self.boot == boot_id() and _started(self.pid) == self.started
 
     def is_elsewhere(self) -> bool:
-        return self.host != socket.gethostname()
+        """A machine may be called otherwise from one moment to the next, and is known by its boot then."""
+        return self.host != socket.gethostname() and (self.boot, self.space) != (boot_id(), _space())
 
     def is_of_earlier_boot(self) -> bool:
         return not self.is_elsewhere() and self.boot != boot_id()
@@ -38,7 +41,7 @@ class Identity:
 def of(pid: int) -> Identity | None:
     """The process that has this PID now; None when it has ended."""
     started = _started(pid)
-    return None if started is None else Identity(pid, started, boot_id(), socket.gethostname())
+    return None if started is None else Identity(pid, started, boot_id(), socket.gethostname(), _space())
 
 
 def own() -> Identity:
@@ -53,6 +56,14 @@ def boot_id() -> str:
     import psutil
 
     return f"{psutil.boot_time():.0f}"
+
+
+def _space() -> str:
+    """The namespace of PIDs, see pid_namespaces(7)."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
 
 
 def _started(pid: int) -> float | None:

@@ -98,7 +98,9 @@ class Job:
         """Of `supervisor` or `step`, alive or not; None when none was started in this attempt."""
         content = files.read_filled(self.identity_file(name))
         try:
-            return content and Identity(**{key: content[key] for key in ("pid", "started", "boot", "host")})  # type: ignore[return-value]
+            known = content and {key: content[key] for key in ("pid", "started", "boot", "host")}
+            # Those written before have no such key.
+            return Identity(**known, space=str(content.get("space", ""))) if content and known else None
         except KeyError:
             return None
 
@@ -149,10 +151,41 @@ def make_room(job: Job) -> None:
     Raises:
         OSError: not writable or full.
     """
-    for name in ("supervisor", "step"):
-        files.reserve(job.identity_file(name), _IDENTITY_BYTES)
-    files.reserve(job.exit, record.RESERVED)
-    files.reserve(job.pulse, _PULSE_BYTES)
+    for file, size in _rooms(job).items():
+        files.reserve(file, size)
+
+
+def begin_again(job: Job, attempt: int) -> None:
+    """Keeps how the attempt ended, and makes room for the next one. A disk that refuses leaves all as it was.
+
+    Args:
+        attempt: the number of the one that has ended.
+
+    Raises:
+        OSError: not writable or full.
+    """
+    before = job.folder / "attempts"
+    rooms = {file: file.with_name(f".{file.name}.next") for file in _rooms(job)}
+    try:
+        before.mkdir(mode=0o700, exist_ok=True)
+        for file, size in _rooms(job).items():
+            files.reserve(rooms[file], size)
+        job.note("resumed")
+        while (before / f"{attempt}.json").exists():
+            attempt += 1
+        job.exit.rename(before / f"{attempt}.json")
+    except OSError:
+        for room in rooms.values():
+            room.unlink(missing_ok=True)
+        raise
+    for file, room in rooms.items():
+        room.rename(file)
+
+
+def _rooms(job: Job) -> dict[Path, int]:
+    """What is reserved, in bytes."""
+    identities = {job.identity_file(name): _IDENTITY_BYTES for name in ("supervisor", "step")}
+    return {**identities, job.exit: record.RESERVED, job.pulse: _PULSE_BYTES}
 
 
 def forget_supervisor(job: Job) -> None:

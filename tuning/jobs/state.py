@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from assistant.errors import HoneError
 from tuning import position
@@ -61,9 +61,9 @@ def look(job: Job) -> Status:
         stands = ray_state.standing(job, spec.ray, supervisor, pulse)
         return Status(job, spec, stands.state, stands.why, pulse, None, step)
     if supervisor is not None and supervisor.is_elsewhere():
-        silent = time.time() - pulse.at if pulse else 0.0
-        words = f"on {supervisor.host}" + (f", silent for {silent:.0f} s" if silent > SILENT_SECONDS else "")
-        return Status(job, spec, "elsewhere", words, pulse, None, step)
+        seen = Status(job, spec, "elsewhere", f"on {supervisor.host}", pulse, None, step)
+        silent = silence(seen)
+        return replace(seen, why=f"{seen.why}, silent for {silent:.0f} s") if silent > SILENT_SECONDS else seen
     if supervisor is not None and supervisor.alive():
         if pulse is None:
             return Status(job, spec, "waiting", "its supervisor starts", None, None, step)
@@ -72,6 +72,16 @@ def look(job: Job) -> Status:
         words = f"its supervisor is gone; {step or 'its step'} (process {trainer.pid}) is still there"
         return Status(job, spec, "orphaned", words, pulse, None, step)
     return Status(job, spec, "died", _cause(supervisor), pulse, None, step)
+
+
+def silence(seen: Status) -> float:
+    """Seconds since the last sign of life of a job that has not ended."""
+    if seen.pulse is not None:
+        return time.time() - seen.pulse.at
+    try:
+        return time.time() - seen.job.identity_file("supervisor").stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def settled(job: Job) -> Status:

@@ -20,6 +20,8 @@ from typing import Any
 
 from assistant.children import end_with_parent
 from assistant.errors import HoneError
+from assistant.models.registry import Registry
+from assistant.paths import REGISTRY
 from tuning.jobs import files, identity, memory, queue, record, state
 from tuning.jobs.command import shown
 from tuning.jobs.job import Job, changing, filled_step
@@ -113,6 +115,11 @@ class Supervisor:
             event.get("event") == "step began" and event.get("step") == step.name
             for event in files.read_lines(job.events)
         )
+        if begun and _was_done(job, step):
+            # It was killed after its last word and before that could be noted.
+            with suppress(OSError):
+                job.note("step ended", step=step.name, exit_code=0)
+            return None
         goes_on = begun and step.resume and state.checkpoint_of(job, spec, step.name)
         argv = filled_step(job, step, step.resume if goes_on else step.argv)
         folder = job.step_folder(step)
@@ -267,6 +274,19 @@ def supervise(job: Job, ready: int, run: Callable[[Supervisor], Record | None]) 
     if ended is not None:
         with changing(job.folder.parent):
             state.write_record(job, ended)
+
+
+def _was_done(job: Job, step: Step) -> bool:
+    """Whether a tuning run has reported an adapter that is registered: its checkpoints are gone, and it would begin
+    anew."""
+    report = job.report(step)
+    if not step.run or not isinstance(report.get("adapter"), str):
+        return False
+    try:
+        found = Registry(job.home / REGISTRY).find(report["adapter"])
+    except HoneError:
+        return False
+    return found is not None and found.digest == report.get("digest")
 
 
 def _prepare(nice: int, parent: int) -> Any:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from dataclasses import replace
 
 from assistant.errors import HoneError, UsageError
 from tuning.jobs import job as jobs_of
@@ -20,6 +21,8 @@ from tuning.jobs.state import Status
 _POLL_SECONDS = 0.1
 _TO_END_SECONDS = 30.0
 """What a step without a supervisor may take to leave before it is killed."""
+TAKEN_OVER_SECONDS = 600.0
+"""How long another machine must have given no sign before a job is taken from it."""
 Sent = Package | str
 """What goes to Ray by and by, or the address of what is there."""
 
@@ -101,8 +104,11 @@ def wait(job: Job, seconds: float) -> Status:
     return seen
 
 
-def resume(job: Job) -> None:
+def resume(job: Job, force: bool = False) -> None:
     """Goes on with a job that has ended otherwise than well, from the first step that is not done.
+
+    Args:
+        force: also with one of a machine that has long been silent, which is taken for ended.
 
     Raises:
         UsageError: it is active or done.
@@ -115,7 +121,7 @@ def resume(job: Job) -> None:
     sent = _sent(seen.spec, job) if ends else None
     jobs = job.folder.parent
     with changing(jobs):
-        seen = state.look(job)
+        seen = _taken_over(state.look(job), "resume", force)
         if seen.is_active:
             raise UsageError(f"job {job.id} is {seen.state} already")
         if seen.state == "done":
@@ -125,28 +131,29 @@ def resume(job: Job) -> None:
         try:
             if seen.ended is None:
                 state.certify(seen)
-            before = job.folder / "attempts"
-            before.mkdir(mode=0o700, exist_ok=True)
             jobs_of.mark_active(job)
-            job.exit.rename(before / f"{state.attempt(job)}.json")
+            jobs_of.begin_again(job, state.attempt(job))
             slurm.forget_number(job)
             ray_api.forget_submission(job)
-            jobs_of.make_room(job)
-            job.note("resumed")
         except OSError as error:
+            if job.ended() is not None:
+                jobs_of.unmark(job)
             raise HoneError(f"cannot resume job {job.id}: {error.strerror or error}") from error
         _hand_over(job, seen.spec, slurm_verbs.before(jobs, seen.spec), sent)
 
 
-def remove(job: Job) -> None:
+def remove(job: Job, force: bool = False) -> None:
     """Removes what a job that has ended kept: its log, figures and evidence. Adapters and checkpoints stay.
+
+    Args:
+        force: as of `resume`.
 
     Raises:
         UsageError: it is active.
         HoneError: the disk refuses.
     """
     with changing(job.folder.parent):
-        if job.folder.exists() and _is_active(job):
+        if job.folder.exists() and _is_active(job, force):
             raise UsageError(f"job {job.id} has not ended; stop it first by `hone jobs stop {job.id}`")
         # Under another name it is no job any more, should this process end here.
         going = job.folder.with_name(f".{job.id}.removed")
@@ -158,12 +165,33 @@ def remove(job: Job) -> None:
     shutil.rmtree(going, ignore_errors=True)
 
 
-def _is_active(job: Job) -> bool:
+def _is_active(job: Job, force: bool) -> bool:
     try:
-        return state.look(job).is_active
+        seen = state.look(job)
     except HoneError:
         # A damaged one has no supervisor that could read it.
         return False
+    return _taken_over(seen, "rm", force).is_active
+
+
+def _taken_over(seen: Status, verb: str, force: bool) -> Status:
+    """A job of another machine that has long been silent as one that died there; any other as it is.
+
+    Raises:
+        UsageError: it is on another machine and not forced, or that is not silent for long enough.
+    """
+    if seen.state != "elsewhere" or not seen.spec.is_local:
+        return seen
+    silent = state.silence(seen)
+    command = f"`hone jobs {verb} {seen.job.id} --force`"
+    if silent < TAKEN_OVER_SECONDS:
+        minutes = f"{TAKEN_OVER_SECONDS / 60:.0f} minutes"
+        raise UsageError(
+            f"job {seen.job.id} runs {seen.why}; {command} takes it over once that is silent for {minutes}"
+        )
+    if not force:
+        raise UsageError(f"job {seen.job.id} runs {seen.why}; if that machine is gone, {command} takes the job over")
+    return replace(seen, state="died", why=f"its machine was given up by --force ({seen.why})")
 
 
 def _sent(spec: Spec, job: Job | None = None) -> Sent | None:
