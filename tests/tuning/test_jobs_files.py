@@ -1,7 +1,10 @@
 """What a job is kept in: its spec, lines, reserved room, figures, log; and the words of a death."""
 
+import errno
+import fcntl
 import json
 import multiprocessing
+import os
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -131,6 +134,16 @@ def test_a_reserved_place_is_blank_until_it_is_filled(tmp_path: Path):
 def made(**changes: Any) -> Record:
     whole = Record("died", "why", "what", "2026-01-01T00:00:00+00:00", "tune", None, "SIGKILL", ("log",), 10**9, 3.5)
     return replace(whole, **{"checkpoint": Checkpointed(4, 0.5), "last_lines": ("a", "b"), **changes})
+
+
+def test_a_disk_without_locks_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def none(*_: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    said = r"is on a disk without file locks \(No locks.*set HONE_HOME to"
+    with pytest.raises(HoneError, match=said), files.locked(tmp_path / ".lock"):
+        pytest.fail("not locked")
 
 
 def test_a_record_fits_into_its_room_and_is_read_again():

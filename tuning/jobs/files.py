@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from assistant.errors import HoneError
+
 
 def append_line(path: Path, entry: Mapping[str, Any]) -> None:
     """Adds one line of JSON, whole or not at all; several processes may do so at once.
@@ -84,12 +86,27 @@ def read_filled(path: Path) -> dict[str, Any] | None:
         return None
 
 
+class NoLocks(HoneError):
+    """The disk has no file locks."""
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Waits for the lock of this file; the system lifts it when its holder ends, however that ends."""
+    """Waits for the lock of this file; the system lifts it when its holder ends, however that ends.
+
+    Raises:
+        NoLocks: there are none on this disk.
+        OSError: the file cannot be made.
+    """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError as error:
+            raise NoLocks(
+                f"{path.parent} is on a disk without file locks ({error.strerror}), which jobs need; set HONE_HOME to "
+                "a folder on another disk, or have it mounted with locks"
+            ) from error
         yield
     finally:
         os.close(descriptor)

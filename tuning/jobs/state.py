@@ -94,7 +94,7 @@ def settled(job: Job) -> Status:
     if seen.ended is not None or seen.is_active:
         return seen
     # A disk that refuses: what was seen is true all the same.
-    with suppress(OSError), changing(job.folder.parent):
+    with suppress(OSError, files.NoLocks), changing(job.folder.parent):
         # Somebody else may have been faster, or has resumed it.
         seen = look(job)
         if seen.ended is None and not seen.is_active:
