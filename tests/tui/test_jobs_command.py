@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from assistant.models import store
 from assistant.models.identity import base_identity
@@ -14,10 +15,17 @@ from tests.conftest import git
 from tests.small_models import write_gguf
 from tests.tuning.jobs_here import end_all, ended, expected, shell, submit, tune_step, until
 from tui import cli
+from tui.commands import detached
+from tuning import checkpoint, unfinished
+from tuning.checkpoint import Checkpoint
+from tuning.corpus.sources import parse, resolve
 from tuning.jobs import job as jobs_of
 from tuning.jobs import state
 from tuning.jobs.command import HONE
 from tuning.jobs.job import Job
+from tuning.plan import Plan
+from tuning.position import Position
+from tuning.unfinished import Asked
 
 Hone = Callable[..., tuple[int, str, str]]
 
@@ -129,6 +137,51 @@ def test_a_local_base_is_known_however_its_path_is_written(hone: Hone, first: Jo
     assert "--against old@" in " ".join(Job(Path(json.loads(out)["folder"])).spec().steps[1].argv)
     out = hone("tune", *asked, "--name", "other", "--then", "promote --as live", "--json")[1]
     assert "--against strict@" in " ".join(Job(Path(json.loads(out)["folder"])).spec().steps[1].argv)
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_a_schedule_goes_on_with_what_was_cut_short_or_begins_anew(
+    hone: Hone, first: Job, hone_home: Path, tmp_path: Path, changed: bool
+):
+    git(tmp_path / "src", "commit", "-q", "--allow-empty", "-m", "one")
+    source = resolve(parse("src"))
+    kept = hone_home / "unfinished" / "shop" / "step-00000007"
+    unfinished.begin("shop", Asked((source,), "smollm2-135m", "b" * 64, Plan(), "float32", {}))
+    at = Position(step=7, tokens=1, spent=1.0, elapsed=1.0, share=0.5, checks=0, before=None, best=None)
+    checkpoint.write(kept.parent, Checkpoint(at, {"weight/a": torch.zeros(1)}))
+    if changed:
+        git(tmp_path / "src", "commit", "-q", "--allow-empty", "-m", "two")
+    asked = ("tune", "src", "--name", "shop", "--detach", "--after", first.id)
+    assert "an unfinished run of shop stands at step 7" in hone(*asked)[2]
+    code, out, err = hone(*asked, "--when", "new-commits", "--json")
+    assert code == 0, err
+    argv = " ".join(Job(Path(json.loads(out)["folder"])).spec().steps[0].argv[len(HONE) :])
+    if changed:
+        assert "the sources have changed: anew" in err
+        assert argv == "tune --restart --name shop src --json"
+    else:
+        assert "this goes on with it" in err
+        assert argv == "tune --name shop --resume --json"
+
+
+def test_old_jobs_are_removed_by_their_age(hone: Hone):
+    job = submit(shell("a", "true"))
+    ended(job)
+    assert hone("jobs", "rm", "--older-than", "1") == (0, "no job is so old\n", "")
+    assert hone("jobs", "rm", "--older-than", "0") == (0, f"removed 1 job: {job.id}\n", "")
+    assert "say which job to remove" in hone("jobs", "rm")[2]
+
+
+@pytest.mark.parametrize(("limit", "share"), [(1, 8), (2, 4), (16, 1)])
+def test_jobs_that_may_run_at_once_share_the_cores(
+    hone: Hone, first: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int, share: int
+):
+    monkeypatch.setattr(detached, "usable", lambda: 8)
+    (tmp_path / "config" / "hone").mkdir(parents=True)
+    (tmp_path / "config" / "hone" / "config.toml").write_text(f"[jobs]\nlimit = {limit}\n")
+    out = hone("tune", "src", "--name", "shop", "--detach", "--after", first.id, "--json")[1]
+    made = Job(Path(json.loads(out)["folder"])).spec()
+    assert (made.cores, made.threads) == (share, None if limit == 1 else share)
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def test_prints_the_line_and_the_units_and_installs_on_request(
     assert (code, err) == (0, "")
     words = "tune --detach --name shop --steps 3 --then gate --when new-commits ."
     assert f"HONE_HOME={hone_home} " in out
-    assert f"-P -m tui {words} >>" in out
+    assert f"-P -m tui {words} ; }} >>" in out
     assert "OnCalendar=Mon *-*-* 03:00:00" in out
     assert hone("schedules")[1].startswith("nothing is scheduled")
     code, out, _ = hone(*ASKED, "--every", "day", "--install", "cron", "--json")
@@ -48,7 +48,7 @@ def test_prints_the_line_and_the_units_and_installs_on_request(
     assert (code, told["schema_version"], told["installed"], told["replaced"]) == (0, 1, "cron", [])
     assert told["command"] == f"hone {words}"
     code, out, _ = hone(*ASKED, "--every", "day", "--install", "systemd")
-    assert "in place of: cd " in out
+    assert "in place of: { cd " in out
     (listed,) = json.loads(hone("schedules", "--json")[1])["schedules"]
     assert (listed["name"], listed["by"], listed["every"]) == ("shop", "systemd", "day")
     assert hone("schedules", "rm", "shop")[1] == "shop is not tuned by systemd any more\n"

@@ -470,6 +470,22 @@ def test_the_process_that_submits_may_be_killed_at_once(home: Path):
     assert ended(job).state == "done"
 
 
+def test_old_jobs_are_removed_together(home: Path):
+    jobs = [submit(shell("a", "true"), name=str(number)) for number in range(3)]
+    for job in jobs:
+        ended(job)
+    for job, day in ((jobs[0], "2026-01-01"), (jobs[1], "2026-01-02")):
+        content = json.loads(job.exit.read_text())
+        job.exit.write_text(json.dumps(content | {"ended": f"{day}T00:00:00+00:00"}))
+    waiting = submit(shell("b", "sleep 600"))
+    later = replace(spec(shell("c", "true")), after=(waiting.id, jobs[1].id))
+    verbs.submit(later)
+    removed = verbs.remove_older(home / "jobs", 30)
+    assert removed == [jobs[0]]
+    assert not jobs[0].folder.exists()
+    assert all(job.folder.exists() for job in jobs[1:])
+
+
 def test_a_removed_job_is_gone_and_a_damaged_one_harms_nobody(home: Path):
     other = submit(shell("a", "true"))
     ended(other)

@@ -5,19 +5,21 @@ import re
 import shlex
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from assistant.errors import HoneError, UsageError
 from assistant.models.registry import AdapterVersion, Registry
 from tests.conftest import git
 from tests.tuning import schedulers
+from tests.tuning.jobs_here import ended, shell, submit
 from tuning.schedules import cron, news, systemd, verbs
-from tuning.schedules.schedule import EVERY, Schedule
+from tuning.schedules.schedule import EVERY, Installed, Schedule
 
 WORDS = ("it's", 'a "b" c', "100%", "$HOME `id` \\", "*.py", "", "ünï", "--set", "a=b;c")
 
@@ -54,14 +56,24 @@ def test_a_crontab_line_runs_the_command_where_it_was_meant_with_nothing_but_cro
     )
 )
 def test_the_words_of_a_line_are_the_words_of_the_command(words: list[str]) -> None:
+    assume(not any("\\%" in word for word in words))
     line = cron.line(schedule(Path("/src"), "hone", *words), Path("/log"))
     whole = shlex.split(as_cron_would(line))
-    assert whole[: 4 + len(words)] == ["cd", "/src", "&&", "hone", *words]
+    assert whole[: 6 + len(words)] == ["{", "cd", "/src", "&&", "hone", *words, ";"]
+
+
+def test_a_folder_that_was_moved_is_told_in_the_log(tmp_path: Path) -> None:
+    line = cron.line(schedule(tmp_path / "moved", "true"), tmp_path / "log")
+    done = subprocess.run(["/bin/sh", "-c", as_cron_would(line)], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("", "")
+    assert "moved" in (tmp_path / "log").read_text("utf-8")
 
 
 def test_what_no_schedule_can_hold_is_refused() -> None:
     with pytest.raises(HoneError, match="line break"):
         schedule(Path("/src"), "hone", "a\nb")
+    with pytest.raises(HoneError, match="backslash before a %"):
+        cron.line(schedule(Path("/src"), "hone", "a\\%b"), Path("/log"))
     with pytest.raises(HoneError, match=r"990.*--config, or use --install systemd"):
         cron.line(schedule(Path("/src"), "hone", "x" * 2000), Path("/log"))
 
@@ -93,7 +105,7 @@ def test_a_crontab_keeps_what_others_wrote(tmp_path: Path, hone_home: Path, monk
     assert verbs.install(schedule(tmp_path, "hone", "tune", "50%"), "cron") == []
     (found,) = verbs.installed()
     assert (found.name, found.every, found.by) == ("shop", "week", "cron")
-    assert found.command.startswith(f"cd {tmp_path} && hone tune 50% >>{hone_home}/schedules/shop.log")
+    assert found.command.startswith(f"{{ cd {tmp_path} && hone tune 50% ; }} >>{hone_home}/schedules/shop.log")
     (replaced,) = verbs.install(schedule(tmp_path, "hone", "again", every="day"), "cron")
     assert replaced == found
     verbs.install(schedule(tmp_path, "hone", name="other"), "cron")
@@ -103,6 +115,21 @@ def test_a_crontab_keeps_what_others_wrote(tmp_path: Path, hone_home: Path, monk
     assert (programs / "table").read_text() == theirs
     with pytest.raises(HoneError, match="shop is not scheduled here; scheduled: nothing is"):
         verbs.remove("shop")
+
+
+def test_what_came_of_the_last_run_is_the_job_or_the_line_that_says_why_there_is_none(hone_home: Path) -> None:
+    shop = Installed("shop", "cron", "week", "hone tune", "crontab -l")
+    assert verbs.outcome(shop) == ""
+    job = submit(shell("a", "exit 1"), name="shop")
+    record = ended(job).ended
+    assert record is not None
+    said = f"failed {record.ended[:10]} (job {job.id})"
+    assert verbs.outcome(replace(shop, by="systemd")) == said
+    verbs.log_of("shop").write_text(f"hone: news\n  hone jobs stop {job.id}\n")
+    assert verbs.outcome(shop) == said
+    with verbs.log_of("shop").open("a") as log:
+        log.write("hone: job x is tuning shop already\n")
+    assert verbs.outcome(shop) == "job x is tuning shop already"
 
 
 def test_a_line_that_cron_refuses_is_not_there(

@@ -1,5 +1,6 @@
 """`--detach`: a command as a job that outlives the terminal."""
 
+import os
 import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -9,12 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from assistant.cores import usable
-from assistant.errors import UsageError
+from assistant.errors import HoneError, UsageError
 
 if TYPE_CHECKING:
     from tuning.jobs.spec import Spec, Step
 
 PANEL = "Job"
+SCHEDULED = "HONE_SCHEDULED"
+"""Set where a schedule gives the command."""
 _OPTIONS = ("detach", "on", "then", "after", "priority", "memory_gb", "cores", "when")
 
 On = Annotated[
@@ -43,7 +46,10 @@ MemoryGb = Annotated[
     ),
 ]
 Cores = Annotated[
-    int | None, typer.Option(min=1, help="Wait for so many cores; default: jobs.threads.", rich_help_panel=PANEL)
+    int | None,
+    typer.Option(
+        min=1, help="Wait for so many cores; default: jobs.threads, or an equal share.", rich_help_panel=PANEL
+    ),
 ]
 
 
@@ -81,29 +87,58 @@ class Wishes:
 def tune(context: typer.Context, wishes: Wishes, name: str, base: str, sources: Sequence[str], as_json: bool) -> None:
     """
     Raises:
-        HoneError: an unfinished run has this name, a source is none, or as `pipeline.steps` and `verbs.submit`.
+        HoneError: an unfinished run has this name and no schedule asks, a source is none, or as `pipeline.steps` and
+            `verbs.submit`.
     """
-    from assistant import paths
     from tui.commands import pipeline
-    from tuning import position
     from tuning.corpus.sources import parse
 
     for source in sources:
         parse(source)
-    if not context.params["restart"]:
-        left = position.newest(paths.unfinished_dir() / name)
-        if left is not None:
-            raise UsageError(
-                f"an unfinished run of {name} stands at step {left.step} ({left.share:.0%}); go on with it by "
-                f"`hone tune --name {name} --resume` (or `hone jobs resume`), or discard it with --restart"
-            )
     words = given_words(context, (*_OPTIONS, "as_json"))
     minutes = context.params["checkpoint_minutes"]
     resume = ["--name", name, "--resume"] + ([] if minutes is None else ["--checkpoint-minutes", f"{minutes:g}"])
+    if not context.params["restart"]:
+        words = _after_unfinished(context, name, sources, words, resume)
     program: Any = context.find_root().command
     steps = pipeline.steps(program.commands, words, resume, name, base, sources, wishes.then)
     command = ("tune", *given_words(context, ("as_json",)))
     _submit(_spec(name, command, steps, wishes), wishes, as_json)
+
+
+def _after_unfinished(
+    context: typer.Context, name: str, sources: Sequence[str], words: list[str], resume: list[str]
+) -> list[str]:
+    """The words of the tuning step where a run of this name may have been cut short.
+
+    Raises:
+        HoneError: one was, and no schedule asks, which nobody may be there to answer.
+    """
+    from assistant import paths
+    from tuning import position
+
+    again = bool(context.params["when"] or os.environ.get(SCHEDULED))
+    try:
+        left = position.newest(paths.unfinished_dir() / name)
+    except HoneError:
+        if again:
+            return ["--restart", *words]
+        raise
+    if left is None:
+        return words
+    stands = f"an unfinished run of {name} stands at step {left.step} ({left.share:.0%})"
+    if not again:
+        raise UsageError(
+            f"{stands}; go on with it by `hone tune --name {name} --resume` (or `hone jobs resume`), or discard it "
+            "with --restart"
+        )
+    from tuning.schedules import news
+
+    goes_on = news.is_of_unfinished(name, sources)
+    typer.echo(
+        f"hone: {stands}; " + ("this goes on with it" if goes_on else "the sources have changed: anew"), err=True
+    )
+    return resume if goes_on else ["--restart", *words]
 
 
 def evaluate(context: typer.Context, wishes: Wishes, tasks: Sequence[str], as_json: bool) -> None:
@@ -180,7 +215,9 @@ def _spec(name: str, command: Sequence[str], steps: "Sequence[Step]", wishes: Wi
     jobs = job.folder()
     if wishes.on != "local":
         return _on_cluster(name, command, steps, wishes, float(ours.stop_seconds))
-    cores = wishes.cores or ours.threads or usable()
+    # As many jobs as may run at once shall find room.
+    share = max(1, usable() // ours.limit)
+    cores = wishes.cores or ours.threads or share
     return Spec(
         name=name,
         command=tuple(command),
@@ -192,7 +229,7 @@ def _spec(name: str, command: Sequence[str], steps: "Sequence[Step]", wishes: Wi
         cores=cores,
         limit=ours.limit,
         nice=ours.nice,
-        threads=ours.threads,
+        threads=ours.threads or (share if ours.limit > 1 else None),
         stop_seconds=float(ours.stop_seconds),
     )
 

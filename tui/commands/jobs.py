@@ -114,12 +114,29 @@ def resume(job: Identifier, force: Force = False, as_json: AsJson = False) -> No
 
 
 @app.command("rm")
-def remove(job: Identifier, force: Force = False, as_json: AsJson = False) -> None:
+def remove(
+    job: Annotated[str | None, typer.Argument(metavar="[ID]", help="Its id, the beginning of it, or its name.")] = None,
+    older_than: Annotated[
+        float | None, typer.Option(min=0, max=36500, metavar="DAYS", help="All that ended longer ago than that.")
+    ] = None,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
     """Remove what a job that has ended kept: its log, figures and reports. Adapters and checkpoints stay."""
+    from assistant.errors import UsageError
     from tui import tables
+    from tuning.jobs import job as jobs_of
     from tuning.jobs import verbs
 
-    found = _find(job)
+    if (job is None) == (older_than is None):
+        raise UsageError("say which job to remove: an ID, or --older-than DAYS")
+    if older_than is not None:
+        removed = verbs.remove_older(jobs_of.folder(), older_than)
+        ids = [one.id for one in removed]
+        words = f"removed {len(ids)} job{'' if len(ids) == 1 else 's'}: {', '.join(ids)}" if ids else "no job is so old"
+        tables.print_json({"removed": ids}) if as_json else typer.echo(words)
+        return
+    found = _find(job or "")
     verbs.remove(found, force)
     tables.print_json({"removed": found.id}) if as_json else typer.echo(f"removed job {found.id}")
 

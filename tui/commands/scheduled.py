@@ -108,7 +108,7 @@ def schedule(
         cast(Interval, every),
         str(Path.cwd()),
         (*HONE, "tune", "--detach", *words),
-        _environment(os.environ),
+        {**_environment(os.environ), detached.SCHEDULED: "1"},
     )
     _told(wanted, install, as_json)
 
@@ -216,13 +216,13 @@ def _list(as_json: bool) -> None:
 
     found = verbs.installed()
     if as_json:
-        tables.print_json({"schedules": [_details(one) for one in found]})
+        tables.print_json({"schedules": [{**_details(one), "last": verbs.outcome(one)} for one in found]})
     elif not found:
         typer.echo("nothing is scheduled; `hone tune ... --every week --when new-commits` shows how")
     else:
         tables.print_table(
-            ("name", "every", "by", "command", "where"),
-            [(one.name, one.every, one.by, one.command, one.where) for one in found],
+            ("name", "every", "by", "command", "where", "last"),
+            [(one.name, one.every, one.by, one.command, one.where, verbs.outcome(one)) for one in found],
         )
 
 

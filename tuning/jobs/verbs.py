@@ -8,6 +8,8 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from assistant.errors import HoneError, UsageError
 from tuning.jobs import job as jobs_of
@@ -163,6 +165,25 @@ def remove(job: Job, force: bool = False) -> None:
         except OSError as error:
             raise HoneError(f"cannot remove job {job.id}: {error.strerror or error}") from error
     shutil.rmtree(going, ignore_errors=True)
+
+
+def remove_older(jobs: Path, days: float) -> list[Job]:
+    """Removes the jobs that ended longer ago than that, but those that one which has not ended comes after.
+
+    Raises:
+        HoneError: the disk refuses.
+    """
+    limit = datetime.now(UTC) - timedelta(days=days)
+    seen = state.statuses(jobs_of.all_jobs(jobs))
+    awaited = {each for one in seen if one.is_active for each in one.spec.after}
+    old = [
+        one.job
+        for one in seen
+        if one.ended is not None and one.job.id not in awaited and datetime.fromisoformat(one.ended.ended) < limit
+    ]
+    for job in old:
+        remove(job)
+    return old
 
 
 def _is_active(job: Job, force: bool) -> bool:

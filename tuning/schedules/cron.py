@@ -26,11 +26,14 @@ def line(schedule: Schedule, log: Path) -> str:
         log: what the command prints is added to this file.
 
     Raises:
-        HoneError: it is longer than a crontab takes.
+        HoneError: it is longer than a crontab takes, or has what cron cannot hold.
     """
     settings = [f"{name}={shlex.quote(value)}" for name, value in schedule.environment.items()]
     words = " ".join([*settings, shlex.join(schedule.argv)])
-    command = f"cd {shlex.quote(schedule.folder)} && {words} >>{shlex.quote(str(log))} 2>&1"
+    # Also what is wrong with the folder goes to the log.
+    command = f"{{ cd {shlex.quote(schedule.folder)} && {words} ; }} >>{shlex.quote(str(log))} 2>&1"
+    if "\\%" in command:
+        raise HoneError("cron cannot hold a backslash before a %; rename it, or use --install systemd")
     # cron takes a bare % for the end of the line.
     escaped = command.replace("%", "\\%")
     whole = f"{_TIMES[schedule.every]} {escaped} {_MARK}{schedule.name}"

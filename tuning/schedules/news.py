@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from assistant import git
-from assistant.errors import UsageError
+from assistant.errors import HoneError, UsageError
 from assistant.models.registry import AdapterVersion, Registry
 from tuning.corpus.sources import Source, folder_in, parse, resolve
 from tuning.manifest import FILE_NAME
@@ -47,6 +47,22 @@ def since_newest(name: str, sources: Sequence[str]) -> News:
         f"{Path(source.path).name} is at {(source.commit or 'no commit')[:12]}" for source in repositories
     )
     return News(False, f"nothing was committed since {newest.id}: {places}")
+
+
+def is_of_unfinished(name: str, sources: Sequence[str]) -> bool:
+    """Whether the unfinished run of `name` reads what the sources are now, as far as commits tell."""
+    from tuning import unfinished
+
+    try:
+        before = unfinished.read(name).sources
+        now = [resolve(parse(source)) for source in sources]
+    except HoneError:
+        return False
+    known = {(source.root, source.path, source.commit) for source in before}
+    return bool(now) and all(
+        source.commit is not None and not source.dirty and (source.root, source.path, source.commit) in known
+        for source in now
+    )
 
 
 def _tuned_on(version: AdapterVersion) -> dict[tuple[Any, Any], str]:

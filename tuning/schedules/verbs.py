@@ -5,7 +5,8 @@ from pathlib import Path
 
 from assistant import paths
 from assistant.errors import HoneError, UsageError
-from tuning.jobs import files
+from tuning.jobs import files, job, record, state
+from tuning.jobs.spec import BadSpec
 from tuning.schedules import cron, systemd
 from tuning.schedules.schedule import BY, Installed, Schedule
 
@@ -22,6 +23,26 @@ def installed() -> list[Installed]:
         HoneError: the crontab cannot be read.
     """
     return sorted([*cron.installed(), *systemd.installed()], key=lambda one: (one.name, one.by))
+
+
+def outcome(one: Installed) -> str:
+    """What came of its last run: the state of the job, or the line that says why there is none. Empty before."""
+    said = ""
+    if one.by == "cron":
+        # The last line of a run that submitted a job tells how to stop it.
+        said = next(iter(record.last_lines(log_of(one.name), 1)), "").strip()
+        if said and not said.startswith("hone jobs stop "):
+            return said.removeprefix("hone: ")
+    jobs = [each for each in job.all_jobs(job.folder()) if said.endswith(each.id) or not said]
+    for each in reversed(jobs):
+        try:
+            seen = state.settled(each)
+        except BadSpec:
+            continue
+        if seen.spec.name == one.name and seen.spec.command[:1] == ("tune",):
+            when = f" {seen.ended.ended[:10]}" if seen.ended else ""
+            return f"{seen.state}{when} (job {each.id})"
+    return ""
 
 
 def install(schedule: Schedule, by: str) -> list[Installed]:
