@@ -53,6 +53,8 @@ class Data:
     end_token: int
     digest: str
     """Of everything that decides the rows: corpus, tokenizer, settings."""
+    corpus_validation: Sequence[Row] = ()
+    """Where feedback is learnt too: the validation rows of the corpus alone."""
 
 
 @dataclass(frozen=True)

@@ -231,6 +231,7 @@ def mixed(data: Data, written: Written, tokenizer: Any, plan: Plan) -> Data:
         data,
         rows=_Mixed(data.rows, chosen, rows),
         validation=_Mixed(data.validation, watched, validation),
+        corpus_validation=data.validation,
         counts={REPLAYED: len(chosen), **({kind: len(train)} if train else {})},
         train_tokens=sum(len(example.tokens) for example in tokens),
         supervised_tokens=sum(last - first for example in tokens for first, last in example.supervised),

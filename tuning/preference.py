@@ -82,6 +82,7 @@ def prefer(
     method: Literal["dpo", "kto"],
     plan: Plan,
     ends: Callable[[], bool] = lambda: False,
+    told: Callable[[int, int, float], object] = lambda step, steps, loss: None,
 ) -> Preferred:
     """Trains the adapter of a peft model in place.
 
@@ -89,6 +90,7 @@ def prefer(
         model: with one adapter, `default`; only its weights change.
         load_base: a fresh base with an attention that takes padded batches, held in memory meanwhile.
         ends: asked after each step; True ends the training there, with what was learnt.
+        told: of each step, of how many, and its loss.
 
     Raises:
         HoneError: TRL is missing, several processes run, the loss is no number, or too few rows fit.
@@ -110,7 +112,7 @@ def prefer(
     set_peft_model_state_dict(trained, get_peft_model_state_dict(model))
     with tempfile.TemporaryDirectory(prefix="hone-preference-") as folder:
         trainer = _trainer(trained, encoded, method, tokenizer, plan, Path(folder))
-        trainer.add_callback(_ending(ends))
+        trainer.add_callback(_watching(ends, told))
         trainer.train()
         history = [entry for entry in trainer.state.log_history if "loss" in entry]
     set_peft_model_state_dict(model, _finite(get_peft_model_state_dict(trained, adapter_name="default")))
@@ -199,15 +201,20 @@ def _trainer(model: Any, rows: list[dict[str, Any]], method: str, tokenizer: Any
     return trainer
 
 
-def _ending(ends: Callable[[], bool]) -> Any:
-    """What a trainer asks after each step."""
+def _watching(ends: Callable[[], bool], told: Callable[[int, int, float], object]) -> Any:
+    """What a trainer asks and tells after each step."""
     from transformers.trainer_callback import TrainerCallback
 
-    class Ending(TrainerCallback):
+    class Watching(TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             control.should_training_stop = ends() or control.should_training_stop
 
-    return Ending()
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+            # The last log is of the whole training.
+            if logs and "loss" in logs:
+                told(state.global_step, state.max_steps, logs["loss"])
+
+    return Watching()
 
 
 def _with_mismatched(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

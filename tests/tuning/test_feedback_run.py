@@ -27,6 +27,7 @@ from tuning.feedback_run import FRESH, prepare
 from tuning.ground import Watcher
 from tuning.model import lora
 from tuning.plan import CorpusOptions, FeedbackOptions, LoraOptions, Plan
+from tuning.preferred import SHARES
 from tuning.run import Result, tune
 from tuning.train import Left
 
@@ -84,6 +85,8 @@ def test_a_run_goes_on_from_the_champion_and_leaves_what_it_learnt_in_the_manife
     assert (told["start"], told["completions"]) == (live, 8)
     assert told["ids"] == [f"s{number}" for number in (0, 1, 10, 11, 12, 13, 2, 3)]
     assert (told["preferences"]["method"], told["preferences"]["rows"]) == ("dpo", 4)
+    assert told["preferences"]["share"] in SHARES
+    assert told["preferences"]["validation_after"] <= told["preferences"]["validation_before"] * 1.01
     # The repository that the feedback is of was replayed, since none was named.
     assert [source["path"] for source in manifest["corpus"]["sources"]] == [str(repository)]
     assert manifest["configuration"]["examples_of_kind"]["kept completion"] >= 4

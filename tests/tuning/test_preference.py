@@ -54,7 +54,8 @@ def test_dpo_makes_what_was_chosen_likelier_than_what_was_replaced() -> None:
     rows = [row(number, rejected=f"return height - {number}\n") for number in range(12)]
     model = adapted()
     before = [log_probability(model, one, one.text) - log_probability(model, one, str(one.rejected)) for one in rows]
-    found = prefer(model, make_model, TOKENIZER, END, rows, "dpo", PLAN)
+    told: list[tuple[int, int, float]] = []
+    found = prefer(model, make_model, TOKENIZER, END, rows, "dpo", PLAN, told=lambda *step: told.append(step))
     after = [log_probability(model, one, one.text) - log_probability(model, one, str(one.rejected)) for one in rows]
     assert sum(after) > sum(before) + 12
     assert (found.method, found.rows, found.too_long, found.steps) == ("dpo", 12, 0, 8)
@@ -63,6 +64,8 @@ def test_dpo_makes_what_was_chosen_likelier_than_what_was_replaced() -> None:
     assert found.loss_last < found.loss_first
     assert found.margin_last is not None
     assert found.margin_last > 0
+    assert [step[:2] for step in told] == [(number, 8) for number in range(1, 9)]
+    assert sum(step[2] for step in told[:2]) / 2 == pytest.approx(found.loss_first, abs=1e-3)
     assert base_untouched(model)
     assert set(model.peft_config) == {"default"}
 
