@@ -343,6 +343,42 @@ async def test_the_form_shows_what_a_run_would_read_and_starts_none(tmp_path: Pa
         assert "press n" in text(pilot, "#jobs-empty")
 
 
+@pytest.mark.parametrize(
+    "printed", ['{"tuned": false, "why": "no new commits"}', '["1qgt0001"]', "Usage: hone tune", ""]
+)
+async def test_a_command_that_starts_no_job_leaves_the_form_open_with_what_it_printed(
+    monkeypatch: pytest.MonkeyPatch, printed: str
+):
+    monkeypatch.setattr(command_form, "HONE", (sys.executable, "-c", f"print({printed!r})"))
+    app = Shown()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("n")
+        await settled(pilot, lambda: isinstance(app.screen, JobForm))
+        await pilot.press("ctrl+s")
+        await settled(pilot, lambda: "submitting" not in text(pilot, "#form-text"))
+        assert text(pilot, "#form-text") == printed or "started no job" in text(pilot, "#form-text")
+        app.screen.query_one("#options", Input).value = "--json"
+        await pilot.press("ctrl+t")
+        await settled(pilot, lambda: "reading" not in text(pilot, "#form-text"))
+        assert isinstance(app.screen, JobForm)
+
+
+async def test_a_key_pressed_twice_starts_one_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    log = tmp_path / "calls"
+    told = f"import time; open({str(log)!r}, 'a').write('x'); time.sleep(1)"
+    monkeypatch.setattr(command_form, "HONE", (sys.executable, "-c", told))
+    app = Shown()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("n")
+        await settled(pilot, lambda: isinstance(app.screen, JobForm))
+        form = app.screen
+        assert isinstance(form, JobForm)
+        form.action_start()
+        form.action_start()
+        await settled(pilot, lambda: "started no job" in text(pilot, "#form-text"))
+    assert log.read_text() == "x"
+
+
 async def test_promoting_needs_the_gate():
     app = Shown()
     async with app.run_test(size=(120, 40)) as pilot:

@@ -1,6 +1,5 @@
 """What forms that start a job have in common: they show the command line, run it and say why it was refused."""
 
-import json
 import subprocess
 import threading
 from typing import ClassVar, cast
@@ -13,6 +12,7 @@ from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import Button, Checkbox, Input, Label, Static
 
+from tui.chat.ops.running import Done
 from tui.inert import inert
 from tuning.jobs.command import HONE, shown
 
@@ -20,9 +20,9 @@ from tuning.jobs.command import HONE, shown
 class Ended(Message):
     """The command that the form ran has ended."""
 
-    def __init__(self, words: list[str], code: int, out: str, err: str) -> None:
+    def __init__(self, done: Done) -> None:
         super().__init__()
-        self.words, self.code, self.out, self.err = words, code, out, err
+        self.done = done
 
 
 class CommandForm(ModalScreen[str]):
@@ -35,6 +35,8 @@ class CommandForm(ModalScreen[str]):
 
     def __init__(self) -> None:
         super().__init__()
+        self._busy = False
+        """From the key on, not from the process on: that begins in a thread, which a second key would not wait for."""
         self._process: subprocess.Popen[str] | None = None
         self._guard = threading.Lock()
 
@@ -78,7 +80,7 @@ class CommandForm(ModalScreen[str]):
         self.dismiss("")
 
     def run_command(self, meanwhile: str, *flags: str) -> None:
-        if self._process is not None:
+        if self._busy:
             self.tell("one moment, the last one is not done yet")
             return
         try:
@@ -86,6 +88,7 @@ class CommandForm(ModalScreen[str]):
         except ValueError as error:
             self.tell(f"the command line cannot be read: {error}")
             return
+        self._busy = True
         self.tell(meanwhile)
         self._call(words)
 
@@ -105,19 +108,19 @@ class CommandForm(ModalScreen[str]):
         out, err = process.communicate()
         with self._guard:
             self._process = None
-        self.post_message(Ended(words, process.returncode, out, err))
+        self.post_message(Ended(Done(process.returncode, out, err)))
 
     @on(Ended)
     def _called(self, event: Ended) -> None:
-        words, code, out, err = event.words, event.code, event.out, event.err
-        if code != 0:
-            lines = [line for line in err.splitlines() if line.strip()]
-            refused = [line.removeprefix("hone: ") for line in lines if line.startswith("hone: ")]
-            self.tell((refused or lines or [f"it ended with exit code {code}"])[-1])
-        elif "--json" in words:
-            self.dismiss(str(json.loads(out)["job"]))
+        self._busy = False
+        done = event.done
+        if done.code != 0:
+            self.tell(done.refusal)
+        elif done.job:
+            self.dismiss(done.job)
         else:
-            self.tell(out.rstrip())
+            # A look at the corpus, help, a schedule, or nothing new to train on: no job, and not the end of the form.
+            self.tell(done.out.strip() or "it ended well and started no job")
 
     def tell(self, text: str) -> None:
         self.query_one("#form-text", Static).update(inert(text))
