@@ -25,6 +25,29 @@ def edited(draw: st.DrawFn) -> tuple[list[str], list[Edit]]:
     return lines, edits
 
 
+@given(edited(), st.data())
+@settings(deadline=None)
+def test_a_change_with_edits_shows_the_new_lines_and_the_same_old_ones(
+    case: tuple[list[str], list[Edit]], data: st.DataObject
+):
+    lines, edits = case
+    text = "".join(f"{line}\n" for line in lines).encode()
+    added = data.draw(st.frozensets(st.integers(1, len(lines))))
+    removed = data.draw(st.dictionaries(st.integers(1, len(lines) + 1), st.tuples(st.text("ab", max_size=2))))
+    before = FileChange("a.py", text, added, removed)
+    after = apply.edited(before, edits)
+    assert after.data == apply.changed(text, edits)
+    assert after.old_text == before.old_text
+    assert max(after.added, default=0) <= len(after.lines)
+    assert max(after.removed, default=0) <= len(after.lines) + 1
+
+
+def test_an_edit_that_brings_an_old_line_back_leaves_no_change():
+    before = FileChange("a.py", b"a\nX\nc\n", frozenset({2}), {2: ("b",)})
+    after = apply.edited(before, [Edit(2, 2, ("b",))])
+    assert (after.lines, after.added, after.removed) == (("a", "b", "c"), frozenset(), {})
+
+
 @given(edited(), st.sampled_from(["\n", "\r\n"]), st.booleans(), st.booleans())
 @settings(deadline=None)
 def test_edits_are_made_in_the_files_own_form(

@@ -159,6 +159,46 @@ async def test_a_fix_is_applied_and_taken_back(make_app: MakeApp, shop: Path):
         assert (shop / "cart.py").read_text() == AFTER + "# more\n"
 
 
+TWICE = 'a = 1\nif a is "x":\n    a = 2\nif a is "y":\n    a = 3\n'
+
+
+@pytest.mark.parametrize("of", ["staged", "commit HEAD", "since HEAD"])
+async def test_two_fixes_in_one_file_of_any_source(make_app: MakeApp, shop: Path, of: str):
+    (shop / "cart.py").write_text(TWICE)
+    git(shop, "add", "-A")
+    if of == "commit HEAD":
+        git(shop, "commit", "-qm", "second")
+    async with review(make_app, start=False) as pilot:
+        await screen(pilot).visit(of)
+        await done(pilot)
+        await pilot.press("a")
+        await until(pilot, lambda: 'a == "x"' in (shop / "cart.py").read_text())
+        assert 'a == "x"' in diff(pilot)
+        await pilot.press("n", "a")
+        await until(pilot, lambda: (shop / "cart.py").read_text() == TWICE.replace(" is ", " == "))
+        await pilot.press("u", "u")
+        await until(pilot, lambda: (shop / "cart.py").read_text() == TWICE)
+        assert 'a is "x"' in diff(pilot)
+
+
+async def test_a_fix_that_cannot_be_taken_back_does_not_keep_the_one_before(make_app: MakeApp, shop: Path):
+    (shop / "cart.py").write_text(TWICE)
+    (shop / "more.py").write_text(TWICE)
+    git(shop, "add", "-A")
+    async with review(make_app) as pilot:
+        await pilot.press("a")
+        await until(pilot, lambda: '== "x"' in (shop / "cart.py").read_text())
+        await pilot.press("n", "n", "a")
+        await until(pilot, lambda: '== "x"' in (shop / "more.py").read_text())
+        (shop / "more.py").write_text("a = 1\n")
+        await pilot.press("u")
+        await until(pilot, lambda: any("was changed since the fix" in line for line in told(pilot)))
+        await pilot.press("u")
+        await until(pilot, lambda: (shop / "cart.py").read_text() == TWICE)
+        assert (shop / "more.py").read_text() == "a = 1\n"
+        assert [line[:5] for line in listed(pilot)] == ["cart.", "  ✕ 2", "  ✕ 4", "more.", "  ✓ 2", "  ✕ 4"]
+
+
 async def test_hunks_of_a_fix_are_chosen_one_by_one(make_app: MakeApp, shop: Path):
     edits = (Edit(1, 1, ("def total(itens):",)), Edit(6, 6, ('    if name == "x":',)))
 

@@ -11,9 +11,14 @@ from assistant import atomic
 from assistant.errors import HoneError
 
 if TYPE_CHECKING:
+    from assistant.skills.review.changes import FileChange
     from assistant.skills.review.findings import Edit, Finding
 
 _MARK = b"\xef\xbb\xbf"
+
+
+class ChangedError(HoneError):
+    """The file is not what the fix left: it cannot be taken back any more."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +55,69 @@ def write(path: Path, reviewed: bytes, edits: Sequence["Edit"]) -> Applied:
 
 
 def take_back(applied: Applied) -> None:
-    """Raises HoneError when the file was changed since."""
-    if _digest(_read(applied.path)) != applied.after:
-        raise HoneError(f"{applied.path.name} was changed since the fix; it stays as it is")
+    """
+    Raises:
+        ChangedError: the file was changed since, or is gone.
+        HoneError: it cannot be written.
+    """
+    try:
+        now = _digest(_read(applied.path))
+    except HoneError as error:
+        raise ChangedError(str(error)) from error
+    if now != applied.after:
+        raise ChangedError(f"{applied.path.name} was changed since the fix; it stays as it is")
     _write(applied.path, applied.before)
+
+
+def edited(change: "FileChange", edits: Sequence["Edit"]) -> "FileChange":
+    """The change with the edits in it, as its diff would be read now."""
+    added: set[int] = set()
+    removed: dict[int, tuple[str, ...]] = {}
+    gone: list[str] = []
+    count = 0
+
+    def put(is_new: bool) -> None:
+        nonlocal count
+        count += 1
+        if gone:
+            removed[count] = tuple(gone)
+            gone.clear()
+        if is_new:
+            added.add(count)
+
+    number = 1
+    for edit in edits:
+        for line in range(number, edit.first):
+            gone += change.removed.get(line, ())
+            put(line in change.added)
+        for line in range(edit.first, edit.last + 1):
+            gone += change.removed.get(line, ())
+            gone += () if line in change.added else change.lines[line - 1 : line]
+        before, lines = tuple(gone), edit.lines
+        # A fix may bring back what stood there before the change.
+        head = _in_common(before, lines)
+        tail = _in_common(before[head:][::-1], lines[head:][::-1])
+        gone.clear()
+        for _ in range(head):
+            put(False)
+        gone += before[head : len(before) - tail]
+        for _ in lines[head : len(lines) - tail]:
+            put(True)
+        for _ in range(tail):
+            put(False)
+        number = max(number, edit.last + 1)
+    for line in range(number, len(change.lines) + 1):
+        gone += change.removed.get(line, ())
+        put(line in change.added)
+    gone += change.removed.get(len(change.lines) + 1, ())
+    if gone:
+        removed[count + 1] = tuple(gone)
+    return replace(change, data=changed(change.data, edits), added=frozenset(added), removed=removed)
+
+
+def _in_common(one: Sequence[str], other: Sequence[str]) -> int:
+    """How many lines are the same from the beginning on."""
+    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def moved(findings: Sequence["Finding"], path: str, edits: Sequence["Edit"]) -> list["Finding"]:

@@ -17,7 +17,7 @@ from tui.places import Visit
 from tui.review import apply
 from tui.review.choose import Hunks
 from tui.review.listing import FindingList
-from tui.review.shown import ReviewShown
+from tui.review.shown import Fixed, ReviewShown
 
 if TYPE_CHECKING:
     from assistant.skills.review.changes import Changes, FileChange
@@ -192,39 +192,40 @@ class ReviewScreen(ReviewShown):
         except HoneError as error:
             self.notify(str(error), severity="error", markup=False)
             return
-        self._applied.append((finding.id, applied, self._findings))
+        self._applied.append(Fixed(finding.id, applied, change, tuple(self._findings)))
         self._states[finding.id] = "fixed"
         self._findings = apply.moved(self._findings, change.path, edits)
-        self._read_again()
+        # Not read again: the findings fit these changes alone, whatever has happened to the files since.
+        self._changes[change.path] = apply.edited(change, edits)
+        self._fill()
+        self._show()
         self.notify(f"Fixed in {inert(change.path)}; u takes it back", markup=False)
 
     def action_undo(self) -> None:
         if not self._applied:
             self.notify("No fix was applied")
             return
-        identifier, applied, before = self._applied[-1]
+        last = self._applied[-1]
         try:
-            apply.take_back(applied)
+            apply.take_back(last.applied)
+        except apply.ChangedError as error:
+            self._applied.pop()
+            more = "; u takes back the one before" if self._applied else ""
+            self.notify(f"{error}{more}", severity="error", markup=False)
+            return
         except HoneError as error:
             self.notify(str(error), severity="error", markup=False)
             return
         self._applied.pop()
-        self._states.pop(identifier, None)
-        self._findings = before
-        self.notify("Taken back")
-        self._read_again()
-
-    def _read_again(self) -> None:
-        """The diff is of the files as they are now."""
-        from assistant.skills.review import run
-
-        if self._source in ("working tree", "base"):
-            try:
-                self._changes = {change.path: change for change in run.read(self._request()).files}
-            except HoneError as error:
-                self._line = str(error)
+        self._states.pop(last.finding, None)
+        path = last.change.path
+        self._changes[path] = last.change
+        # A later fix in another file may have stayed.
+        pairs = zip(last.findings, self._findings, strict=True)
+        self._findings = [before if before.path == path else now for before, now in pairs]
         self._fill()
         self._show()
+        self.notify("Taken back")
 
     @work
     async def action_accept(self) -> None:

@@ -1,6 +1,7 @@
 """What the Review screen shows: the files and findings of a change, its diff, and how far a review is."""
 
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,18 @@ _TOLD = 5
 _HINT = "Enter reviews the working tree; s what is staged, b since a branch or revision, c one commit."
 
 
+@dataclass(frozen=True)
+class Fixed:
+    """A fix that was written."""
+
+    finding: str
+    """Its id."""
+    applied: apply.Applied
+    change: "FileChange"
+    """Before the fix, as are the findings."""
+    findings: "tuple[Finding, ...]"
+
+
 class ReviewShown(Screen[None]):
     CSS_PATH = "review.tcss"
     AUTO_FOCUS = ""
@@ -55,8 +68,7 @@ class ReviewShown(Screen[None]):
         self._findings: list[Finding] = []
         self._states: dict[str, str] = {}
         """What became of findings, by their ids."""
-        self._applied: list[tuple[str, apply.Applied, list[Finding]]] = []
-        """The finding whose fix was written, what taking it back needs, and the findings before."""
+        self._applied: list[Fixed] = []
         self._progress = ""
         self._line = ""
 
