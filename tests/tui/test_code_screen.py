@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from textual.pilot import Pilot
-from textual.widgets import Button, Input, Static
+from textual.widgets import Button, Input, Static, Tab
 
 from assistant.errors import HoneError
 from tests.tui.conftest import MakeApp
@@ -417,6 +417,44 @@ async def test_searching_and_replacing(make_app: MakeApp, shop: Path):
         await pilot.press("escape", "ctrl+z", "ctrl+z")
         assert not bar.display
         assert editor(pilot).text == CART
+
+
+@pytest.mark.parametrize("turned", ["key", "click", "open"])
+async def test_replacing_goes_on_in_the_file_that_is_in_front(make_app: MakeApp, shop: Path, turned: str):
+    (shop / "other.py").write_text("def other(): pass\n")
+    async with code(make_app, "other.py" if turned != "open" else "src/cart.py") as pilot:
+        if turned != "open":
+            await screen(pilot).visit("src/cart.py")
+        first = editor(pilot)
+        await pilot.press("ctrl+r", *"def")
+        bar = screen(pilot).query_one(FindBar)
+        bar.query_one("#find-by", Input).value = "fn"
+        match turned:
+            case "key":
+                screen(pilot).action_turn(1)
+            case "click":
+                await pilot.click(next(iter(screen(pilot).query(Tab))))
+                await until(pilot, lambda: editor(pilot) is not first)
+            case "open":
+                await screen(pilot).visit("other.py")
+        assert bar.display
+        bar.action_all()
+        await pilot.pause()
+        assert editor(pilot).text == "fn other(): pass\n"
+        assert first.text == CART
+
+
+async def test_a_match_that_looks_around_itself_is_replaced_one_by_one(make_app: MakeApp, shop: Path):
+    async with code(make_app, "notes.md") as pilot:
+        editor(pilot).load_text("ab ac ab\n")
+        await pilot.press("ctrl+r", "alt+r")
+        bar = screen(pilot).query_one(FindBar)
+        bar.query_one("#find-text", Input).value = r"(?<=a)(b|c)(?= |$)"
+        by = bar.query_one("#find-by", Input)
+        by.value = r"<\1>"
+        by.focus()
+        await pilot.press("enter", "enter")
+        assert editor(pilot).text == "a<b> a<c> ab\n"
 
 
 async def test_keys_for_lines_tabs_and_the_tree(make_app: MakeApp, shop: Path):

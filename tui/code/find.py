@@ -90,7 +90,7 @@ def replaced(lines: Sequence[str], pattern: re.Pattern[str], by: str, regex: boo
 
 
 class FindBar(Horizontal):
-    """Searches in the editor that it was opened on."""
+    """Searches in the editor that is in front."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "Close", id="find.close"),
@@ -125,6 +125,15 @@ class FindBar(Horizontal):
         field.focus()
         field.select_all()
         self._changed()
+
+    def turn(self, editor: "Editor") -> None:
+        """Another file is in front: an open bar searches there, without moving its cursor."""
+        if self._editor is None or self._editor is editor:
+            return
+        self._editor.mark(None)
+        self._editor = editor
+        self._tell("")
+        editor.mark(self._pattern())
 
     def action_leave(self) -> None:
         editor, self._editor = self._editor, None
@@ -176,10 +185,12 @@ class FindBar(Horizontal):
         editor, pattern = self._editor, self._pattern()
         if editor is None or pattern is None:
             return
-        found = editor.selected_text
-        if found and pattern.fullmatch(found):
+        (row, column), end = sorted(editor.selection)
+        # In its line: an expression may look at what stands around the match.
+        found = pattern.match(editor.source.lines[row], column)
+        if found is not None and found[0] and (row, found.end()) == end:
             try:
-                by = pattern.sub(self._by, found, count=1) if self._search.regex else self._by
+                by = found.expand(self._by) if self._search.regex else self._by
             except (re.error, IndexError) as error:
                 self._tell(f"cannot replace by {self._by!r}: {error}")
                 return

@@ -84,6 +84,7 @@ class FileTabs(Vertical):
             if opened.digest is None:
                 self.notify(f"{inert(shown)} is new; saving makes it", markup=False)
         self._tabs.active = pane.id or ""
+        self._search_in_front()
         pane.editor.focus()
         self.post_message(self.Turned(pane))
         return pane
@@ -94,7 +95,13 @@ class FileTabs(Vertical):
         if self.pane is not None:
             pane = panes[(panes.index(self.pane) + step) % len(panes)]
             self._tabs.active = pane.id or ""
+            self._search_in_front()
             pane.editor.focus()
+
+    @on(TabbedContent.TabActivated)
+    def _search_in_front(self) -> None:
+        if self.pane is not None:
+            self.query_one(FindBar).turn(self.pane.editor)
 
     def wrap(self, soft_wrap: bool) -> None:
         """Wraps the lines of all files, and of those opened later, or stops wrapping them."""
