@@ -86,7 +86,7 @@ class HoneApp(App[None]):
 
         try:
             keymap = keys.read_keymap()
-            if left := recovery.left_behind(Path.cwd()):
+            if left := recovery.left_behind(_root()):
                 names = ", ".join(inert(Path(path).name) for path in left)
                 line = f"Unsaved changes in {names} were kept; the Code screen brings them back"
                 self.call_from_thread(self.notify, line, timeout=15, markup=False)
@@ -195,6 +195,17 @@ class HoneApp(App[None]):
             if isinstance(screen, places.Keeping):
                 screen.close()
         self.chat.close()
+
+
+def _root() -> Path:
+    """As the Code screen has it."""
+    from assistant.skills import repository
+
+    try:
+        return repository.root_of(Path.cwd()) or Path.cwd()
+    except HoneError:
+        # The Code screen says why.
+        return Path.cwd()
 
 
 def _end_without_terminal(terminal: int) -> None:

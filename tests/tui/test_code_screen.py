@@ -397,6 +397,42 @@ async def test_unsaved_text_comes_back_after_a_crash(make_app: MakeApp, shop: Pa
     pilot.app.close()  # type: ignore[attr-defined]
 
 
+async def test_unsaved_text_of_a_file_elsewhere_comes_back_and_is_told_from_a_folder_below(
+    make_app: MakeApp, shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "note.txt").write_text("one\n")
+    async with code(make_app, str(tmp_path / "note.txt")) as pilot:
+        await pilot.press("a")
+    pilot.app.close()  # type: ignore[attr-defined]
+    monkeypatch.chdir(shop / "src")
+    async with code(make_app) as pilot:
+        await until(pilot, lambda: any("in note.txt were kept" in line for line in told(pilot)))
+        await until(pilot, lambda: screen(pilot).query_one(FileTabs).pane)
+        assert editor(pilot).text == "aone\n"
+        await pilot.press("ctrl+q")
+        await answer(pilot, "Discard")
+
+
+async def test_a_file_that_is_gone_is_not_closed_without_a_question(make_app: MakeApp, shop: Path):
+    async with code(make_app, "src/cart.py") as pilot:
+        (shop / "src/cart.py").unlink()
+        screen(pilot).query_one(FileTabs).look()
+        await pilot.press("ctrl+q")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Question))
+        await pilot.press("escape")
+        await pilot.press("ctrl+w")
+        await answer(pilot, "Save")
+        await until(pilot, lambda: screen(pilot).query_one(FileTabs).pane is None)
+        assert (shop / "src/cart.py").read_text() == CART
+        await screen(pilot).visit("src/cart.py")
+        (shop / "src/cart.py").unlink()
+        screen(pilot).query_one(FileTabs).look()
+        (shop / "src/cart.py").write_text("a = 1\n")
+        screen(pilot).query_one(FileTabs).look()
+        assert (editor(pilot).text, pane(pilot).conflict) == ("a = 1\n", "")
+        assert not pane(pilot).modified
+
+
 async def test_searching_and_replacing(make_app: MakeApp, shop: Path):
     async with code(make_app, "src/cart.py") as pilot:
         await pilot.press("ctrl+r", *"def")

@@ -2,6 +2,7 @@
 
 import codecs
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -83,3 +84,30 @@ def test_unsaved_text_of_a_dead_app_is_taken_over_and_of_a_living_one_not(hone_h
     again.close()
     living.close()
     assert recovery.left_behind(tmp_path) == [str(tmp_path / "b.py")]
+
+
+def test_unsaved_text_from_outside_of_the_root_comes_back_in_the_app_of_that_root(hone_home: Path, tmp_path: Path):
+    root, path = tmp_path / "shop", str(tmp_path / "elsewhere/a.py")
+    dead, heir = Recovery(), Recovery()
+    unsaved = Unsaved(path, "typed", "digest", str(root))
+    dead.keep(unsaved)
+    dead.close()
+    assert recovery.left_behind(tmp_path / "other") == []
+    assert recovery.left_behind(root) == [path]
+    assert heir.take_over(root) == [unsaved]
+    heir.close()
+
+
+def test_two_unsaved_texts_of_one_file_both_come_back_the_latest_first(hone_home: Path, tmp_path: Path):
+    path = str(tmp_path / "a.py")
+    for text in ("older", "latest"):
+        dead = Recovery()
+        dead.keep(Unsaved(path, text, None, str(tmp_path)))
+        dead.close()
+        time.sleep(0.02)
+    for text in ("latest", "older"):
+        heir = Recovery()
+        assert [one.text for one in heir.take_over(tmp_path)] == [text]
+        heir.forget(path)
+        heir.close()
+    assert recovery.left_behind(tmp_path) == []

@@ -20,6 +20,8 @@ class FilePane(TabPane):
         """As shown and as the model is told: below the root, `/` separated, or absolute outside it."""
         self.editor = Editor(opened.text, path, soft_wrap)
         self.modified = False
+        self.gone = False
+        """What is here is nowhere else: the file was deleted from the disk."""
         self.conflict = ""
         """How the file differs on disk from what was read, while there are unsaved changes; else empty."""
         self._seen = _signature(opened.path)
@@ -35,13 +37,13 @@ class FilePane(TabPane):
 
     def settle(self) -> None:
         """Compares with what was read: undo may have brought that back."""
-        self.modified = self.editor.text != self.opened.text
+        self.modified = self.gone or self.editor.text != self.opened.text
 
     def save(self) -> None:
         """Raises HoneError when the file cannot be written; nothing is lost then."""
         self.opened = source.write(self.opened, self.editor.text)
         self._seen = _signature(self.opened.path)
-        self.modified = False
+        self.modified = self.gone = False
         self._tell("")
 
     def differs_on_disk(self) -> bool:
@@ -60,11 +62,14 @@ class FilePane(TabPane):
             return False
         self._seen = seen
         on_disk = source.digest(self.opened.path)
+        if self.gone and on_disk is not None:
+            self.gone = False
+            self.settle()
         if on_disk == self.opened.digest:
             self._tell("")
             return False
         if on_disk is None:
-            self.modified = True
+            self.modified = self.gone = True
             self._tell("this file is gone from the disk; saving writes it again")
             return False
         if self.modified:
@@ -83,7 +88,7 @@ class FilePane(TabPane):
         self._seen = _signature(self.opened.path)
         if self.opened.text != self.editor.text:
             self.editor.replace_all(self.opened.text)
-        self.modified = False
+        self.modified = self.gone = False
         self._tell("")
 
     def _tell(self, line: str) -> None:

@@ -11,7 +11,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
@@ -29,6 +29,12 @@ class Unsaved:
     text: str
     digest: str | None
     """Of the file that the text was made from."""
+    root: str = ""
+    """Of the app in which it was typed; brings files from outside of it back there."""
+
+    def belongs(self, root: Path) -> bool:
+        """Whether an app with this root brings it back."""
+        return self.root == str(root) or Path(self.path).is_relative_to(root)
 
 
 class Recovery:
@@ -53,22 +59,27 @@ class Recovery:
             with suppress(OSError):
                 (self._folder / _name(path)).unlink()
 
-    def take_over(self, below: Path) -> list[Unsaved]:
-        """What apps that died left of files in a folder; from now on it is this app's."""
-        found: list[Unsaved] = []
-        for folder in _folders():
-            with _locked(folder) as free:
-                if not free:
-                    continue
-                for file in sorted(folder.glob("*.json")):
-                    unsaved = _read(file)
-                    if unsaved is not None and Path(unsaved.path).is_relative_to(below):
-                        self.keep(unsaved)
-                        file.unlink()
-                        found.append(unsaved)
+    def take_over(self, root: Path) -> list[Unsaved]:
+        """What apps that died left of files of a root; from now on it is this app's.
+
+        Of several texts of one file the latest: the others stay where they are, for later starts.
+        """
+        found: dict[str, tuple[int, Path, Unsaved]] = {}
+        with ExitStack() as stack:
+            free = [folder for folder in _folders() if stack.enter_context(_locked(folder))]
+            for file in (file for folder in free for file in folder.glob("*.json")):
+                unsaved = _read(file)
+                if unsaved is not None and unsaved.belongs(root):
+                    written = file.stat().st_mtime_ns
+                    if unsaved.path not in found or found[unsaved.path][0] < written:
+                        found[unsaved.path] = written, file, unsaved
+            for _, file, unsaved in found.values():
+                self.keep(unsaved)
+                file.unlink()
+            for folder in free:
                 if not any(folder.glob("*.json")):
                     shutil.rmtree(folder, ignore_errors=True)
-        return found
+        return [found[path][2] for path in sorted(found)]
 
     def close(self) -> None:
         """Unsaved texts stay for the next start; an empty folder goes."""
@@ -93,13 +104,13 @@ def _folders() -> list[Path]:
     return sorted(lock.parent for lock in (paths.home() / "unsaved").glob("*/lock"))
 
 
-def left_behind(below: Path) -> list[str]:
-    """Paths of files in a folder whose unsaved text an app left that died."""
-    found: list[str] = []
+def left_behind(root: Path) -> list[str]:
+    """Paths of files of a root whose unsaved text an app left that died."""
+    found: set[str] = set()
     for folder in _folders():
         with _locked(folder) as free:
             kept = [_read(file) for file in folder.glob("*.json")] if free else []
-        found += [one.path for one in kept if one is not None and Path(one.path).is_relative_to(below)]
+        found |= {one.path for one in kept if one is not None and one.belongs(root)}
     return sorted(found)
 
 
@@ -118,7 +129,7 @@ def _locked(folder: Path) -> Iterator[bool]:
 def _read(file: Path) -> Unsaved | None:
     try:
         content = json.loads(file.read_text("utf-8"))
-        return Unsaved(str(content["path"]), str(content["text"]), content["digest"])
+        return Unsaved(str(content["path"]), str(content["text"]), content["digest"], str(content.get("root", "")))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -12,7 +12,7 @@ from textual.widgets import Static, TabbedContent, TextArea
 
 from assistant.errors import HoneError
 from tui.ask import Question
-from tui.code import source
+from tui.code import recovery, source
 from tui.code.find import FindBar
 from tui.code.pane import FilePane
 from tui.code.recovery import Recovery, Unsaved
@@ -186,6 +186,9 @@ class FileTabs(Vertical):
         except HoneError as error:
             self._say(str(error))
             return
+        if older := {Path(path).name for path in recovery.left_behind(self.root)}:
+            names = ", ".join(inert(name) for name in sorted(older))
+            self.notify(f"Older unsaved changes in {names} are kept too and come back at the next start", markup=False)
         for unsaved in left:
             pane = await self.open(Path(unsaved.path))
             if pane is not None:
@@ -211,7 +214,7 @@ class FileTabs(Vertical):
                 self._label(pane)
                 if not pane.modified:
                     self._recovery.forget(str(pane.opened.path))
-        self._write([_unsaved(pane) for pane in self.panes if pane.modified])
+        self._write([self._unsaved(pane) for pane in self.panes if pane.modified])
 
     @work(thread=True, exclusive=True, group="keep")
     def _write(self, unsaved: list[Unsaved]) -> None:
@@ -235,14 +238,14 @@ class FileTabs(Vertical):
         for pane in changed if answer else ():
             self._recovery.forget(str(pane.opened.path))
             pane.editor.load_text(pane.opened.text)
-            pane.modified = False
+            pane.modified = pane.gone = False
         return answer != ""
 
     def close(self) -> None:
         """After the app: unsaved text is on disk then. Raises HoneError when the disk refuses."""
         for pane in self._panes:
             if pane.modified:
-                self._recovery.keep(_unsaved(pane))
+                self._recovery.keep(self._unsaved(pane))
         self._recovery.close()
 
     # Helpers
@@ -250,6 +253,9 @@ class FileTabs(Vertical):
     @property
     def _tabs(self) -> TabbedContent:
         return self.query_one("#tabs", TabbedContent)
+
+    def _unsaved(self, pane: FilePane) -> Unsaved:
+        return Unsaved(str(pane.opened.path), pane.editor.text, pane.opened.digest, str(self.root))
 
     def _show_tabs(self, shown: bool) -> None:
         self._tabs.display = shown
@@ -267,7 +273,3 @@ class FileTabs(Vertical):
     def _say(self, line: str) -> None:
         # Files are named as the tree names them.
         self.notify(inert(line.replace(f"{self.root}{os.sep}", "")), severity="error", markup=False)
-
-
-def _unsaved(pane: FilePane) -> Unsaved:
-    return Unsaved(str(pane.opened.path), pane.editor.text, pane.opened.digest)
