@@ -233,6 +233,40 @@ async def test_a_wish_waits_until_the_model_is_there(make_app: MakeApp, shop: Pa
         assert [manual for _, _, manual in ghost.asked] == [True]
 
 
+async def test_a_wish_without_a_model_says_why_and_what_helps(make_app: MakeApp, shop: Path):
+    app = make_app(FakeClient([], load_error="the file is damaged"))
+    async with app.run_test(size=(110, 30)) as pilot:
+        await until(pilot, lambda: app.chat.unavailable)
+        await pilot.press("f3")
+        await screen(pilot).visit("src/cart.py:7")
+        await pilot.press("end", "ctrl+@")
+        await until(pilot, lambda: any("damaged; /model NAME in the chat" in line for line in told(pilot)))
+        assert "the file is damaged" in status(pilot)
+
+
+async def test_a_wish_after_a_failed_start_tries_again(make_app: MakeApp, shop: Path):
+    ghosts: list[FakeGhost | HoneError] = [HoneError("the index is locked")]
+
+    def failing(*_: object) -> FakeGhost:
+        made = ghosts[0]
+        if isinstance(made, HoneError):
+            raise made
+        return made
+
+    app = make_app(loaded_client())
+    app.services = replace(app.services, ghost=failing)  # type: ignore[arg-type]
+    async with app.run_test(size=(110, 30)) as pilot:
+        await until(pilot, lambda: app.chat.serving)
+        await pilot.press("f3")
+        await screen(pilot).visit("src/cart.py:7")
+        await until(pilot, lambda: "the index is locked" in status(pilot))
+        await pilot.press("end", "ctrl+@")
+        await until(pilot, lambda: any("the index is locked" in line for line in told(pilot)))
+        ghosts[0] = FakeGhost(written={"    pass": " it()"})
+        await pilot.press("ctrl+@")
+        await until(pilot, lambda: editor(pilot).ghost)
+
+
 async def test_what_is_known_comes_at_once_and_a_failure_is_said(make_app: MakeApp, shop: Path):
     ghost = FakeGhost([HoneError("the engine ended (signal 9)")], known={"    passa": "bc"})
     async with code(make_app, "src/cart.py:7", ghost) as pilot:

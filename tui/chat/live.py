@@ -75,6 +75,8 @@ class LiveScreen(Screen[None]):
         self._ticker: Timer | None = None
         self._draft = session.conversation.draft
         self._goes = False
+        self.unavailable = ""
+        """Why no model is loaded; empty while one is, or is under way."""
 
     @property
     def serving(self) -> "tuple[Client, str] | None":
@@ -152,10 +154,12 @@ class LiveScreen(Screen[None]):
 
     @on(events.Loading)
     def _loading(self, event: events.Loading) -> None:
+        self.unavailable = ""
         self._update(state="loading", detail=event.detail, model=event.target.base, adapter=event.target.adapter or "")
 
     @on(events.Ready)
     async def _ready(self, event: events.Ready) -> None:
+        self.unavailable = ""
         switched = self._status.state == "ready"
         if not switched and not self.app.is_headless:
             collector.settle()
@@ -171,6 +175,7 @@ class LiveScreen(Screen[None]):
 
     @on(events.Unavailable)
     async def _unavailable(self, event: events.Unavailable) -> None:
+        self.unavailable = event.line
         self._update(state="down", detail="no model")
         await self._say(event.line, "error")
 

@@ -55,9 +55,11 @@ class CodeScreen(Screen[None]):
         self._in_repository = False
         self._preferences = preferences.read()
         self._file_tabs = FileTabs(self.root, self._preferences.soft_wrap)
-        self._suggestions = Suggestions(self, self._ghost_now, self._tell_ghost)
+        self._suggestions = Suggestions(self, self._ghost_now, self._no_ghost, self._tell_ghost)
         self._ghost: Ghost | None = None
         self._ghost_for: tuple[Client, str] | None = None
+        self._ghost_trouble = ""
+        """Why none could be made for the model in use."""
         self._ghost_line: tuple[str, bool] = ("", False)
         self._listing = "reading …"
         """In place of the number of files; empty once they are listed."""
@@ -242,8 +244,15 @@ class CodeScreen(Screen[None]):
         serving = cast("HoneApp", self.app).chat.serving
         if serving != self._ghost_for:
             before, self._ghost, self._ghost_for = self._ghost, None, serving
+            self._ghost_trouble = ""
             self._prepare(before, serving)
         return self._ghost
+
+    def _no_ghost(self) -> str:
+        if self._ghost_trouble:
+            return self._ghost_trouble
+        why = cast("HoneApp", self.app).chat.unavailable
+        return f"no model: {why}; /model NAME in the chat loads another" if why else ""
 
     @work(thread=True, group="prepare")
     def _prepare(self, before: "Ghost | None", serving: "tuple[Client, str] | None") -> None:
@@ -254,9 +263,14 @@ class CodeScreen(Screen[None]):
             try:
                 ghost = cast("HoneApp", self.app).services.ghost(*serving, self.root if self._in_repository else None)
             except HoneError as error:
-                self.app.call_from_thread(self._tell_ghost, str(error), True)
+                self.app.call_from_thread(self._not_prepared, str(error), serving)
             else:
                 self.app.call_from_thread(self._prepared, ghost, serving)
+
+    def _not_prepared(self, line: str, serving: "tuple[Client, str]") -> None:
+        if serving == self._ghost_for:
+            self._ghost_trouble = line
+            self._tell_ghost(line, True)
 
     def _prepared(self, ghost: "Ghost", serving: "tuple[Client, str]") -> None:
         if serving == self._ghost_for:
@@ -277,6 +291,9 @@ class CodeScreen(Screen[None]):
 
     @on(Editor.Asked)
     def _asked(self, event: Editor.Asked) -> None:
+        if self._ghost_trouble:
+            # What was in the way may be gone.
+            self._ghost_for, self._ghost_trouble = None, ""
         self._suggestions.ask(event.editor, self._path_of(event.editor), manual=True)
 
     @on(Editor.TypedOn)

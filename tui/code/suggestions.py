@@ -11,6 +11,7 @@ from textual.widget import Widget
 from assistant.errors import HoneError
 from tui import faults
 from tui.code.editor import Editor
+from tui.inert import inert
 
 if TYPE_CHECKING:
     from assistant.skills.ghost import Ghost, Shown
@@ -32,10 +33,21 @@ class Arrived(Message):
 class Suggestions:
     """One for all editors of a screen, whose `Arrived` messages it is handed."""
 
-    def __init__(self, host: Widget, ghost_of: Callable[[], "Ghost | None"], tell: Callable[[str, bool], None]) -> None:
-        """`tell` shows a line about suggestions; its flag says that something is wrong."""
+    def __init__(
+        self,
+        host: Widget,
+        ghost_of: Callable[[], "Ghost | None"],
+        trouble: Callable[[], str],
+        tell: Callable[[str, bool], None],
+    ) -> None:
+        """
+        Args:
+            trouble: why no ghost will come, and what helps; empty while one may.
+            tell: shows a line about suggestions; its flag says that something is wrong.
+        """
         self._host = host
         self._ghost_of = ghost_of
+        self._trouble = trouble
         self._tell = tell
         self._timer: Timer | None = None
         self._number = 0
@@ -61,7 +73,11 @@ class Suggestions:
         self.stop()
         ghost = self._ghost_of()
         if ghost is None:
-            if manual:
+            if manual and (line := self._trouble()):
+                self._tell(line, True)
+                # The status line may be too short for it.
+                self._host.notify(inert(line), severity="error", markup=False)
+            elif manual:
                 # Asked for once is enough, however long the model takes; typing on takes the wish back.
                 self._tell("waiting for the model", False)
                 self._timer = self._host.set_timer(
