@@ -52,7 +52,7 @@ class Shown(App[None]):
         self.push_screen(EvalsScreen())
 
     def on_visit(self, event: Visit) -> None:
-        self.visited.append(event.place)
+        self.visited.append(f"{event.place} {event.argument}")
 
 
 @pytest.fixture(autouse=True)
@@ -360,7 +360,7 @@ async def test_a_job_leads_to_the_jobs(tmp_path: Path):
         await settled(pilot, lambda: any("eval mbpp" in line and "waiting" in line for line in lines(pilot)))
         assert "1 under way" in text(pilot, "#evals-title")
         await pilot.press("enter")
-        await settled(pilot, lambda: app.visited == ["jobs"])
+        await settled(pilot, lambda: app.visited == ["jobs 1qgt0005"])
         await pilot.press("s")
         assert any("choose a run first" in message for message in told(pilot))
 

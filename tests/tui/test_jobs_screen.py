@@ -299,6 +299,22 @@ async def test_any_size(size: tuple[int, int]):
         await pilot.pause()
 
 
+async def test_a_job_that_is_visited_is_chosen():
+    fill()
+    app = Shown()
+    async with app.run_test(size=(120, 40)) as pilot:
+        jobs = app.screen
+        assert isinstance(jobs, JobsScreen)
+        for wanted, name in (("1qgt0002", "billing"), ("1qgt0001", "parser")):
+            await jobs.visit(wanted)
+            await settled(pilot, lambda name=name: f"--name {name}" in text(pilot, "#job-steps"))
+            chosen = jobs.query_one(OptionList).highlighted_option
+            assert chosen is not None
+            assert chosen.id == wanted
+        await pilot.press("up")
+        await settled(pilot, lambda: "billing" in text(pilot, "#job-steps"))
+
+
 async def test_the_form_starts_a_job_and_says_why_not(tmp_path: Path):
     (tmp_path / "plain").mkdir()
     first = submit(shell("wait", "sleep 600"), name="first")

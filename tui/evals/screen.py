@@ -265,8 +265,9 @@ class EvalsScreen(Screen[None]):
 
     @on(OptionList.OptionSelected, "#evals-list")
     def _selected(self) -> None:
-        if (self._wanted or "").startswith("job:"):
-            self.post_message(Visit("jobs"))
+        kind, _, job = (self._wanted or "").partition(":")
+        if kind == "job":
+            self.post_message(Visit("jobs", job))
         else:
             self.action_samples()
 

@@ -142,6 +142,10 @@ class JobsScreen(Screen[None]):
         if self._gathered is not None:
             self._show_list(self._gathered)
 
+    async def visit(self, argument: str) -> None:
+        """The id of a job."""
+        self._started(argument)
+
     # What is read
 
     def _look_on(self) -> None:
@@ -199,15 +203,19 @@ class JobsScreen(Screen[None]):
         self.query_one("#jobs-header", Static).update(rows.header(width))
         ids = [status.job.id for status, _ in gathered.jobs]
         lines = [rows.line(status, point, width) for status, point in gathered.jobs]
-        if ids != [option.id for option in listed.options]:
+        chosen = gathered.chosen.job.id if gathered.chosen is not None else None
+        afresh = ids != [option.id for option in listed.options]
+        if afresh:
             with self.prevent(OptionList.OptionHighlighted):
                 listed.set_options(Option(line, id=one) for one, line in zip(ids, lines, strict=True))
-                if gathered.chosen is not None:
-                    listed.highlighted = ids.index(gathered.chosen.job.id)
         else:
             for number, line in enumerate(lines):
                 if listed.get_option_at_index(number).prompt != line:
                     listed.replace_option_prompt_at_index(number, line)
+        # One that was just started, or is visited, may stand in the list already; the cursor may have gone on meanwhile.
+        if chosen is not None and (afresh or chosen == self._wanted):
+            with self.prevent(OptionList.OptionHighlighted):
+                listed.highlighted = ids.index(chosen)
 
     def _show_job(self, status: Status, gathered: Gathered) -> None:
         self.query_one("#job-steps", Static).update(_steps(status))
