@@ -22,6 +22,7 @@ from textual.worker import WorkerFailed
 from assistant import sessions
 from assistant.errors import HoneError, UsageError
 from tui import encodings, faults, notifications, places
+from tui.ask import Question
 from tui.chat.screen import ChatScreen
 from tui.chat.services import Services
 from tui.inert import inert
@@ -56,7 +57,7 @@ class HoneApp(App[None]):
         self.chat = ChatScreen(self.services, session, model)
         self._made: dict[str, Screen[None]] = {places.CHAT.name: self.chat}
         self._watch = Watch()
-        self._watching = False
+        self._watching = self._leaving = False
         self.fault: BaseException | None = None
         """What nobody foresaw, and the app ended for."""
         for place in places.PLACES:
@@ -183,9 +184,16 @@ class HoneApp(App[None]):
 
     @work
     async def action_quit(self) -> None:  # type: ignore[override]
-        for screen in self._made.values():
-            if isinstance(screen, places.Keeping) and not await screen.may_leave():
-                return
+        # Asked once, however often the key is pressed.
+        if self._leaving or isinstance(self.screen, Question):
+            return
+        self._leaving = True
+        try:
+            for screen in self._made.values():
+                if isinstance(screen, places.Keeping) and not await screen.may_leave():
+                    return
+        finally:
+            self._leaving = False
         self.chat.leave()
         self.exit()
 

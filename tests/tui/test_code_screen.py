@@ -398,6 +398,13 @@ async def test_closing_and_leaving_ask_about_unsaved_changes(make_app: MakeApp, 
         await pilot.press("escape")
         await pilot.pause()
         assert pilot.app.is_running
+        # However fast, and over a question of another kind.
+        for keys in (("ctrl+q", "ctrl+q"), ("ctrl+w", "ctrl+q")):
+            await pilot.press(*keys)
+            await until(pilot, lambda: isinstance(pilot.app.screen, Question))
+            await pilot.press("ctrl+q", "escape")
+            await pilot.pause()
+            assert pilot.app.screen is screen(pilot)
         await pilot.press("ctrl+w")
         await answer(pilot, "Discard")
         await until(pilot, lambda: screen(pilot).query_one(FileTabs).pane is None)
