@@ -23,7 +23,7 @@ from assistant.skills.review.request import CancelledError, Progress, Request
 from tests.tui.conftest import MakeApp
 from tests.tui.fake_client import loaded_client
 from tui.app import HoneApp
-from tui.ask import Prompt
+from tui.ask import Prompt, Question
 from tui.review.choose import Hunks
 from tui.review.diff import DiffView
 from tui.review.listing import FindingList
@@ -303,6 +303,21 @@ async def test_findings_are_written_as_sarif(make_app: MakeApp, shop: Path):
         await until(pilot, (shop / "out/review.sarif").exists)
         log = json.loads((shop / "out/review.sarif").read_text())
         assert [one["ruleId"] for one in log["runs"][0]["results"]] == ["ruff/F821", "ruff/F632"]
+
+
+async def test_sarif_goes_to_the_home_folder_and_over_a_file_only_when_told_to(make_app: MakeApp, shop: Path):
+    at_home = Path.home() / "x.sarif"
+    at_home.write_text("kept")
+    async with review(make_app) as pilot:
+        for answer in ("escape", "o"):
+            await pilot.press("x")
+            await typed(pilot, "~/x.sarif")
+            await until(pilot, lambda: isinstance(pilot.app.screen, Question))
+            assert at_home.read_text() == "kept"
+            await pilot.press(answer)
+            await until(pilot, lambda: pilot.app.screen is screen(pilot))
+        await until(pilot, lambda: at_home.read_text().startswith("{"))
+        assert not (shop / "~").exists()
 
 
 async def test_outside_of_a_repository_it_says_so(make_app: MakeApp):

@@ -1,5 +1,6 @@
 """The Review screen: begins reviews, and does what is asked about findings. What it shows is in `shown`."""
 
+import os
 import threading
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -11,7 +12,7 @@ from textual.message import Message
 from textual.widgets import OptionList
 
 from assistant.errors import HoneError
-from tui.ask import Prompt
+from tui.ask import Prompt, Question
 from tui.inert import inert
 from tui.places import Visit
 from tui.review import apply
@@ -273,10 +274,14 @@ class ReviewScreen(ReviewShown):
             self.notify("There is no review to write yet")
             return
         name = await self.app.push_screen_wait(Prompt("Write SARIF to", "review.sarif"))
-        if name:
-            try:
-                atomic.write_text(self._root / name, formats.to_sarif(self._review, version("hone-assistant")))
-            except OSError as error:
-                self.notify(f"cannot write {name}: {error.strerror}", severity="error", markup=False)
-            else:
-                self.notify(f"Written to {inert(name)}", markup=False)
+        if not name:
+            return
+        path = self._root / os.path.expanduser(name)
+        if path.exists() and not await self.app.push_screen_wait(Question(f"{inert(name)} exists.", ["Overwrite it"])):
+            return
+        try:
+            atomic.write_text(path, formats.to_sarif(self._review, version("hone-assistant")))
+        except OSError as error:
+            self.notify(f"cannot write {inert(name)}: {error.strerror}", severity="error", markup=False)
+        else:
+            self.notify(f"Written to {inert(name)}", markup=False)
