@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from assistant.errors import HoneError
 from assistant.skills.ghost import Shown
-from tui.code import files, find, indent
+from tui.code import external, files, find, indent
 from tui.code.find import Search
 from tui.code.ghost import GhostText, How
 
@@ -116,3 +116,19 @@ def test_outside_of_a_repository_files_are_those_not_hidden(tmp_path: Path):
     found = files.listed(tmp_path, in_repository=False)
     assert found.paths == ("b/c/d.py",)
     assert set(found.folders) == {"", "b", "b/c"}
+
+
+@pytest.mark.parametrize(
+    ("editor", "wanted"),
+    [
+        ("vi", ["vi", "+12", "/a b.py"]),
+        ("/usr/bin/vim.basic -R", ["/usr/bin/vim.basic", "-R", "+12", "/a b.py"]),
+        ("emacs -nw", ["emacs", "-nw", "+12", "/a b.py"]),
+        ("code --wait", ["code", "--wait", "-g", "/a b.py:12"]),
+        ("code-insiders", ["code-insiders", "-g", "/a b.py:12"]),
+        ("subl -w", ["subl", "-w", "/a b.py"]),
+        ("'my editor' -x", ["my editor", "-x", "/a b.py"]),
+    ],
+)
+def test_the_users_editor_gets_the_line_only_where_it_takes_one(editor: str, wanted: list[str]):
+    assert external.command(editor, Path("/a b.py"), 12) == wanted

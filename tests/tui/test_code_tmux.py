@@ -49,7 +49,7 @@ def test_edit_with_ghost_text_review_and_come_back_after_a_kill(
     shop: Path,
 ):
     other = shop.parent / "other.sh"
-    other.write_text('#!/bin/sh\nprintf "# by hand\\n" >> "$2"\n')
+    other.write_text('#!/bin/sh\nprintf "# by hand\\n" >> "$1"\n')
     other.chmod(0o755)
     # The size is the terminal's: readline, which pytest loads, puts another one into the environment.
     sized = f"env -u COLUMNS -u LINES HONE_HOME={shlex.quote(str(session_home))} TERM=screen-256color"

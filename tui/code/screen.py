@@ -1,7 +1,6 @@
 """The Code screen: the tree of files, a tab for each open one, and the model writing ahead at the cursor."""
 
 import os
-import shlex
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from textual.widgets import Static, TabbedContent, TextArea
 from assistant.errors import HoneError
 from assistant.languages import language_of
 from tui.ask import Prompt
-from tui.code import files, preferences
+from tui.code import external, files, preferences
 from tui.code.editor import SCREEN_KEYS, Editor
 from tui.code.new_file import name_for
 from tui.code.open_file import FileProvider
@@ -229,7 +228,7 @@ class CodeScreen(Screen[None]):
         line = pane.editor.cursor_location[0] + 1
         try:
             with self.app.suspend():
-                subprocess.run([*shlex.split(editor), f"+{line}", str(pane.opened.path)], check=False)
+                subprocess.run(external.command(editor, pane.opened.path, line), check=False)
         except SuspendNotSupported:
             self.notify("This terminal cannot be handed to another editor", severity="error")
         except (OSError, ValueError) as error:

@@ -212,7 +212,7 @@ class JobsScreen(Screen[None]):
             for number, line in enumerate(lines):
                 if listed.get_option_at_index(number).prompt != line:
                     listed.replace_option_prompt_at_index(number, line)
-        # One that was just started, or is visited, may stand in the list already; the cursor may have gone on meanwhile.
+        # One that was just started, or is visited, may stand in the list already.
         if chosen is not None and (afresh or chosen == self._wanted):
             with self.prevent(OptionList.OptionHighlighted):
                 listed.highlighted = ids.index(chosen)
