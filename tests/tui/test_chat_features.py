@@ -213,6 +213,23 @@ async def test_a_change_that_was_edited_since_does_not_keep_earlier_ones_from_be
     assert (shop.read_text(), other.read_text()) == (SHOP, "mine\n")
 
 
+async def test_a_click_takes_or_leaves_a_hunk(make_app: MakeApp, shop: Path):
+    app = make_app(loaded_client(Script([ANSWER])))
+    async with app.run_test(size=(100, 40)) as pilot:
+        await until(pilot, lambda: idle(app))
+        await type_and_send(pilot, "improve @shop.py")
+        await until(pilot, lambda: "Better" in shown(app) and idle(app))
+        await pilot.press("ctrl+up", "a")
+        await until(pilot, lambda: isinstance(app.screen, ApplyScreen) and len(app.screen.query(HunkView)) == 2)
+        first, second = app.screen.query(HunkView)
+        await pilot.click(second)
+        assert [first.accepted, second.accepted] == [True, False]
+        assert second.has_class("cursor")
+        await pilot.click(first)
+        await pilot.click(second)
+        assert [first.accepted, second.accepted] == [False, True]
+
+
 async def test_code_goes_nowhere_it_may_not(make_app: MakeApp, shop: Path):
     app = make_app(loaded_client(Script([ANSWER])))
     async with app.run_test(size=(100, 40)) as pilot:

@@ -1,8 +1,9 @@
 """Code from an answer on its way into a file: the changes as hunks, each taken or left."""
 
+import asyncio
 from typing import ClassVar
 
-from textual import on
+from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
@@ -96,7 +97,8 @@ class ApplyScreen(ModalScreen[Written | None]):
         await view.remove_children()
         self._change, self._at = None, 0
         try:
-            change = proposed(self._code, self._written_path, self._place, self._shown)
+            # Comparing a long file takes longer than a key may wait.
+            change = await asyncio.to_thread(proposed, self._code, self._written_path, self._place, self._shown)
         except HoneError as error:
             self._say(str(error), failed=True)
             self.query_one(Input).focus()
@@ -133,6 +135,11 @@ class ApplyScreen(ModalScreen[Written | None]):
         if self._views:
             view = self._views[self._at]
             view.mark(not view.accepted)
+
+    def on_click(self, event: events.Click) -> None:
+        if isinstance(event.widget, HunkView):
+            self._go(event.widget.number)
+            self.action_take()
 
     def action_all(self, accepted: bool) -> None:
         for view in self._views:
