@@ -7,25 +7,43 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.segment import Segment
+from textual.containers import ScrollableContainer
 from textual.geometry import Region
 from textual.pilot import Pilot
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import Static
 
 from assistant.errors import HoneError, UsageError
 from assistant.sessions import Session
+from assistant.skills.review import run as reviews
+from tests.tui import models_here
 from tests.tui.conftest import MakeApp, fixed_session
 from tests.tui.fake_client import loaded_client
 from tests.tui.test_app import until
+from tests.tui.test_evals_screen import fill as fill_evals
+from tests.tui.test_jobs_screen import fill as fill_jobs
 from tests.tui.test_snapshots import CODE_ANSWER
 from tui import encodings, themes
 from tui.app import HoneApp, run
+from tui.ask import Prompt, Question
+from tui.chat.screen import ChatScreen
 from tui.code.screen import CodeScreen
+from tui.evals.form import EvalForm
+from tui.evals.samples import SamplesScreen
+from tui.evals.screen import EvalsScreen
+from tui.jobs.form import JobForm
+from tui.jobs.screen import JobsScreen
 from tui.keybar import KeyBar
+from tui.models.screen import ModelsScreen
 from tui.places import PLACES
+from tui.review.screen import ReviewScreen
 
 SOURCE = 'def total(items):\n    """Adds up 漢字 and ☕."""\n    return sum(items)  # "\x1b[31m" ' + "x" * 300 + "\n"
 
@@ -70,6 +88,65 @@ def outside(app: HoneApp) -> list[str]:
     """Parts of the screen that are not all within the terminal."""
     shown = [child for child in app.screen.children if child.display and child.region.area]
     return [str(child) for child in shown if not app.screen.region.contains_region(child.region)]
+
+
+@pytest.mark.parametrize("size", [(60, 20), (80, 24), (160, 48), (250, 70)], ids=str)
+async def test_what_takes_keys_is_in_sight_on_full_screens(
+    make_app: MakeApp, session: Session, tmp_path: Path, size: tuple[int, int]
+):
+    base = models_here.base()
+    models_here.version("shop", 2, base, after=0.512, day=3)
+    models_here.version("bill", 3, base, before=0.7, after=0.71, day=1)
+    fill_jobs()
+    fill_evals(tmp_path)
+    Path("cart.py").write_text("a = 1\n")
+    for words in (("init", "-q"), ("add", "-A")):
+        subprocess.run(["git", *words], check=True)
+    app = make_app(loaded_client(), session, review=lambda request, *more: reviews.review(request, None, *more))
+    async with app.run_test(size=size) as pilot:
+
+        async def look(*keys: str, at: type[Screen[Any]], until_there: str = "") -> None:
+            await pilot.press(*keys)
+            await until(pilot, lambda: isinstance(app.screen, at))
+            if until_there:
+                await until(pilot, lambda: in_sight(app, until_there))
+            await pilot.pause()
+            assert unseen(app) == [], (app.screen, size)
+
+        await look("f2", at=ChatScreen)
+        await code(pilot)
+        await look("ctrl+r", at=CodeScreen, until_there="#find-by")
+        await look("ctrl+g", at=Prompt)
+        await pilot.press("escape")
+        await pilot.press("escape", "escape")
+        await look("f4", "enter", at=ReviewScreen, until_there="#findings")
+        await look("f5", at=JobsScreen, until_there="#job-log")
+        await look("a", at=JobForm, until_there="#start")
+        await look("escape", "n", at=JobForm, until_there="#start")
+        await look("escape", "f6", at=ModelsScreen, until_there="#models-tree")
+        await look("f7", at=EvalsScreen, until_there="#report")
+        await look("n", at=EvalForm, until_there="#start")
+        await pilot.press("escape")
+        await until(pilot, lambda: "Machine" in str(app.screen.query_one("#report-text", Static).content))
+        await look("s", at=SamplesScreen)
+        app.push_screen(Question("cart.py changed on disk.", ("Overwrite it", "Take what is on disk")))
+        await look(at=Question)
+
+
+def in_sight(app: HoneApp, selector: str) -> bool:
+    return any(widget.region.area for widget in app.screen.query(selector))
+
+
+def unseen(app: HoneApp) -> list[str]:
+    """What can have the focus and is not all on the screen; what scrolls counts by what it scrolls in."""
+    wrong = []
+    for widget in app.screen.query("*"):
+        if widget.focusable and all(node.display for node in widget.ancestors_with_self if isinstance(node, Widget)):
+            around = [node for node in widget.ancestors if isinstance(node, ScrollableContainer) and node.is_scrollable]
+            seen = around[0] if around else widget
+            if not (widget.size.area and seen.region.area and app.screen.region.contains_region(seen.region)):
+                wrong.append(f"{widget} at {widget.region}")
+    return wrong
 
 
 def segments(app: HoneApp) -> Iterator[Segment]:

@@ -28,6 +28,7 @@ class Ended(Message):
 class CommandForm(ModalScreen[str]):
     """Dismissed with the id of the job that was started, or with the empty string."""
 
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (76, "-wide")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "Back", id="jobs.form.leave"),
         Binding("ctrl+s", "start", "Start", id="jobs.form.start"),
