@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from textual.binding import Binding
+from textual.command import CommandPalette
 from textual.pilot import Pilot
 from textual.widget import Widget
 from textual.widgets._footer import FooterKey
@@ -53,6 +54,27 @@ async def test_every_place_is_reached_by_key_and_palette_and_shown_in_the_footer
             await pilot.press("f2", "slash", *place.name, "enter")
             while app.current_mode != place.name:
                 await pilot.pause(0.05)
+
+
+@pytest.mark.parametrize("key", ["f2", "f4", "f6"])
+async def test_keys_that_do_not_fit_are_in_the_palette_whose_key_ends_the_bar(make_app: MakeApp, key: str):
+    app = make_app(loaded_client())
+    async with app.run_test(size=(250, 30)) as pilot:
+        await pilot.press(key)
+        await until(pilot, lambda: len(shown(pilot)) > len(PLACES))
+        assert "More" not in shown(pilot)
+        every = shown(pilot)
+        await pilot.resize_terminal(60, 30)
+        await until(pilot, lambda: "More" in shown(pilot))
+        bar = app.screen.query_one(KeyBar)
+        assert shown(pilot) == [*every[: len(shown(pilot)) - 1], "More"]
+        await until(pilot, lambda: all(one.region.width for one in bar.query(FooterKey)))
+        assert all(app.screen.region.contains_region(one.region) for one in bar.query(FooterKey))
+        await pilot.click(bar.query(FooterKey).last())
+        await until(pilot, lambda: isinstance(app.screen, CommandPalette))
+        await pilot.press("escape")
+        await pilot.resize_terminal(250, 30)
+        await until(pilot, lambda: shown(pilot) == every)
 
 
 async def test_keys_are_the_users_own(make_app: MakeApp, keys_file: Path):
