@@ -89,7 +89,8 @@ def serve(
     accepted (the model may still load).
 
     Raises:
-        HoneError: a gateway runs already for this state folder, or the address cannot be used.
+        HoneError: a gateway runs already for this state folder, the address cannot be used, or the model cannot be
+            loaded.
     """
     from filelock import FileLock, Timeout
 
@@ -104,9 +105,12 @@ def serve(
         where = f" at {other.uds or other.url} (process {other.pid})" if other else ""
         raise HoneError(f"a gateway runs already{where}; stop it first, or set another HONE_HOME") from error
     record = run_dir / RECORD
+    bound: Path | None = None
     try:
         key = ensure_key(run_dir / KEY)
         listener = _listen_unix(uds) if uds else _listen(host, port)
+        # Only now: what stood there before is not this gateway's to delete.
+        bound = uds
         address = None if uds else listener.getsockname()
         running = Running(
             pid=os.getpid(),
@@ -128,8 +132,8 @@ def serve(
         asyncio.run(_run(service, key, listener, names, private=False))
     finally:
         record.unlink(missing_ok=True)
-        if uds:
-            uds.unlink(missing_ok=True)
+        if bound:
+            bound.unlink(missing_ok=True)
         lock.release()
 
 
@@ -146,8 +150,8 @@ def serve_private() -> None:
         return
     config = json.loads(first)
     uds = Path(config["uds"])
+    listener = _listen_unix(uds)
     try:
-        listener = _listen_unix(uds)
         sys.stdout.write('{"ready": true}\n')
         sys.stdout.flush()
         asyncio.run(_run(Service(**config["service"]), config["key"], listener, [], private=True))
@@ -196,11 +200,26 @@ async def _run(
     server = Server(config)
     if private:
         threading.Thread(target=_exit_with_owner, args=(server,), daemon=True).start()
+    else:
+        loading.add_done_callback(lambda _: _end_if_failed(server, serving))
     try:
         await server.serve(sockets=[listener])
     finally:
         loading.cancel()
         await serving.close()
+    if not private and (failed := _load_error(serving)) is not None:
+        raise failed
+
+
+def _end_if_failed(server: Any, serving: "Serving | Fleet") -> None:
+    if _load_error(serving) is not None:
+        server.should_exit = True
+
+
+def _load_error(serving: "Serving | Fleet") -> HoneError | None:
+    from assistant.gateway.serving import Serving
+
+    return serving.error if isinstance(serving, Serving) else None
 
 
 def _answering(service: "Service | FleetSettings") -> "Serving | Fleet":
@@ -269,10 +288,15 @@ def _listen_unix(path: Path) -> socket.socket:
 
 def _answers(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX) as probe:
+        # One whose queue of connections is full would hold a connection up for ever.
+        probe.setblocking(False)
         try:
             probe.connect(str(path))
-        except OSError:
+        except ConnectionRefusedError:
             return False
+        except OSError:
+            # A full queue, another kind of socket, or no right to connect: somebody's all the same.
+            return True
     return True
 
 

@@ -128,6 +128,11 @@ class Serving:
             self._status = _Status("failed", error=EngineError(f"cannot load {self.spec}: {error!r}"))
         self._loaded.set()
 
+    @property
+    def error(self) -> HoneError | None:
+        """Why the model could not be loaded."""
+        return self._status.error
+
     def health(self) -> dict[str, Any]:
         """`status` is loading, ok or failed."""
         state: dict[str, Any] = {"status": self._status.status, "model": self.spec}

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import psutil
 import pytest
 
@@ -259,10 +258,38 @@ def test_an_address_in_use_is_one_clear_line(hone_home: Path) -> None:
     assert hone(hone_home, "serve", "--uds", "/x", "--port", "1").returncode == 2
 
 
+def test_what_stands_at_the_path_of_the_socket_is_left_alone(hone_home: Path, tmp_path: Path) -> None:
+    def refused(path: Path) -> str:
+        done = hone(hone_home, "serve", "--uds", str(path))
+        assert done.returncode != 0
+        return done.stderr
+
+    file = tmp_path / "notes.txt"
+    file.write_text("mine")
+    assert "--uds" in refused(file)
+    assert file.read_text() == "mine"
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        path = tmp_path / f"{kind.name}.sock"
+        with socket.socket(socket.AF_UNIX, kind) as other:
+            other.bind(str(path))
+            if kind == socket.SOCK_STREAM:
+                other.listen(0)
+            # The second time the first look still fills the queue of connections.
+            for _ in range(2):
+                assert "another process does" in refused(path)
+                assert path.is_socket()
+
+
+def test_a_gateway_that_cannot_load_its_model_says_so_and_ends(hone_home: Path) -> None:
+    done = hone(hone_home, "serve", "--port", "0", "--model", "smollm2-153m")
+    assert done.returncode != 0
+    assert "did you mean smollm2-135m" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert find_running() is None
+
+
 def test_waiting_requests_get_the_loading_error(embedded_home: Path) -> None:
-    with serve(embedded_home, "--port", "0", "--model", "smollm2-153m") as served, served.http() as http:
-        body = {"prompt": "x", "max_tokens": 1}
-        assert http.post("/v1/completions", json=body).status_code == 404
-        assert http.get("/health").json()["status"] == "failed"
-        with httpx.Client(base_url=served.url) as stranger:
-            assert stranger.get("/health").json() == {"status": "failed"}
+    with connect(model="smollm2-153m", wait=False) as client:
+        with pytest.raises(UnknownModel, match="did you mean"):
+            list(client.complete("x", max_tokens=1))
+        assert client.health()["status"] == "failed"
