@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -234,6 +235,53 @@ def test_a_head_that_never_ends_is_cut_off(
         writer.join()
     monkeypatch.undo()
     assert httpx.get(f"http://127.0.0.1:{address[1]}/health").json() == {"status": "ok"}
+
+
+@pytest.mark.parametrize(
+    ("line", "headers", "status"),
+    [
+        ("POST /v1/completions", "Host: localhost", 401),
+        ("POST /v1/completions", f"Host: example.org\r\nAuthorization: Bearer {KEY}", 403),
+        ("POST /nothing", f"Host: localhost\r\nAuthorization: Bearer {KEY}", 404),
+        ("POST /health", f"Host: localhost\r\nAuthorization: Bearer {KEY}", 405),
+        ("GET /health", "Host: localhost", 200),
+    ],
+)
+def test_a_body_that_goes_on_after_its_answer_is_cut_off(
+    address: tuple[str, int], line: str, headers: str, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "REST_SECONDS", 0.3)
+    with socket.create_connection(address) as link:
+        link.settimeout(60)
+        link.sendall(f"{line} HTTP/1.1\r\n{headers}\r\nContent-Length: 3000000\r\n\r\n{{".encode())
+        received = b""
+        while not received.endswith(b"}"):
+            received += link.recv(4096)
+        assert received.startswith(f"HTTP/1.1 {status} ".encode())
+        cut = False
+        for _ in range(200):
+            time.sleep(0.02)
+            try:
+                link.sendall(b" ")
+            except OSError:
+                cut = True
+                break
+        assert cut
+
+
+def test_a_connection_goes_on_when_the_rest_of_a_refused_body_has_come(
+    address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "REST_SECONDS", 0.3)
+    with socket.create_connection(address) as link:
+        link.settimeout(60)
+        link.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{")
+        received = b""
+        while not received.endswith(b"}"):
+            received += link.recv(4096)
+        link.sendall(b"}")
+        time.sleep(0.5)
+        assert _health(link)
 
 
 def test_a_slow_second_request_on_a_connection_is_cut_off_too_and_an_idle_one_is_not(
