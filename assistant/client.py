@@ -133,6 +133,7 @@ class Client:
         stop: Sequence[str] = (),
         seed: int | None = None,
         parse_special: bool = False,
+        verbatim: Sequence[tuple[int, int]] = (),
         json_schema: Mapping[str, Any] | None = None,
         cancel: Cancellation | None = None,
         logprobs: int | None = None,
@@ -141,12 +142,16 @@ class Client:
         from another thread, upon which the iterator ends without a finish reason.
 
         Args:
+            verbatim: parts of a prompt of text, by their first character and the one after their last, in which
+                control tokens stay text whatever `parse_special` says.
             json_schema: as for `chat`.
             logprobs: how many of the likeliest tokens come with each token, at most 20; None gives no probabilities.
         """
         body: dict[str, Any] = {"prompt": prompt if isinstance(prompt, str) else list(prompt)}
         body |= {"parse_special": parse_special, "logprobs": logprobs, **_constrained(json_schema)}
         body |= self._sampling(model, max_tokens, temperature, seed, stop)
+        if verbatim:
+            body["verbatim"] = [list(span) for span in verbatim]
         return self._stream("/v1/completions", body, cancel)
 
     def tokenize(self, texts: Sequence[str], model: str | None = None) -> list[list[int]]:

@@ -131,6 +131,16 @@ def infill(before: str, suffix: str, tokens: FimTokens, order: FimOrder = "psm")
     return f"{tokens.prefix}{before}{tokens.suffix}{suffix}{tokens.middle}"
 
 
+def infill_code(before: str, suffix: str, tokens: FimTokens) -> tuple[tuple[int, int], ...]:
+    """Where the code stands in `infill`'s prompt: no token that it spells is meant as a control token."""
+    first, second = (suffix, before) if tokens.suffix_first else (before, suffix)
+    between = tokens.prefix if tokens.suffix_first else tokens.suffix
+    start = len(tokens.suffix if tokens.suffix_first else tokens.prefix)
+    end = start + len(first)
+    spans = ((start, end), (end + len(between), end + len(between) + len(second)))
+    return tuple(span for span in spans if span[0] < span[1])
+
+
 def document_end(vocabulary: Mapping[str, int], end_token: str | None) -> str:
     """The token that ends a document in training: `<|endoftext|>` where the vocabulary has it (the base models'
     own separator), else the tokenizer's end token.

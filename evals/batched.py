@@ -68,8 +68,9 @@ class BatchedClient:
         stop: Sequence[str] = (),
         seed: int | None = None,
         parse_special: bool = False,
+        verbatim: Sequence[tuple[int, int]] = (),
     ) -> Iterator[Delta]:
-        """What `ahead` found for this prompt.
+        """What `ahead` found for this prompt, which was encoded without `verbatim`.
 
         Raises:
             HarnessError: it was not told of it.

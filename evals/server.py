@@ -125,12 +125,15 @@ class Server:
         stop: Sequence[str] = (),
         seed: int | None = None,
         parse_special: bool = False,
+        verbatim: Sequence[tuple[int, int]] = (),
     ) -> Iterator[Delta]:
-        """Streams what follows a prompt. `parse_special` is for a Hone gateway: other servers always read special
-        tokens in a prompt as such."""
+        """Streams what follows a prompt. `parse_special` and `verbatim` are for a Hone gateway: other servers always
+        read special tokens in a prompt as such."""
         body: dict[str, Any] = {"prompt": prompt}
         if not parse_special:
             body["parse_special"] = False
+        if verbatim:
+            body["verbatim"] = [list(span) for span in verbatim]
         return self._stream("/completions", body | self._sampling(model, max_tokens, temperature, seed, stop))
 
     def _sampling(
@@ -249,7 +252,7 @@ def _named_field(status: int, content: bytes, body: Mapping[str, Any]) -> str | 
     complaint = error_message(content)
     if "max_completion_tokens" in complaint and "max_tokens" in body:
         return "max_tokens"
-    optional = [*_OPTIONAL, "parse_special"]
+    optional = [*_OPTIONAL, "parse_special", "verbatim"]
     return next((field for field in optional if field in complaint and field in body), None)
 
 

@@ -36,6 +36,8 @@ class Prompt:
     mode: CompletionMode
     truncated: bool
     """Not all of it fitted the model's context."""
+    code: tuple[tuple[int, int], ...] = ()
+    """Where it is not the form's own tokens; see `prompts.infill_code`."""
 
     @property
     def parse_special(self) -> bool:
@@ -43,14 +45,14 @@ class Prompt:
 
 
 def build(around: Around, tokens: FimTokens | None) -> Prompt:
-    """In prefix mode the suffix is not shown to the model, nor when the code spells the model's own control tokens,
-    which the model would take for them."""
+    """In prefix mode the suffix is not shown to the model, nor when the code spells the very tokens of the form."""
     shown = (around.prefix, around.suffix, *(snippet.text for snippet in around.snippets))
     if tokens is None or any(_spells(tokens, text) for text in shown):
         before = prompts.context(around.snippets) + _named(around)
         return Prompt(before, "prefix", truncated=False)
     before = prompts.context(around.snippets) + _named(around)
-    return Prompt(prompts.infill(before, around.suffix, tokens), "fim", truncated=False)
+    code = prompts.infill_code(before, around.suffix, tokens)
+    return Prompt(prompts.infill(before, around.suffix, tokens), "fim", truncated=False, code=code)
 
 
 async def build_fitting(around: Around, lease: Lease, max_tokens: int | None) -> Prompt:

@@ -32,11 +32,7 @@ async def render(messages: Sequence[Mapping[str, str]], template: str, engine: E
     Raises:
         HoneError: the template is broken or refuses these messages.
     """
-    like = {match for message in messages for match in _LIKE_CONTROL.findall(message["content"])}
-    # More than any context holds, so the engine will refuse the prompt: each is a token at least, and at most two of
-    # them share one (`[<s>]`).
-    fits = len(like) <= 2 * engine.context_length
-    marks = await asyncio.to_thread(_control, sorted(like), engine) if like and fits else []
+    marks = await control_tokens([message["content"] for message in messages], engine)
     if not marks:
         return Conversation(prompts.chat(messages, template, engine.special_tokens, fold_system=True), ())
     # In the place of each mark the template gets a word that nobody can have written, and so writes one wherever it
@@ -60,6 +56,15 @@ async def render(messages: Sequence[Mapping[str, str]], template: str, engine: E
         spans.append((len(text), len(text) + len(marks[int(number)])))
         text += marks[int(number)] + rest
     return Conversation(text, tuple(spans))
+
+
+async def control_tokens(texts: Sequence[str], engine: Engine) -> list[str]:
+    """The control tokens that texts spell."""
+    like = {match for text in texts for match in _LIKE_CONTROL.findall(text)}
+    # More than any context holds, so the engine will refuse the prompt: each is a token at least, and at most two of
+    # them share one (`[<s>]`).
+    fits = len(like) <= 2 * engine.context_length
+    return await asyncio.to_thread(_control, sorted(like), engine) if like and fits else []
 
 
 def _control(spellings: Sequence[str], engine: Engine) -> list[str]:

@@ -27,8 +27,8 @@ _SAMPLING = (
 _OPENAI = (*_SAMPLING, "max_tokens", "n", "logprobs", "response_format", "stream_options")
 _FIELDS: Mapping[str, tuple[str, ...]] = {
     "/v1/chat/completions": (*_OPENAI, "max_completion_tokens", "top_logprobs"),
-    "/v1/completions": (*_OPENAI, "prompt", "suffix", "parse_special"),
-    "/v1/fim/completions": (*_OPENAI, "prompt", "suffix", "parse_special"),
+    "/v1/completions": (*_OPENAI, "prompt", "suffix", "parse_special", "verbatim"),
+    "/v1/fim/completions": (*_OPENAI, "prompt", "suffix", "parse_special", "verbatim"),
     "/infill": (
         *_SAMPLING,
         "input_prefix",
@@ -47,7 +47,7 @@ _FIELDS: Mapping[str, tuple[str, ...]] = {
     APPLY_TEMPLATE: ("messages",),
 }
 _SEGMENTS = ("segments", "language", "temperature", "seed", "mode")
-_ONLY_HONE_TAKES = frozenset({"parse_special"})
+_ONLY_HONE_TAKES = frozenset({"parse_special", "verbatim"})
 _VLLM_NAMES = {"repeat_penalty": "repetition_penalty"}
 
 

@@ -6,6 +6,7 @@ named here ever reach an engine.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from assistant.gateway.fields import BadFieldError, boolean, integer, model_name, string
@@ -27,6 +28,8 @@ class CompletionRequest:
     prompt: str | tuple[int, ...]
     suffix: str | None
     parse_special: bool
+    verbatim: tuple[tuple[int, int], ...] = ()
+    """Parts of the prompt that spell no control token."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,8 @@ def parse_completion(body: Mapping[str, Any]) -> CompletionRequest:
         raise BadFieldError("echo", "echo is not supported by this gateway")
     logprobs = integer(body, "logprobs", 0, MAX_LOGPROBS)
     sampling = parse_openai_sampling(body, Defaults(1.0, 16, least_tokens=0), logprobs)
-    return CompletionRequest(sampling, prompt, suffix or None, boolean(body, "parse_special", True))
+    verbatim = _spans(body.get("verbatim"), prompt)
+    return CompletionRequest(sampling, prompt, suffix or None, boolean(body, "parse_special", True), verbatim)
 
 
 def text_or_tokens(body: Mapping[str, Any]) -> str | tuple[int, ...]:
@@ -100,6 +104,18 @@ def parse_tokenize(body: Mapping[str, Any]) -> TokenizeRequest:
     if len(texts) > MAX_TEXTS:
         raise BadFieldError("texts", f"texts has {len(texts)} entries, at most {MAX_TEXTS} are taken at once")
     return TokenizeRequest(model_name(body), tuple(texts), boolean(body, "parse_special", False))
+
+
+def _spans(value: Any, prompt: str | tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+    if value is None:
+        return ()
+    pairs: list[Any] = value if isinstance(value, list) and isinstance(prompt, str) else [None]
+    if not all(isinstance(pair, list) and len(pair) == 2 and all(type(at) is int for at in pair) for pair in pairs):
+        raise BadFieldError("verbatim", "verbatim must be a list of [start, end] in characters of a prompt of text")
+    bounds = [0, *(at for pair in pairs for at in pair), len(prompt)]
+    if any(one > other for one, other in pairwise(bounds)) or any(start == end for start, end in pairs):
+        raise BadFieldError("verbatim", "verbatim must name parts of the prompt in their order, none empty")
+    return tuple((start, end) for start, end in pairs)
 
 
 def model_list(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -135,6 +135,8 @@ class Endpoints:
         request = openai.parse_completion(body)
         async with self._turn(exchange, body, request.sampling.model, request.sampling.choices) as (lease, expires):
             asked = _Asked(request.prompt, request.parse_special)
+            if isinstance(request.prompt, str) and request.parse_special:
+                asked = replace(asked, verbatim=await _verbatim(request.prompt, request.verbatim, lease))
             if request.suffix is not None:
                 assert isinstance(request.prompt, str)
                 asked = await _ask_around(around.Around(request.prompt, request.suffix), request.sampling, lease)
@@ -248,7 +250,15 @@ async def _rendered(request: openai.ChatRequest, lease: Lease) -> conversation.C
 
 async def _ask_around(place: around.Around, sampling: Sampling, lease: Lease) -> _Asked:
     prompt = await around.build_fitting(place, lease, sampling.max_tokens)
-    return _Asked(prompt.text, prompt.parse_special, mode=prompt.mode, truncated=prompt.truncated)
+    verbatim = await _verbatim(prompt.text, prompt.code, lease)
+    return _Asked(prompt.text, prompt.parse_special, verbatim, mode=prompt.mode, truncated=prompt.truncated)
+
+
+async def _verbatim(prompt: str, code: Sequence[tuple[int, int]], lease: Lease) -> tuple[tuple[int, int], ...]:
+    """The whole of the code, as training reads it, where it spells a control token at all: most prompts need no
+    tokenizing piece by piece."""
+    spelled = await conversation.control_tokens([prompt[start:end] for start, end in code], lease.engine)
+    return tuple(code) if spelled else ()
 
 
 def _trimmed(asked: _Asked, place: around.Around, language: str | None = None) -> _Asked:

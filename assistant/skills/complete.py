@@ -83,6 +83,8 @@ class Plan:
     around: filters.Surroundings
     newline: str
     stop: tuple[str, ...]
+    verbatim: tuple[tuple[int, int], ...] = ()
+    """Where the prompt is code, in which control tokens stay text; only in a prompt that has others."""
 
 
 @dataclass(frozen=True)
@@ -238,8 +240,10 @@ def plan(
         after = window.fit_suffix(suffix, min(budget.suffix, room // 5), count)
         used += sum(count(window.lines_of(after))) + 4
     before = window.fit_prefix(visible, max(room - used, 16), count, near.start if near else None)
+    verbatim: tuple[tuple[int, int], ...] = ()
     if fim is not None:
         prompt = prompts.fim(path, before, after, fim, snippets)
+        verbatim = prompts.infill_code(prompts.completion(path, before, snippets), after, fim)
     else:
         prompt = prompts.completion(path, before, snippets)
     return Plan(
@@ -253,6 +257,7 @@ def plan(
         around=filters.surroundings(prefix, suffix, shape, language_of(path)),
         newline=newline,
         stop=(*(("\n",) if one_line else ()), *(prompts.fim_stops(fim) if fim else ())),
+        verbatim=verbatim,
     )
 
 
@@ -284,6 +289,7 @@ def generate(
         stop=made.stop,
         seed=seed,
         parse_special=made.mode == "fim",
+        verbatim=made.verbatim,
         **options,
     )
     with closing(stream):  # type: ignore[type-var]
@@ -349,5 +355,5 @@ def _in_order(
 
 
 def _holds(tokens: prompts.FimTokens, text: str) -> bool:
-    """Code that spells the model's own control tokens would be read as them."""
+    """Code that spells the tokens of the form itself would be read as them where `verbatim` is not known."""
     return any(token and token in text for token in (tokens.prefix, tokens.suffix, tokens.middle))

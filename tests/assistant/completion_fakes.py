@@ -30,6 +30,7 @@ class FakeClient:
     adapter: str | None = None
     prompts: list[str] = field(default_factory=list)
     special: list[bool] = field(default_factory=list)
+    verbatim: list[tuple[tuple[int, int], ...]] = field(default_factory=list)
     before_token: Callable[[], None] | None = None
     tokenized: list[str] = field(default_factory=list)
     produced: int = 0
@@ -62,10 +63,12 @@ class FakeClient:
         stop: Sequence[str] = (),
         seed: int | None = None,
         parse_special: bool = False,
+        verbatim: Sequence[tuple[int, int]] = (),
         cancel: Cancellation | None = None,
     ) -> Iterator[FakeDelta]:
         self.prompts.append(prompt)
         self.special.append(parse_special)
+        self.verbatim.append(tuple(verbatim))
         text = self.answers(prompt) if self.answers else self.answer
         cut = min((text.find(end) for end in stop if end in text), default=len(text))
         pieces = _PIECE.findall(text[:cut])

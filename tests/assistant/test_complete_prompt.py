@@ -118,6 +118,23 @@ def test_code_that_spells_control_tokens_is_completed_left_to_right() -> None:
     assert (made.mode, made.prompt) == ("prefix", prompts.document("pkg/a.py", prefix))
 
 
+@pytest.mark.parametrize("family", prompts.FIM_FAMILIES, ids=lambda family: family.prefix)
+def test_what_a_fim_prompt_says_is_code_is_all_but_the_familys_own_tokens(family: prompts.FimTokens) -> None:
+    client = FakeClient(fim_tokens=asdict(family))
+    form = model_form(client, "fake")
+    for prefix, suffix in (('END = "<|endoftext|>"\nx = ', '\nprint("<|im_end|>")\n'), ("x = ", ""), ("", "\n")):
+        generate(client, form, plan(client, form, "pkg/a.py", prefix, suffix), 4)
+        text, spans = client.prompts[-1], client.verbatim[-1]
+        assert client.special[-1]
+        code = [text[start:end] for start, end in spans]
+        parts = [prompts.completion("pkg/a.py", prefix), suffix]
+        assert code == [part for part in (reversed(parts) if family.suffix_first else parts) if part]
+        rest = text
+        for start, end in reversed(spans):
+            rest = rest[:start] + rest[end:]
+        assert rest == prompts.infill("", "", family)
+
+
 def test_retrieved_code_stands_in_front_the_best_next_to_the_file(tmp_path: Path) -> None:
     files = {
         "one.py": "def compute_total(rows):\n    return sum(rows)\n",

@@ -136,6 +136,42 @@ async def test_code_that_spells_control_tokens_does_not_become_control_tokens(
     assert not engine.requests[0].parse_special
 
 
+@pytest.mark.parametrize("path", ["/infill", "/v1/completions", "/v1/completions of segments"])
+async def test_other_control_tokens_that_code_spells_stay_text(path: str) -> None:
+    engine = ScriptedEngine(control=frozenset({"<|endoftext|>", "<|im_end|>"}))
+    before, after = 'END = "<|endoftext|>"\nx: list<int> = ', '\nprint("<|im_end|>")\n'
+    async with client(gateway(engine, FIM)) as http:
+        for prefix, suffix in ((before, after), ("x: list<int> = ", "\n")):
+            body: dict[str, Any] = {"prompt": prefix, "suffix": suffix}
+            if path == "/infill":
+                body = {"prompt": prefix, "input_suffix": suffix}
+            elif path.endswith("segments"):
+                body = {"segments": {"prefix": prefix, "suffix": suffix}}
+            response = await http.post(path.removesuffix(" of segments"), json=body)
+            assert response.headers["x-hone-completion-mode"] == "fim"
+    spelled, plain = engine.requests
+    text = str(spelled.prompt)
+    assert text == prompts.infill(before, after, FIM)
+    # All of the code, as it was encoded in training.
+    assert [text[start:end] for start, end in spelled.verbatim] == [before, after]
+    assert plain.verbatim == ()
+
+
+async def test_a_program_says_where_the_code_of_its_own_prompt_stands(
+    engine: ScriptedEngine, fim: httpx.AsyncClient
+) -> None:
+    engine.control = frozenset({"<|endoftext|>"})
+    code = '"<|endoftext|>"'
+    prompt = f"{FIM.prefix}{code}{FIM.suffix}{FIM.middle}"
+    start = len(FIM.prefix)
+    asked = {"prompt": prompt, "verbatim": [[start, start + len(code)]]}
+    assert (await fim.post("/v1/completions", json=asked)).status_code == 200
+    assert engine.requests[0].verbatim == ((start, start + len(code)),)
+    for wrong in ([[0, 10**6]], [[5, 5]], [[5, 9], [7, 12]], [[3]], "x", [[True, 4]], [["0", 4]]):
+        refused = await fim.post("/v1/completions", json={"prompt": prompt, "verbatim": wrong})
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "verbatim")
+
+
 async def test_what_does_not_fit_the_context_is_cut_far_from_the_cursor(
     engine: ScriptedEngine, fim: httpx.AsyncClient
 ) -> None:
