@@ -267,7 +267,7 @@ class _Child:
             raise RuntimeError(message)
         if "reason" not in state and not self._cancelled[number]:
             raise RuntimeError("the generation ended without a finish reason")
-        if request["json_schema"] is not None and state.get("reason") == "stop" and not _is_json("".join(whole)):
+        if _whole_json_due(request, state) and not _is_json("".join(whole)):
             # It logs a schema that it cannot compile and goes on without.
             raise RuntimeError("the answer is not of the schema that was asked for")
         timings = state.get("timings") or {}
@@ -279,6 +279,11 @@ class _Child:
             "prompt_seconds": timings.get("prompt_ms", 0.0) / 1000,
             "completion_seconds": timings.get("predicted_ms", 0.0) / 1000,
         }
+
+
+def _whole_json_due(request: dict[str, Any], state: dict[str, Any]) -> bool:
+    """A stop string, which llama.cpp does not tell from the end token, may have cut the answer."""
+    return request["json_schema"] is not None and not request["stop"] and state.get("reason") == "stop"
 
 
 def _is_json(text: str) -> bool:

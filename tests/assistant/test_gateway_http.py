@@ -128,6 +128,15 @@ def test_an_answer_is_json_of_the_schema_that_was_asked_for(client: openai.OpenA
         assert found["wrong"] in (True, False)
 
 
+def test_a_stop_string_may_cut_an_answer_of_a_schema(client: openai.OpenAI) -> None:
+    wanted: Any = {"type": "json_schema", "json_schema": {"name": "verdict", "schema": VERDICT, "strict": True}}
+    common: Any = {"model": MODEL, "max_tokens": 48, "temperature": 0, "response_format": wanted}
+    cut = client.chat.completions.create(messages=HELLO, stop=["wrong"], **common).choices[0]
+    assert cut.finish_reason == "stop"
+    assert (cut.message.content or "").startswith('{"severity": "')
+    assert "wrong" not in (cut.message.content or "")
+
+
 def test_any_json_object_can_be_asked_for(client: openai.OpenAI) -> None:
     answer = client.chat.completions.create(
         model=MODEL,
