@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from assistant.engines.base import TokenLogprob
 from assistant.errors import EngineError, HoneError, UnknownModel
+from assistant.gateway.admission import LONGEST_DEADLINE
 
 if TYPE_CHECKING:
     import httpx
@@ -97,8 +98,8 @@ class Client:
         return True
 
     def models(self) -> list[dict[str, Any]]:
-        """What can be asked for, the default first; waits until the model is loaded."""
-        return list(self._json("GET", "/v1/models")["data"])
+        """What can be asked for, the default first; waits until the model is loaded, which may have to be fetched."""
+        return list(self._json("GET", "/v1/models", deadline=LONGEST_DEADLINE)["data"])
 
     def chat(
         self,
@@ -188,9 +189,11 @@ class Client:
             "stream": True,
         }
 
-    def _json(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
+    def _json(self, method: str, path: str, body: Any = None, deadline: float | None = None) -> dict[str, Any]:
+        content = None if body is None else _encode(body)
+        headers = {} if deadline is None else {"X-Hone-Deadline": f"{deadline:g}"}
         with _transport_errors():
-            response = self._http.request(method, path, content=None if body is None else _encode(body))
+            response = self._http.request(method, path, content=content, headers=headers)
         if response.status_code != 200:
             raise _error(response.status_code, response.content)
         return dict(response.json())

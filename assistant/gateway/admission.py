@@ -10,7 +10,7 @@ from assistant.gateway.failures import BusyError
 from assistant.gateway.fields import BadFieldError, number
 
 DEADLINE_HEADER = b"x-hone-deadline"
-_LONGEST_DEADLINE = 86_400.0
+LONGEST_DEADLINE = 86_400.0
 _WEIGHT = 0.2
 """Of the newest request in the running mean of how long requests take."""
 
@@ -36,8 +36,13 @@ class Admission:
         """Room for so many answers.
 
         Raises:
+            BadFieldError: there never is.
             BusyError: there is none now.
         """
+        if count > self._places:
+            raise BadFieldError(
+                "n", f"n = {count} answers are more than the {self._places} that this gateway's queue takes"
+            )
         if self.taken + count > self._places:
             # By then about half of what waits now has been answered.
             retry_after = min(max(self._mean_seconds / 2, 1.0), 30.0)
@@ -64,4 +69,4 @@ def seconds_allowed(body: Mapping[str, Any], headers: Mapping[bytes, bytes], def
             body = {"deadline": float(given)}
         except ValueError as error:
             raise BadFieldError("deadline", "the header X-Hone-Deadline must be a number of seconds") from error
-    return number(body, "deadline", default, 0.001, _LONGEST_DEADLINE)
+    return number(body, "deadline", default, 0.001, LONGEST_DEADLINE)

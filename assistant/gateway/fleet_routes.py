@@ -77,7 +77,13 @@ class FleetEndpoints:
         await exchange.reply(200, {**self._fleet.health(), "requests": self._admission.taken})
 
     async def _models(self, exchange: Exchange) -> None:
-        await exchange.reply(200, openai.model_list(await self._fleet.models()))
+        seconds = seconds_allowed({}, exchange.headers, self._limits.deadline)
+        try:
+            async with asyncio.timeout(seconds):
+                models = await while_connected(self._fleet.models(), exchange.receive)
+        except TimeoutError as error:
+            raise DeadlineError(f"the request was not answered within its {seconds:g} seconds") from error
+        await exchange.reply(200, openai.model_list(models))
 
     def _forwarding(self, path: str) -> Endpoint:
         async def endpoint(exchange: Exchange) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -88,20 +88,24 @@ class Endpoints:
         await exchange.reply(200, {**self._serving.health(), "requests": self._admission.taken})
 
     async def _models(self, exchange: Exchange) -> None:
-        await exchange.reply(200, openai.model_list(await self._serving.models()))
+        async with self._in_time({}, exchange):
+            models = await while_connected(self._serving.models(), exchange.receive)
+            await exchange.reply(200, openai.model_list(models))
 
     async def _tokenize(self, exchange: Exchange) -> None:
-        request = openai.parse_tokenize(await exchange.body())
-        async with self._serving.lease(request.model) as lease:
-            tokens = await lease.tokenize(request.texts, request.parse_special)
-        await exchange.reply(200, {"model": lease.served.name, "tokens": tokens})
+        body = await exchange.body()
+        request = openai.parse_tokenize(body)
+        async with self._in_time(body, exchange), self._lease(request.model, exchange) as lease:
+            tokens = await while_connected(lease.tokenize(request.texts, request.parse_special), exchange.receive)
+            await exchange.reply(200, {"model": lease.served.name, "tokens": tokens})
 
     async def _apply_template(self, exchange: Exchange) -> None:
-        request = openai.parse_chat(await exchange.body())
-        async with self._serving.lease(request.sampling.model) as lease:
-            rendered = await _rendered(request, lease)
-        told = {"prompt": rendered.prompt, "verbatim": rendered.verbatim}
-        await exchange.reply(200, {"model": lease.served.name, **told})
+        body = await exchange.body()
+        request = openai.parse_chat(body)
+        async with self._in_time(body, exchange), self._lease(request.sampling.model, exchange) as lease:
+            rendered = await while_connected(_rendered(request, lease), exchange.receive)
+            told = {"prompt": rendered.prompt, "verbatim": rendered.verbatim}
+            await exchange.reply(200, {"model": lease.served.name, **told})
 
     async def _likelihoods(self, exchange: Exchange) -> None:
         body = await exchange.body()
@@ -116,7 +120,7 @@ class Endpoints:
         body = await exchange.body()
         request = openai.parse_chat(body)
         async with self._turn(exchange, body, request.sampling.model, request.sampling.choices) as (lease, expires):
-            rendered = await _rendered(request, lease)
+            rendered = await while_connected(_rendered(request, lease), exchange.receive)
             asked = _Asked(rendered.prompt, True, verbatim=rendered.verbatim)
             await self._answer("chat", asked, request.sampling, lease, expires, exchange)
 
@@ -135,11 +139,13 @@ class Endpoints:
         request = openai.parse_completion(body)
         async with self._turn(exchange, body, request.sampling.model, request.sampling.choices) as (lease, expires):
             asked = _Asked(request.prompt, request.parse_special)
-            if isinstance(request.prompt, str) and request.parse_special:
-                asked = replace(asked, verbatim=await _verbatim(request.prompt, request.verbatim, lease))
+            if isinstance(request.prompt, str) and request.parse_special and request.verbatim:
+                finding = _verbatim(request.prompt, request.verbatim, lease)
+                asked = replace(asked, verbatim=await while_connected(finding, exchange.receive))
             if request.suffix is not None:
                 assert isinstance(request.prompt, str)
-                asked = await _ask_around(around.Around(request.prompt, request.suffix), request.sampling, lease)
+                place = around.Around(request.prompt, request.suffix)
+                asked = await while_connected(_ask_around(place, request.sampling, lease), exchange.receive)
             await self._answer(kind, asked, request.sampling, lease, expires, exchange)
 
     async def _answer(
@@ -153,7 +159,7 @@ class Endpoints:
     async def _segments(self, body: Mapping[str, Any], exchange: Exchange) -> None:
         request = tabby.parse_segments(body)
         async with self._turn(exchange, body, request.sampling.model, request.sampling.choices) as (lease, expires):
-            asked = await _ask_around(request.around, request.sampling, lease)
+            asked = await while_connected(_ask_around(request.around, request.sampling, lease), exchange.receive)
             asked = replace(_trimmed(asked, request.around, request.language), language=request.language)
             identifier = _identifier("cmpl")
             writer = tabby.TabbyAnswer(identifier, lease.served.name, {**lease.details, **asked.details})
@@ -164,7 +170,8 @@ class Endpoints:
         request = native.parse_infill(body)
         place = around.Around(request.prefix + request.middle, request.suffix, snippets=request.snippets)
         async with self._turn(exchange, body, request.sampling.model, request.sampling.choices) as (lease, expires):
-            asked = _trimmed(await _ask_around(place, request.sampling, lease), place)
+            asked = await while_connected(_ask_around(place, request.sampling, lease), exchange.receive)
+            asked = _trimmed(asked, place)
             await self._answer_native(asked, request.sampling, request.response_fields, lease, expires, exchange)
 
     async def _native(self, exchange: Exchange) -> None:
@@ -203,14 +210,36 @@ class Endpoints:
             BusyError: too much runs and waits already.
             DeadlineError: its time was over before it was answered.
         """
+        async with self._in_time(body, exchange, _GRACE_SECONDS) as expires:
+            with self._admission.place(answers):
+                async with self._lease(model, exchange) as lease:
+                    yield lease, expires
+
+    @asynccontextmanager
+    async def _in_time(self, body: Mapping[str, Any], exchange: Exchange, grace: float = 0.0) -> AsyncIterator[float]:
+        """The time of the loop at which the request must have ended.
+
+        Raises:
+            DeadlineError: its time was over, and the seconds of grace.
+        """
         seconds = seconds_allowed(body, exchange.headers, self._limits.deadline)
         expires = asyncio.get_running_loop().time() + seconds
-        with self._admission.place(answers):
-            try:
-                async with asyncio.timeout_at(expires + _GRACE_SECONDS), self._serving.lease(model) as lease:
-                    yield lease, expires
-            except TimeoutError as error:
-                raise DeadlineError(f"the request was not answered within its {seconds:g} seconds") from error
+        try:
+            async with asyncio.timeout_at(expires + grace):
+                yield expires
+        except TimeoutError as error:
+            raise DeadlineError(f"the request was not answered within its {seconds:g} seconds") from error
+
+    @asynccontextmanager
+    async def _lease(self, model: str | None, exchange: Exchange) -> AsyncIterator[Lease]:
+        """An engine, which may have to be loaded first.
+
+        Raises:
+            ClientLeftError: the client did not wait for it.
+        """
+        async with AsyncExitStack() as stack:
+            leasing = stack.enter_async_context(self._serving.lease(model))
+            yield await while_connected(leasing, exchange.receive)
 
     async def _generate(
         self,

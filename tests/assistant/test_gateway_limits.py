@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -10,7 +12,10 @@ from assistant.engines.base import Request
 from assistant.errors import EngineError
 from assistant.gateway import body as request_body
 from assistant.gateway.admission import Limits
-from tests.assistant.gateway_fakes import Caller, ScriptedEngine, client, events, gateway, until
+from assistant.gateway.app import Gateway
+from assistant.gateway.routes import Endpoints
+from assistant.gateway.serving import Lease
+from tests.assistant.gateway_fakes import KEY, Caller, FakeServing, ScriptedEngine, client, events, gateway, until
 
 ENDLESS = "word " * 5000
 
@@ -46,7 +51,10 @@ async def test_more_requests_than_the_queue_holds_are_told_when_to_come_back() -
 
 async def test_more_answers_than_the_whole_queue_are_refused_at_once() -> None:
     async with client(gateway(ScriptedEngine(), limits=Limits(queue=2))) as http:
-        assert (await http.post("/v1/completions", json={"prompt": "x", "n": 3})).status_code == 429
+        refused = await http.post("/v1/completions", json={"prompt": "x", "n": 3})
+    # No time to wait would ever help.
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "n")
+    assert "retry-after" not in refused.headers
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -99,6 +107,71 @@ async def test_an_engine_that_hangs_does_not_hold_the_client_for_ever(monkeypatc
     async with client(app) as http:
         assert (await http.post("/v1/completions", json={"prompt": "x"})).status_code == 504
         assert (await http.get("/health")).json()["requests"] == 0
+
+
+class Waiting(FakeServing):
+    """A model that is never loaded."""
+
+    waiting = 0
+
+    async def models(self) -> list[dict[str, Any]]:
+        await self._wait()
+        return []
+
+    @asynccontextmanager
+    async def lease(self, model: str | None) -> AsyncIterator[Lease]:
+        await self._wait()
+        async with super().lease(model) as lease:
+            yield lease
+
+    async def _wait(self) -> None:
+        self.waiting += 1
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.waiting -= 1
+
+
+def waiting_gateway(queue: int = 1) -> tuple[Waiting, Gateway]:
+    serving = Waiting(ScriptedEngine())
+    endpoints = Endpoints(serving, Limits(queue=queue))  # type: ignore[arg-type]
+    return serving, Gateway(endpoints.routes(), endpoints.status, KEY)
+
+
+CHAT = {"messages": [{"role": "user", "content": "x"}]}
+ASKED: dict[str, dict[str, Any]] = {
+    "/v1/completions": {"prompt": "x"},
+    "/v1/chat/completions": CHAT,
+    "/infill": {"input_prefix": "x"},
+    "/completion": {"prompt": "x"},
+    "/v1/likelihoods": {"texts": ["x"], "answers": ["y"]},
+    "/v1/tokenize": {"texts": ["x"]},
+    "/apply-template": CHAT,
+}
+
+
+@pytest.mark.parametrize("path", ASKED)
+async def test_a_client_that_leaves_while_the_model_loads_gives_its_place_back(path: str) -> None:
+    serving, app = waiting_gateway()
+    caller = Caller(app, path, json.dumps(ASKED[path]).encode())
+    running = asyncio.create_task(caller.run())
+    assert await until(lambda: serving.waiting == 1)
+    caller.leave()
+    await asyncio.wait_for(running, 60)
+    assert (caller.status, serving.waiting) == (None, 0)
+    async with client(app) as http:
+        assert (await http.get("/health")).json()["requests"] == 0
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/tokenize", "/apply-template"])
+async def test_what_generates_nothing_has_a_deadline_too(path: str) -> None:
+    serving, app = waiting_gateway()
+    async with client(app) as http:
+        head = {"x-hone-deadline": "0.05"}
+        asking = http.get(path, headers=head) if path == "/v1/models" else None
+        response = await (asking or http.post(path, json=ASKED[path], headers=head))
+    assert (response.status_code, response.json()["error"]["code"]) == (504, "deadline_exceeded")
+    assert serving.waiting == 0
 
 
 async def test_a_question_ends_when_its_client_leaves_and_when_its_time_is_over() -> None:
