@@ -99,6 +99,8 @@ class Serving:
         self._loaded = asyncio.Event()
         self._swapping = asyncio.Lock()
         self._base: BaseModel | None = None
+        self._default: AdapterVersion | None = None
+        """What `spec` meant when the model was loaded; None: a base."""
         self._running: _Running | None = None
         self._fim_tokens: prompts.FimTokens | None = None
         self._recent: dict[str, AdapterVersion] = {}
@@ -109,7 +111,7 @@ class Serving:
         """Fetches and loads the model; a failure is kept for `health` and for the requests that wait."""
         try:
             served = await _in_thread(lambda: resolve(self.spec, progress=self._progress))
-            self._base = served.base
+            self._base, self._default = served.base, served.adapter
             wanted = [served.adapter] if served.adapter else []
             wanted += await asyncio.to_thread(_promoted, served.base)
             for adapter in wanted[:MAX_ADAPTERS]:
@@ -157,7 +159,8 @@ class Serving:
             names |= {version.id: version for version in versions}
             names |= {alias: live for alias, live in registry.aliases().items() if live.base_name == base.name}
             if self.spec not in names:
-                names[self.spec] = registry.find(self.spec)
+                # Where it is gone, requests for it say so.
+                names[self.spec] = registry.find(self.spec) or self._default
             ordered = [self.spec, *(name for name in names if name != self.spec)]
             return [self._entry(name, names[name], base, running) for name in ordered]
 
@@ -223,8 +226,13 @@ class Serving:
         registry = Registry()
         adapter = registry.find(spec)
         if adapter is None:
-            if spec == self.spec:
+            if spec == self.spec and self._default is None:
                 return ServedModel(spec, base, None)
+            if spec == self.spec:
+                raise UnknownModel(
+                    f"{spec:.80}, this gateway's default, is no adapter any more; name another model in the request "
+                    f"({base.name} is the base), or restart the gateway with another --model"
+                )
             raise UnknownModel(f"this gateway has no model called {spec:.80}; {self._suggestion(spec, base, registry)}")
         if adapter.base_name != base.name:
             raise UnknownModel(

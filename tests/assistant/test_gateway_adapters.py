@@ -8,6 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
+from assistant.errors import UnknownModel
+from assistant.gateway.serving import Serving
 from assistant.models.registry import AdapterVersion, Registry
 from tests.assistant.gateway_processes import Served, serve
 from tests.tuning import tiny_gguf
@@ -65,6 +67,28 @@ async def ask(client: httpx.AsyncClient, model: str, prompt: str) -> tuple[str, 
 
 async def alone(client: httpx.AsyncClient, models: list[str]) -> dict[tuple[str, str], str]:
     return {(model, prompt): (await ask(client, model, prompt))[1] for model in models for prompt in PROMPTS}
+
+
+async def test_a_default_that_is_gone_is_not_answered_by_the_base(home: Path, base: str) -> None:
+    version = tiny_gguf.register("gone", base, seed=9)
+    serving, plain = Serving("gone"), Serving(base)
+    try:
+        for each in (serving, plain):
+            await each.load()
+            assert each.error is None
+        async with serving.lease(None) as lease:
+            assert lease.served.adapter == version
+        Registry().remove(version.id)
+        with pytest.raises(UnknownModel, match="default"):
+            async with serving.lease(None):
+                pass
+        assert (await serving.models())[0]["name"] == version.id
+        for each in (serving, plain):
+            async with each.lease(base if each is serving else None) as lease:
+                assert lease.served.adapter is None
+    finally:
+        await serving.close()
+        await plain.close()
 
 
 async def test_mixed_adapters_at_once_answer_as_each_alone(
