@@ -65,7 +65,7 @@ def parse_completion(body: Mapping[str, Any]) -> CompletionRequest:
     """
     prompt = text_or_tokens(body)
     suffix = string(body, "suffix")
-    if not prompt and not suffix:
+    if not prompt and suffix is None:
         raise BadFieldError("prompt", "prompt is empty")
     if suffix and not isinstance(prompt, str):
         raise BadFieldError("suffix", "suffix needs a prompt of text, not of token ids")
@@ -74,7 +74,9 @@ def parse_completion(body: Mapping[str, Any]) -> CompletionRequest:
     logprobs = integer(body, "logprobs", 0, MAX_LOGPROBS)
     sampling = parse_openai_sampling(body, Defaults(1.0, 16, least_tokens=0), logprobs)
     verbatim = _spans(body.get("verbatim"), prompt)
-    return CompletionRequest(sampling, prompt, suffix or None, boolean(body, "parse_special", True), verbatim)
+    # Around the cursor in an empty file there is nothing; a suffix that is empty otherwise is none.
+    around = suffix if suffix or prompt == "" else None
+    return CompletionRequest(sampling, prompt, around, boolean(body, "parse_special", True), verbatim)
 
 
 def text_or_tokens(body: Mapping[str, Any]) -> str | tuple[int, ...]:

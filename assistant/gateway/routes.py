@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from assistant import languages, prompts
 from assistant.answer_counts import Recorder, measured
+from assistant.engines.base import Cancel, Chunk, Emit, Request, Usage
 from assistant.feedback import Source
 from assistant.gateway import around, conversation, likelihoods, native, openai, outcomes, tabby, trimmed
 from assistant.gateway.admission import Admission, Limits, seconds_allowed
@@ -255,6 +256,10 @@ class Endpoints:
         requests = engine_requests(sampling, asked.prompt, asked.parse_special, adapter, lease.engine, asked.verbatim)
         deliver = send_events if sampling.stream else send_whole
         start = lease.engine.start if asked.ending is None else partial(trimmed.start, lease.engine, asked.ending)
+        # An editor asks in an empty file too; there is nothing to continue.
+        nothing = asked.mode is not None and not asked.prompt
+        if nothing:
+            start = _write_nothing
         running = generation(start, requests, exchange.receive, expires)
         began = time.monotonic()
         results = await deliver(running, writer, exchange.send, _headers(identifier, lease, asked))
@@ -263,7 +268,7 @@ class Endpoints:
         source: Source = "chat" if identifier.startswith(_CHAT) else "complete"
         given = outcomes.Given(lease.served.name, adapter, source, asked.language, prompt, texts)
         self._journal.add(identifier, given)
-        if self._counting is not None:
+        if self._counting is not None and not nothing:
             tokens = sum(result.usage.completion_tokens for result in results)
             cut = sum(result.reason == "length" for result in results)
             took = time.monotonic() - began
@@ -307,6 +312,11 @@ def _headers(identifier: str, lease: Lease, asked: _Asked) -> Headers:
     if asked.mode is not None:
         headers.append((b"x-hone-completion-mode", asked.mode.encode()))
     return headers
+
+
+def _write_nothing(request: Request, emit: Emit) -> Cancel:
+    emit(Chunk(finish_reason="stop", usage=Usage(0, 0, 0, 0.0, 0.0)))
+    return lambda: None
 
 
 def _identifier(kind: str) -> str:

@@ -112,6 +112,29 @@ async def test_a_warm_up_of_nothing_is_answered_without_the_engine(
     assert engine.requests == []
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/infill", {}),
+        ("/infill", {"input_suffix": "\n"}),
+        ("/infill", {"prompt": " "}),
+        ("/v1/completions", {"segments": {"prefix": ""}}),
+        ("/v1/completions", {"prompt": "", "suffix": ""}),
+        ("/v1/completions", {"prompt": "", "suffix": "\n", "n": 2}),
+        ("/v1/fim/completions", {"prompt": "", "suffix": "\n"}),
+    ],
+)
+async def test_in_an_empty_file_nothing_is_written(
+    engine: ScriptedEngine, plain: httpx.AsyncClient, path: str, body: dict[str, Any], stream: bool
+) -> None:
+    response = await plain.post(path, json={**body, "stream": stream})
+    assert response.status_code == 200, response.text
+    assert response.headers["x-hone-completion-mode"] == "prefix"
+    assert "width" not in response.text
+    assert engine.requests == []
+
+
 @pytest.mark.parametrize("path", ["/infill", "/v1/completions", "/v1/fim/completions"])
 async def test_a_model_without_infilling_continues_the_prefix_and_says_so(
     engine: ScriptedEngine, plain: httpx.AsyncClient, path: str
