@@ -85,6 +85,7 @@ def available(prefix: str, suffix: str, language: Language | None) -> Open:
             opened.append(bracket)
         elif opened and CLOSER_OF[opened[-1].character] == bracket.character:
             opened.pop()
+    kinds = {closer: [one for one in opened if CLOSER_OF[one.character] == closer] for closer in CLOSER_OF.values()}
     window = prefix[start:]
     after = "\n".join(suffix[: _SUFFIX_LINES * 200].split("\n")[:_SUFFIX_LINES])
     behind: list[Bracket] = []
@@ -94,8 +95,9 @@ def available(prefix: str, suffix: str, language: Language | None) -> Open:
         elif behind and CLOSER_OF[behind[-1].character] == bracket.character:
             behind.pop()
         else:
-            _take(opened, bracket, window, after)
-    return Open(tuple(CLOSER_OF[bracket.character] for bracket in reversed(opened)), before.quote, start == 0)
+            _take(kinds[bracket.character], bracket, window, after)
+    left = sorted((one for kind in kinds.values() for one in kind), key=lambda one: one.at, reverse=True)
+    return Open(tuple(CLOSER_OF[one.character] for one in left), before.quote, start == 0)
 
 
 def quote_after(text: str, language: Language | None, quote: str) -> str:
@@ -152,21 +154,28 @@ def _beginning(prefix: str) -> int:
     """A place not too far up from which to read, outside of strings as far as can be told."""
     if len(prefix) <= _PREFIX_CHARACTERS:
         return 0
-    start = prefix.find("\n", len(prefix) - _PREFIX_CHARACTERS) + 1
+    near = len(prefix) - _PREFIX_CHARACTERS
+    # Where no line begins so near, the cursor's own is not read whole.
+    start = prefix.find("\n", near) + 1 or near
     found = _CODE_LINE.search(prefix, start, len(prefix) - _PREFIX_CHARACTERS // 2)
     return found.start() if found else start
 
 
-def _take(opened: list[Bracket], closer: Bracket, window: str, after: str) -> None:
-    kind = [bracket for bracket in opened if CLOSER_OF[bracket.character] == closer.character]
+def _take(kind: list[Bracket], closer: Bracket, window: str, after: str) -> None:
+    """Removes what a bracket behind the cursor closes.
+
+    Args:
+        kind: what is open of its kind, the innermost last.
+    """
     if not kind:
         return
-    line = after[after.rfind("\n", 0, closer.at) + 1 : closer.at]
-    if not line.strip() and "\n" in after[: closer.at]:
-        level = [bracket for bracket in kind if _indent(window, bracket.at) == line]
-        opened.remove((level or kind)[-1])
-    else:
-        opened.remove(kind[-1])
+    begins = after.rfind("\n", 0, closer.at) + 1
+    line = after[begins : closer.at]
+    number = len(kind) - 1
+    if begins > 0 and not line.strip():
+        level = (number for number in range(len(kind) - 1, -1, -1) if _indent(window, kind[number].at) == line)
+        number = next(level, number)
+    del kind[number]
 
 
 def _indent(text: str, at: int) -> str:

@@ -28,6 +28,8 @@ MIN_REPEATED_LINE = 12
 """Characters of a line that is not written twice in a row."""
 MIN_REPEATED_REST = 4
 """Characters of what follows the cursor, from a word's beginning on, that no completion ends with by chance."""
+_READ_BEFORE, _READ_AFTER = 8_000, 40_000
+"""Characters around the cursor: more than all that is looked at, but for lines of that length."""
 _OPENING, _CLOSING = "([{", ")]}"
 _BLOCK_START = re.compile(r"(?:[:{(\[]|=>|->|\b(?:do|then|else|begin))\s*$")
 _REPEATED_PIECE = re.compile(r"(.{10,}?)\1{3,}$|(.{3,9}?)\2{7,}$")
@@ -72,6 +74,7 @@ def surroundings(
     prefix: str, suffix: str, shape: Shape | None = None, language: Language | None = None
 ) -> Surroundings:
     """Reads off the file what `stop` needs. `shape` None chooses by `shape_at`."""
+    prefix, suffix = prefix[-_READ_BEFORE:], suffix[:_READ_AFTER]
     line = prefix[prefix.rfind("\n") + 1 :]
     rest, _, below = suffix.partition("\n")
     following = next((text.strip() for text in _first_lines(below, 50) if text.strip()), "")

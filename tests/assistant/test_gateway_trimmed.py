@@ -1,12 +1,14 @@
 """What a model without fill-in-the-middle tokens writes at a cursor is ended as `hone complete` ends it."""
 
 import asyncio
+import time
 from typing import Any
 
 import httpx
 import pytest
 
 from assistant.errors import EngineError
+from assistant.gateway import trimmed
 from tests.assistant.gateway_fakes import FIM, Caller, ScriptedEngine, client, events, gateway, until
 
 PREFIX = "def area(width, height):\n    return "
@@ -55,6 +57,14 @@ async def test_the_engine_is_stopped_as_soon_as_the_end_is_known(engine: Scripte
     assert answer["stop_type"] == "eos"
     assert answer["tokens_predicted"] == engine.tokens < 40
     assert await until(lambda: engine.running == 0)
+
+
+@pytest.mark.parametrize(("before", "after"), [("(", ""), ("(", ")"), ("(", "]"), ("[", "\n]"), ('"', "")])
+def test_a_huge_line_does_not_hold_up_the_other_requests(before: str, after: str) -> None:
+    began = time.process_time()
+    ending = trimmed.ending_of(before * 2_000_000, after * 1_000_000, None)
+    ending.add(" x\n", final=True)
+    assert time.process_time() - began < 0.7
 
 
 async def test_a_streamed_answer_comes_in_one_piece_that_nothing_takes_back(engine: ScriptedEngine) -> None:
