@@ -37,6 +37,16 @@ class Target:
     adapter: AdapterVersion | None
 
 
+@dataclass(frozen=True)
+class StandIn:
+    """A version that answers for an alias whose own cannot be loaded."""
+
+    name: str
+    wanted: str
+    served: str
+    reason: str
+
+
 class Fleet:
     """Looks at the servers again and again, and chooses one for each request.
 
@@ -52,19 +62,36 @@ class Fleet:
         self._refusals: dict[tuple[str, str], tuple[float, str]] = {}
         self._loading: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._looked = asyncio.Event()
+        self._stand_ins: dict[str, StandIn] = {}
 
     async def load(self) -> None:
         """Looks at every server, gives them what was promoted, and does so until it is cancelled."""
-        while True:
-            await asyncio.gather(*(server.check() for server in self.servers))
-            self._looked.set()
-            try:
-                for adapter in await asyncio.to_thread(_promoted):
-                    await self._load_where_missing(adapter)
-            except HoneError as error:
-                # Of the registry, which requests by other names do without.
-                print(f"hone: {error}", file=sys.stderr)  # noqa: T201
-            await asyncio.sleep(self._seconds)
+        giving: asyncio.Task[None] | None = None
+        try:
+            while True:
+                await asyncio.gather(*(server.check() for server in self.servers))
+                self._looked.set()
+                # A server may take minutes to load an adapter; meanwhile it is seen when another one goes down.
+                if giving is None or giving.done():
+                    giving = asyncio.create_task(self._give())
+                await asyncio.sleep(self._seconds)
+        finally:
+            if giving is not None:
+                giving.cancel()
+
+    async def _give(self) -> None:
+        """What was promoted, to the servers that lack it."""
+        try:
+            promoted = await asyncio.to_thread(lambda: Registry().aliases())
+            for adapter in {version.id: version for version in promoted.values()}.values():
+                await self._load_where_missing(adapter)
+            for alias in promoted:
+                await self.resolve(alias)
+            for alias in self._stand_ins.keys() - promoted.keys():
+                del self._stand_ins[alias]
+        except HoneError as error:
+            # Of the registry, which requests by other names do without.
+            _log(str(error))
 
     async def close(self) -> None:
         for server in self.servers:
@@ -89,6 +116,7 @@ class Fleet:
                 }
                 for server in self.servers
             ],
+            "stand_ins": [asdict(each) for each in self._stand_ins.values()],
         }
 
     async def models(self) -> list[dict[str, Any]]:
@@ -99,7 +127,8 @@ class Fleet:
         for server in self.servers:
             for name, entry in server.models.items() if server.up else ():
                 entries.setdefault(name, _entry(server, name, entry, self._context_length))
-        for name, adapter in (await asyncio.to_thread(_names)).items():
+        for name, named in (await asyncio.to_thread(_names)).items():
+            adapter = (await self.resolve(name)).adapter or named if name in self._stand_ins else named
             given = entries.get(adapter.id)
             if given is None and (base := entries.get(adapter.base_name)) and self._loaders(adapter):
                 given = {**base, "name": adapter.id, "adapter": adapter.id}
@@ -110,13 +139,45 @@ class Fleet:
         return first + list(entries.values())
 
     async def resolve(self, model: str | None) -> Target:
-        """
+        """An alias means the version before as long as no server has its newest and none could load it.
+
         Raises:
             HoneError: the name is malformed or fits several versions.
         """
         spec = model or self.spec
         adapter = await asyncio.to_thread(lambda: Registry().find(spec))
-        return Target(adapter.id if adapter else spec, adapter)
+        target = Target(adapter.id if adapter else spec, adapter)
+        await self._looked.wait()
+        earlier = None if adapter is None or self._having(target) else await self._before(spec, adapter)
+        if adapter is None or earlier is None:
+            if self._stand_ins.pop(spec, None) is not None and self._having(target):
+                _log(f"{spec} is {target.name} again")
+            return target
+        stand_in = StandIn(spec, adapter.id, earlier.id, self._why_missing(adapter))
+        if self._stand_ins.get(spec) != stand_in:
+            _log(f"{spec} is answered by {earlier.id}, since no server has {adapter.id}: {stand_in.reason}")
+            self._stand_ins[spec] = stand_in
+        return Target(earlier.id, earlier)
+
+    async def _before(self, alias: str, newest: AdapterVersion) -> AdapterVersion | None:
+        """What stands in for a version that no server has; None where there is hope for it, or nothing before it."""
+        earlier = await asyncio.to_thread(lambda: Registry().before(alias) if alias in Registry().aliases() else None)
+        if earlier is None:
+            return None
+        if not self._refused(newest):
+            await self._load_where_missing(newest)
+        unloadable = self._refused(newest) or (all(server.up for server in self.servers) and not self._loaders(newest))
+        if self._having(Target(newest.id, newest)) or not unloadable:
+            return None
+        await self._load_where_missing(earlier)
+        return earlier if self._having(Target(earlier.id, earlier)) else None
+
+    def _refused(self, adapter: AdapterVersion) -> list[str]:
+        """What the servers said that could not load it."""
+        return [told for (name, _), (_, told) in self._refusals.items() if name == adapter.id]
+
+    def _why_missing(self, adapter: AdapterVersion) -> str:
+        return "; ".join(self._refused(adapter)) or f"none that serves {adapter.base_name} may be told to load it"
 
     async def choose(self, target: Target, need: Need | None, excluded: Collection[str]) -> Server:
         """The server for a request: of those that are up and have the model, the one with the fewest requests for its
@@ -170,7 +231,7 @@ class Fleet:
                 "model",
                 f"{need.what} takes a server of kind {kinds}; {target.name:.80} is served by {names}, which is none",
             )
-        refused = [told for (name, _), (_, told) in self._refusals.items() if name == target.name]
+        refused = self._refused(target.adapter) if target.adapter else []
         if refused:
             return NoServerError(f"no server could load {target.name}: {'; '.join(refused)}", _REFUSED_SECONDS)
         down = [f"{server.name} ({server.detail})" for server in self.servers if not server.up]
@@ -240,10 +301,6 @@ def _entry(server: Server, name: str, entry: dict[str, Any], context_length: int
     return {key: entry.get(key, value) for key, value in own.items()}
 
 
-def _promoted() -> list[AdapterVersion]:
-    return list({version.id: version for version in Registry().aliases().values()}.values())
-
-
 def _names() -> dict[str, AdapterVersion]:
     """Every name that means an adapter here."""
     registry = Registry()
@@ -269,3 +326,7 @@ def _path_for(server: Server, adapter: AdapterVersion) -> str:
     if mounted is None or not folder.is_relative_to(own):
         return str(folder)
     return str(PurePosixPath(mounted) / folder.relative_to(own))
+
+
+def _log(line: str) -> None:
+    print(f"hone: {line}", file=sys.stderr)  # noqa: T201

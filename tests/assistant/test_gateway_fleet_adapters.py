@@ -47,6 +47,68 @@ def test_a_promoted_adapter_is_loaded_under_its_immutable_name() -> None:
     assert listed[BASE]["adapter"] is None
 
 
+def test_the_version_before_answers_while_a_promoted_one_cannot_be_loaded(capfd: pytest.CaptureFixture[str]) -> None:
+    good, bad, last = register("mine"), register("mine", rank=64), register("mine", rank=16)
+    Registry().promote(good.id)
+    stub = VllmStub()
+    with running(stub) as http:
+        assert complete(http, "champion").json()["model"] == good.id
+        Registry().promote(bad.id)
+        answer = complete(http, "champion")
+        assert (answer.status_code, answer.headers["x-hone-model"]) == (200, good.id)
+        # Whoever names the version itself is not given another one.
+        assert complete(http, bad.id).status_code == 503
+        (told,) = http.get("/health").json()["stand_ins"]
+        assert (told["name"], told["wanted"], told["served"]) == ("champion", bad.id, good.id)
+        assert "max_lora_rank 16" in told["reason"]
+        listed = {entry["id"]: entry for entry in http.get("/v1/models").json()["data"]}
+        assert listed["champion"]["adapter"] == good.id
+        Registry().promote(last.id)
+        assert complete(http, "champion").json()["model"] == last.id
+        assert http.get("/health").json()["stand_ins"] == []
+    log = capfd.readouterr().err
+    assert log.count(f"champion is answered by {good.id}, since no server has {bad.id}") == 1
+    assert f"champion is {last.id} again" in log
+
+
+def test_where_no_server_may_load_a_promoted_version_the_one_before_answers() -> None:
+    good, new = register("mine"), register("mine", rank=16)
+    Registry().promote(good.id)
+    Registry().promote(new.id)
+    stub = VllmStub(loaded={good.id: str(good.folder)})
+    with running(stub, load_adapters=False) as http:
+        assert complete(http, "champion").json()["model"] == good.id
+        assert http.get("/health").json()["stand_ins"][0]["wanted"] == new.id
+
+
+def test_servers_are_looked_at_while_one_loads_an_adapter() -> None:
+    stub, other = VllmStub(slow_load=True), VllmStub()
+    version = register("mine")
+    Registry().promote(version.id)
+
+    def up() -> list[str]:
+        return [each["name"] for each in http.get("/health").json()["servers"] if each["up"]]
+
+    def wait_for(names: list[str], loads: int) -> bool:
+        until = time.monotonic() + 20
+        while (up() != names or stub.loads < loads) and time.monotonic() < until:
+            time.sleep(0.02)
+        return time.monotonic() < until
+
+    with (
+        listening(stub) as first,  # type: ignore[arg-type]
+        listening(other) as second,  # type: ignore[arg-type]
+        fronting(server("a", first, load_adapters=True), server("b", second)) as http,
+    ):
+        try:
+            assert wait_for(["a", "b"], loads=1)
+            other.health = 500
+            assert wait_for(["a"], loads=1)
+            assert (stub.loads, stub.loaded) == (1, {})
+        finally:
+            stub.slow_load = False
+
+
 def test_a_promotion_is_loaded_before_anyone_asks() -> None:
     stub = VllmStub()
     with running(stub) as http:

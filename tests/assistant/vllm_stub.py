@@ -17,6 +17,7 @@ class VllmStub:
         updating: started with VLLM_ALLOW_RUNTIME_LORA_UPDATING.
         hang: it takes requests for answers and does not answer them for now; `frozen`: nor any other.
         fail: a status with which it answers every generation.
+        slow_load: it does not answer for now when it is told to load an adapter.
         break_after: events after which it drops the connection.
     """
 
@@ -28,6 +29,7 @@ class VllmStub:
     retry_after: str | None = None
     break_after: int | None = None
     hang: bool = False
+    slow_load: bool = False
     frozen: bool = False
     redirect: str | None = None
     special: tuple[str, ...] = ()
@@ -76,6 +78,8 @@ class VllmStub:
 
     async def _load(self, body: dict[str, Any], send: Any) -> None:
         self.loads += 1
+        while self.slow_load:
+            await asyncio.sleep(0.02)
         name, path = body["lora_name"], body["lora_path"]
         if name in self.loaded and not body.get("load_inplace"):
             message = f"The lora adapter '{name}' has already been loaded. If you want to load the adapter in place,"
