@@ -77,6 +77,13 @@ def test_a_damaged_reviewer_is_refused(tmp_path: Path, wrong: dict[str, Any]):
         read_reviewer(tmp_path)
 
 
+def test_a_reviewer_of_another_version_says_what_to_do(tmp_path: Path):
+    older = {name: value for name, value in REVIEWER.items() if name not in ("usual", "added", "replaced")}
+    (tmp_path / "reviewer.json").write_text(json.dumps({**older, "schema_version": 2, "slope": 1.0}))
+    with pytest.raises(HoneError, match=r"of another version of Hone \(schema_version 2.*: tune the reviewer again"):
+        read_reviewer(tmp_path)
+
+
 def test_the_texts_that_are_asked_are_the_ones_that_training_shows():
     client = FakeClient(wrong=lambda line: 0.9 if "total = w" in line else 0.1)
     found = line_probabilities(client, HUNK, Reviewer(0.5, 0.8, RAW), "judge@0123456789ab")

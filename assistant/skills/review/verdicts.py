@@ -59,15 +59,20 @@ def read_reviewer(folder: Path) -> Reviewer | None:
         raise HoneError(f"{file} is not valid JSON: {error}; tune the reviewer again") from error
     if not isinstance(data, dict):
         raise HoneError(f"{file} must hold one JSON object; tune the reviewer again")
+    if data.get("schema_version", SCHEMA_VERSION) != SCHEMA_VERSION:
+        raise HoneError(
+            f"{file} is of another version of Hone (schema_version {data['schema_version']!r}, this one reads "
+            f"{SCHEMA_VERSION}): tune the reviewer again, or name another model"
+        )
     missing = [name for name in _REQUIRED if name not in data]
     unknown = [name for name in data if name not in _REQUIRED]
     if missing or unknown:
         wrong = f"lacks {', '.join(missing)}" if missing else f"has unknown {', '.join(map(repr, unknown))}"
         raise HoneError(f"{file} {wrong}; tune the reviewer again with this version of Hone")
-    if data["schema_version"] != SCHEMA_VERSION or data["formulation"] != FORMULATION:
+    if data["formulation"] != FORMULATION:
         raise HoneError(
-            f"{file} has schema_version {data['schema_version']!r} and formulation {data['formulation']!r}; this "
-            f"version of Hone reads {SCHEMA_VERSION} and {FORMULATION!r}: tune the reviewer again"
+            f"{file} has formulation {data['formulation']!r}; this version of Hone reads {FORMULATION!r}: tune the "
+            "reviewer again"
         )
     for name in ("threshold", "precision"):
         if not 0 <= _number(file, name, data[name]) <= 1:
