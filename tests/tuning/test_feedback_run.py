@@ -86,7 +86,7 @@ def test_a_run_goes_on_from_the_champion_and_leaves_what_it_learnt_in_the_manife
     assert told["ids"] == [f"s{number}" for number in (0, 1, 10, 11, 12, 13, 2, 3)]
     assert (told["preferences"]["method"], told["preferences"]["rows"]) == ("dpo", 4)
     assert told["preferences"]["share"] in SHARES
-    assert told["preferences"]["validation_after"] <= told["preferences"]["validation_before"] * 1.01
+    assert told["preferences"]["validation_after"] <= told["preferences"]["validation_before"] * 1.005
     # The repository that the feedback is of was replayed, since none was named.
     assert [source["path"] for source in manifest["corpus"]["sources"]] == [str(repository)]
     assert manifest["configuration"]["examples_of_kind"]["kept completion"] >= 4
