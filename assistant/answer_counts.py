@@ -10,7 +10,7 @@ import sqlite3
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from pathlib import Path
 from assistant import paths
 from assistant.errors import HoneError
 from assistant.feedback import Source
+from assistant.network_disks import journal_mode
 
 _BUSY_SECONDS = 30
 _STEPS = 4
@@ -168,7 +169,9 @@ class AnswerCounts:
     def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.file, timeout=_BUSY_SECONDS)
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
+            # Fails at once, without waiting, where it is to be changed while another process is here.
+            with suppress(sqlite3.OperationalError):
+                connection.execute(f"PRAGMA journal_mode = {journal_mode(self.file.parent)}")
             # What a crash of the machine may take is the last few answers' counts.
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.executescript(_SCHEMA)

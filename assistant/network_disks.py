@@ -18,6 +18,11 @@ def is_shared(folder: Path) -> bool:
     return _is_shared(folder, MOUNTS)
 
 
+def journal_mode(folder: Path) -> str:
+    """Of an SQLite database in it: the write-ahead log wants all who use it on one machine."""
+    return "DELETE" if is_shared(folder) else "WAL"
+
+
 def file_system(folder: Path, mounts: str) -> str | None:
     """The type of the file system that `folder` is on, such as ext4 or nfs4; None when that is not told.
 

@@ -19,7 +19,7 @@ from assistant import paths
 from assistant.errors import HoneError, UnknownModel, UsageError
 from assistant.models.catalogue import CATALOGUE
 from assistant.models.events import AdapterVersion, Event, EventKind, State, events, state_of
-from assistant.network_disks import is_shared
+from assistant.network_disks import is_shared, journal_mode
 
 _SCHEMA_VERSION = 2
 _BUSY_SECONDS = 30
@@ -279,7 +279,7 @@ class Registry:
         with FileLock(self.file.with_name(f".{self.file.name}.lock")):
             # Of a new file only: evidence of some kilobytes leaves little of such a page empty, so fewer are read.
             connection.execute("PRAGMA page_size = 16384")
-            connection.execute(f"PRAGMA journal_mode = {'DELETE' if is_shared(self.file.parent) else 'WAL'}")
+            connection.execute(f"PRAGMA journal_mode = {journal_mode(self.file.parent)}")
             connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {_SCHEMA_VERSION}; COMMIT;")
 
     def _leave_wal(self, connection: sqlite3.Connection) -> None:

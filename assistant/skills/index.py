@@ -19,6 +19,7 @@ from typing import Any
 
 from assistant import paths
 from assistant.errors import HoneError
+from assistant.network_disks import journal_mode
 from assistant.prompts import Snippet
 from assistant.skills import chunks, repository
 from assistant.skills.chunks import Chunk, words_of
@@ -268,7 +269,7 @@ class Index:
             if self._file is not None:
                 # Fails at once, without waiting, when another process is doing the same.
                 with suppress(sqlite3.OperationalError):
-                    connection.execute("PRAGMA journal_mode = WAL")
+                    connection.execute(f"PRAGMA journal_mode = {journal_mode(self._file.parent)}")
                 connection.execute("PRAGMA synchronous = NORMAL")
             if _version(connection) == 0:
                 connection.execute("BEGIN IMMEDIATE")

@@ -48,6 +48,7 @@ def test_network_disks_are_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(network_disks, "MOUNTS", tmp_path / "mountinfo")
     assert network_disks.is_shared(tmp_path) is shared
     assert network_disks.is_shared(tmp_path / "link") is shared
+    assert network_disks.journal_mode(tmp_path) == ("DELETE" if shared else "WAL")
 
 
 def test_a_kernel_that_does_not_tell_has_no_network_disks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
