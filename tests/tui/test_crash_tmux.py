@@ -12,6 +12,8 @@ from tests.tui.test_tmux import _SECONDS, HONE, Terminal, answer_area, terminal
 
 __all__ = ["terminal"]
 pytestmark = [
+    # It hangs on an answer being long enough to be killed in, which a sampled one once was not.
+    pytest.mark.slow,
     pytest.mark.model,
     pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed"),
 ]
