@@ -13,7 +13,7 @@ MOUNTS = r"""21 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
 32 21 0:42 / /scratch rw - lustre 10.0.0.1@tcp:/scratch rw,flock
 33 21 0:43 / /covered rw - nfs server:/a rw
 34 21 8:2 / /covered rw master:3 propagate_from:2 - xfs /dev/sdb rw
-35 21 0:44 /sub /work rw - tmpfs tmpfs rw
+35 21 0:44 /sub /srv rw - tmpfs tmpfs rw
 
 a line that is none
 """
@@ -28,7 +28,7 @@ a line that is none
         ("/export/ann/far disk/hone", "fuse.sshfs"),
         ("/scratch", "lustre"),
         ("/covered/x", "xfs"),
-        ("/work/x", "tmpfs"),
+        ("/srv/x", "tmpfs"),
     ],
 )
 def test_a_folder_is_on_the_nearest_mount(folder: str, kind: str) -> None:
