@@ -51,8 +51,8 @@ def preferred(ground: Ground, model: Any, data: Data, plan: Plan, dtype: "torch.
         from tuning.preference import prefer
 
         ground.watcher.note(f"learning from {len(written.preferences)} preferences ({written.method.upper()})")
+        before, bits = weights_of(model), _bits(ground, model, data)
         with ground.watcher.training(True):
-            before, bits = weights_of(model), _bits(ground, model, data)
             found = prefer(
                 model,
                 lambda: _on(ground, load_base(ground.folder, dtype, quantize=plan.quantize)),
