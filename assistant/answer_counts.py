@@ -17,7 +17,7 @@ from pathlib import Path
 
 from assistant import paths
 from assistant.errors import HoneError
-from assistant.feedback import Source
+from assistant.feedback_events import Source
 from assistant.network_disks import journal_mode
 
 _BUSY_SECONDS = 30

@@ -7,25 +7,16 @@ where that is not possible they are left out. Several processes may write at onc
 import fcntl
 import json
 import os
-import re
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, fields
-from datetime import UTC, datetime, timedelta
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, get_args
 
 from assistant import atomic, feedback_consent, feedback_expiry, paths
-from assistant.errors import HoneError, UsageError
+from assistant.errors import HoneError
+from assistant.feedback_events import SCHEMA_VERSION, Event, Kind, Source, check, older_than, parsed, time_of
 
-Kind = Literal["shown", "accepted", "partly", "rejected", "edited", "up", "down"]
-"""`shown` was visible long enough to be read; `partly`: a line or a word of it was accepted; `edited`: looked at again
-some time after it was accepted, see `Event.survival`; `up` and `down` are thumbs."""
-Source = Literal["complete", "chat", "review"]
-"""Of `review` there is what was dismissed: the question on a line that the model had found wrong."""
-
-KINDS: tuple[Kind, ...] = get_args(Kind)
-SOURCES: tuple[Source, ...] = get_args(Source)
 COPIES = "feedback"
 """Folder of the cache with what tuning runs wrote down of the texts, a folder for each; forgetting removes those that
 have what is forgotten."""
@@ -35,49 +26,6 @@ MAX_TEXT = 200_000
 """Characters of a text; longer ones are left out."""
 MAX_BYTES = 256 * 2**20
 """A larger file takes no more texts, only what happened."""
-_SCHEMA_VERSION = 3
-"""1 had no repository, path, user and rendered, 2 no model_sha256; their lines are read as they are."""
-_DIGEST = re.compile(r"[0-9a-f]{64}")
-_ID = re.compile(r"[\w.:@\-]{1,128}")
-
-
-@dataclass(frozen=True)
-class Event:
-    """One line of the file."""
-
-    id: str
-    """Of the suggestion or answer; all of its events have the same one."""
-    time: str
-    """UTC, ISO 8601."""
-    kind: Kind
-    source: Source
-    model: str
-    """Immutable name."""
-    adapter: str | None
-    language: str | None
-    prompt_sha256: str | None
-    """Of the prompt as it was asked."""
-    prompt: str | None
-    """Redacted."""
-    completion: str | None
-    """Redacted: of `shown` and the thumbs what was shown, of `accepted` and `partly` what was accepted."""
-    survival: float | None
-    """Of `edited`: the share of the accepted words that are still there."""
-    seconds: float | None
-    """Of `edited`: how long after it was accepted."""
-    withheld: bool
-    """There were texts, and they were left out."""
-    repository: str | None = None
-    """`feedback_consent.key_of` of the one it happened in; None where that is not known."""
-    path: str | None = None
-    """From the repository's root, `/` separated; only where texts are kept."""
-    user: str | None = None
-    """Of an import: as the other program names its users. None is this machine's own."""
-    rendered: bool = True
-    """The prompt is as the model read it; else it is a question, without chat template and what was said before."""
-    model_sha256: str | None = None
-    """Of a base model: of its weights, tokenizer and template. None of an adapter, whose name has its digest and whose
-    digest covers its base, and of models that are not on this machine."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +110,7 @@ class Feedback:
             UsageError: a field is not what it must be.
             HoneError: the file, or what was opted in to, cannot be read or written.
         """
-        _check(kind, id, model, adapter, language, source, prompt_sha256, survival, seconds)
+        check(kind, id, model, adapter, language, source, prompt_sha256, survival, seconds)
         if prompt is not None and prompt_sha256 is None:
             import hashlib
 
@@ -193,7 +141,7 @@ class Feedback:
             model_sha256=_base_digest(model) if adapter is None and imported is None else None,
         )
         self._expire(consent.retention_days)
-        self._append(json.dumps({"schema_version": _SCHEMA_VERSION, **asdict(event)}, ensure_ascii=False) + "\n")
+        self._append(json.dumps({"schema_version": SCHEMA_VERSION, **asdict(event)}, ensure_ascii=False) + "\n")
         return event
 
     def read(self) -> Log:
@@ -205,7 +153,7 @@ class Feedback:
         events: list[Event] = []
         damaged = 0
         for line in self._lines():
-            event = _parsed(line)
+            event = parsed(line)
             if event is None:
                 damaged += 1
             else:
@@ -234,7 +182,7 @@ class Feedback:
             feedback_expiry.done(self.file, now or datetime.now(UTC))
 
     def _newest(self) -> datetime | None:
-        return max((time for event in self.read().events if (time := _time_of(event))), default=None)
+        return max((time for event in self.read().events if (time := time_of(event))), default=None)
 
     def _mark_expired(self, ids: Collection[str]) -> None:
         from assistant import feedback_trained
@@ -265,7 +213,7 @@ class Feedback:
         kept: list[bytes] = []
         with self._locked():
             for line in self._lines():
-                event = _parsed(line)
+                event = parsed(line)
                 if event is None:
                     continue
                 if wanted(event):
@@ -340,78 +288,6 @@ class Feedback:
             yield
         finally:
             os.close(descriptor)
-
-
-def _check(
-    kind: str,
-    identity: str,
-    model: str,
-    adapter: str | None,
-    language: str | None,
-    source: str,
-    prompt_sha256: str | None,
-    survival: float | None,
-    seconds: float | None,
-) -> None:
-    if kind not in KINDS:
-        raise UsageError(f"{kind!r:.40} is no kind of feedback; there are {', '.join(KINDS)}")
-    if source not in SOURCES:
-        raise UsageError(f"{source!r:.40} is no source of feedback; there are {', '.join(SOURCES)}")
-    if not _ID.fullmatch(identity):
-        raise UsageError("the id of a suggestion is 1 to 128 letters, digits, dots, colons, @ or dashes")
-    if any(len(text) > 512 for text in (model, adapter or "", language or "")):
-        raise UsageError("model, adapter and language of feedback are names, of 512 characters at most")
-    if prompt_sha256 is not None and not _DIGEST.fullmatch(prompt_sha256):
-        raise UsageError("prompt_sha256 is 64 hexadecimal digits")
-    if seconds is not None and not 0 <= seconds < 10**9:
-        raise UsageError(f"seconds is a time from 0 on, got {seconds}")
-    if survival is not None and not 0 <= survival <= 1:
-        raise UsageError(f"survival is a share from 0 to 1, got {survival}")
-
-
-def older_than(days: float, now: datetime | None = None) -> Callable[[Event], bool]:
-    """Whether an event is older than so many days; one without a time that can be read is."""
-    limit = (now or datetime.now(UTC)) - timedelta(days=days)
-
-    def is_older(event: Event) -> bool:
-        time = _time_of(event)
-        return time is None or time < limit
-
-    return is_older
-
-
-def _time_of(event: Event) -> datetime | None:
-    try:
-        return datetime.fromisoformat(event.time).astimezone(UTC)
-    except (ValueError, TypeError, OverflowError):
-        return None
-
-
-_FIELDS = {field.name for field in fields(Event)}
-_SINCE_3 = {"model_sha256"}
-_SINCE_2 = {"repository", "path", "user", "rendered", *_SINCE_3}
-
-
-def _parsed(line: bytes) -> Event | None:
-    """
-    Raises:
-        HoneError: a newer Hone wrote it, so it must neither be dropped nor misread.
-    """
-    try:
-        data: Any = json.loads(line)
-        if not isinstance(data, dict):
-            return None
-        written = data.get("schema_version")
-        if isinstance(written, int) and written > _SCHEMA_VERSION:
-            raise HoneError(f"feedback was written by a newer Hone (schema {written}); update this one")
-        if data.get("kind") not in KINDS or not isinstance(data.get("id"), str):
-            return None
-        missing = _FIELDS - data.keys()
-        if missing - (_SINCE_2 if written == 1 else _SINCE_3 if written == 2 else set()):
-            return None
-        return Event(**{name: data[name] for name in _FIELDS - missing})
-    except (ValueError, RecursionError):
-        return None
 
 
 def _base_digest(model: str) -> str | None:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from assistant import atomic, feedback_trained, paths
 from assistant.errors import HoneError
-from assistant.feedback import COPIES, ROWS, Event, Feedback
+from assistant.feedback import COPIES, ROWS, Feedback
+from assistant.feedback_events import Event
 from assistant.feedback_trained import FORGOTTEN, Touched, digest_of
 from assistant.models.registry import Registry
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from assistant import prompts
 from assistant.errors import HoneError
-from assistant.feedback import Event, Kind, Source
+from assistant.feedback_events import Event, Kind, Source
 from assistant.feedback_summary import Story, stories
 
 Form = Literal["tabby", "continue"]

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Literal
 
-from assistant.feedback import Event, Kind
+from assistant.feedback_events import Event, Kind
 
 Verdict = Literal["accepted", "partly", "rejected", "ignored"]
 

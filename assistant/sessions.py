@@ -1,10 +1,6 @@
 """Conversations on disk: one append-only JSONL file per session, synced as it grows.
 
-Every event is a line: `session` (the first), `draft`, `queued` and `taken_back`, `user`, `partial` (a piece of an
-answer under way) and `answer` (the whole answer), `name`, `forked`, `job` and `job_ended` (a job that was
-started from here, and that its end was shown), `left` (the user went away in order). A process killed in mid-answer
-leaves its partials, from which the answer is put together when the session is read again; a torn last line is passed
-over.
+`assistant.conversations` says what the lines are.
 """
 
 import fcntl
@@ -13,92 +9,25 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
-from functools import cached_property
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any
 
-from assistant import paths
+from assistant import conversations, paths
+from assistant.conversations import SCHEMA_VERSION, Conversation, Message, event_of
 from assistant.errors import HoneError
-from assistant.skills import material
 from assistant.skills.material import Material
 
-SCHEMA_VERSION = 1
-Role = Literal["user", "assistant"]
 _DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
 _EPOCH_MILLISECONDS = 1_735_689_600_000  # 2025-01-01: eight base-32 digits of milliseconds last until 2059
 _ID_LENGTH = 8
-_NO_FINISH = "interrupted"
 _LONGEST_NAME = 200
 _LOOKED_AT = 8
 """Files that were written last, among which a conversation is sought that broke off."""
-
-
-@dataclass(frozen=True)
-class Message:
-    role: Role
-    text: str
-    finish: str | None = None
-    """Of an answer: stop, length, cancelled, error, or interrupted when its process died while writing it."""
-    model: str | None = None
-    at: str = ""
-    asked: str = ""
-    """Of a question: what the model was told in place of the text, when that was a command."""
-    materials: tuple[Material, ...] = ()
-    """What a question showed to the model besides its text."""
-
-    @property
-    def content(self) -> str:
-        """What the model gets of it: the words with the materials."""
-        words = self.asked or self.text
-        return material.rendered(words, self.materials) if self.materials else words
-
-
-@dataclass(frozen=True)
-class Conversation:
-    """What a session file says; `draft` is the text that was typed (or queued) and not yet asked."""
-
-    id: str
-    messages: tuple[Message, ...] = ()
-    draft: str = ""
-    folder: str = ""
-    created: str = ""
-    name: str = ""
-    """What the user called it."""
-    jobs: tuple[str, ...] = ()
-    """Ids of jobs that were started from here and whose end was not shown yet."""
-    left: bool = False
-    """The user went away in order, and nothing was written since."""
-
-    @property
-    def broke_off(self) -> bool:
-        """Its process ended with something unfinished: an answer, a question, a draft, a job that was followed."""
-        last = self.messages[-1] if self.messages else None
-        unanswered = last is not None and (last.role == "user" or last.finish == _NO_FINISH)
-        return not self.left and (unanswered or bool(self.draft or self.jobs))
-
-    @property
-    def texts(self) -> tuple[str, ...]:
-        """All that can be searched for: the name, the draft, and what was said."""
-        return (self.name, self.draft, *(message.text for message in self.messages))
-
-    @cached_property
-    def lowered(self) -> tuple[str, ...]:
-        """`texts` in lower case, made once: a search looks through all conversations at each key."""
-        return tuple(text.lower() for text in self.texts)
-
-    @property
-    def title(self) -> str:
-        """The name, else the first line that the user wrote."""
-        if self.name:
-            return self.name
-        first = next((message.text for message in self.messages if message.role == "user"), self.draft)
-        started = f"job {self.jobs[0]}" if self.jobs else ""
-        return next((line.strip() for line in first.splitlines() if line.strip()), started)
 
 
 @dataclass
@@ -148,7 +77,7 @@ class Session:
         with self._lock:
             waited = text in self._queue
             changes = {} if waited else {"draft": ""}
-            self._keep(_event_of(message), messages=(*self.conversation.messages, message), **changes)
+            self._keep(event_of(message), messages=(*self.conversation.messages, message), **changes)
             if waited:
                 self._queue.remove(text)
         return message
@@ -233,20 +162,9 @@ def fork(conversation: Conversation, count: int) -> Session:
     """
     forked = new(Path(conversation.folder) if conversation.folder else None)
     kept = conversation.messages[:count]
-    forked._append({"type": "forked", "text": conversation.id}, *(_event_of(message) for message in kept))
+    forked._append({"type": "forked", "text": conversation.id}, *(event_of(message) for message in kept))
     forked.conversation = replace(forked.conversation, messages=kept)
     return forked
-
-
-def _event_of(message: Message) -> dict[str, Any]:
-    event: dict[str, Any] = {"type": "user", "text": message.text, "at": message.at}
-    if message.role == "assistant":
-        return {**event, "type": "answer", "finish": message.finish or _NO_FINISH, "model": message.model}
-    if message.asked:
-        event["asked"] = message.asked
-    if message.materials:
-        event["materials"] = [one.as_json() for one in message.materials]
-    return event
 
 
 def open_session(spec: str) -> Session:
@@ -265,7 +183,7 @@ def open_session(spec: str) -> Session:
         content = file.read()
         if content and not content.endswith(b"\n"):
             file.write(b"\n")
-        conversation, queue = _parse(path.stem, content)
+        conversation, queue = conversations.read(path.stem, content)
         session = Session(conversation, path, file)
         if queue:
             # From here on they are the draft alone: else they would be there twice when this is read again. The draft
@@ -300,7 +218,7 @@ def load(spec: str) -> Conversation:
     """Reads a session without opening it for writing."""
     path = _find(spec)
     try:
-        return _parse(path.stem, path.read_bytes())[0]
+        return conversations.read(path.stem, path.read_bytes())[0]
     except OSError as error:
         raise HoneError(f"cannot read the session {path}: {error.strerror}") from error
 
@@ -339,86 +257,6 @@ def _find(spec: str) -> Path:
     near = get_close_matches(spec, identifiers, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else "`hone chat --sessions` lists them"
     raise HoneError(f"no session {spec!r}; {hint}")
-
-
-def _parse(identifier: str, content: bytes) -> tuple[Conversation, list[str]]:
-    """A conversation, and the prompts in its draft that waited for their turn."""
-    conversation = Conversation(identifier)
-    messages: list[Message] = []
-    queue: list[str] = []
-    partial: list[str] = []
-    draft = ""
-    events = list(_events(content))
-
-    def close_partial() -> None:
-        if partial:
-            messages.append(Message("assistant", "".join(partial), _NO_FINISH))
-            partial.clear()
-
-    for event in events:
-        text = event.get("text")
-        match event.get("type"):
-            case "session":
-                if event.get("schema_version", 0) > SCHEMA_VERSION:
-                    raise HoneError(f"session {identifier} was written by a newer Hone; update this one to open it")
-                folder, created = str(event.get("folder", "")), str(event.get("created", ""))
-                conversation = replace(conversation, folder=folder, created=created)
-            case "draft" if isinstance(text, str):
-                draft = text
-            case "queued" if isinstance(text, str):
-                queue.append(text)
-                draft = ""
-            case "name" if isinstance(text, str):
-                conversation = replace(conversation, name=text)
-            case "taken_back" if text in queue:
-                queue.remove(text)
-            case "user" if isinstance(text, str):
-                close_partial()
-                if text in queue:
-                    queue.remove(text)
-                else:
-                    draft = ""
-                at, asked = str(event.get("at", "")), str(event.get("asked", ""))
-                messages.append(Message("user", text, at=at, asked=asked, materials=_materials(event)))
-            case "partial" if isinstance(text, str):
-                partial.append(text)
-            case "answer" if isinstance(text, str):
-                partial.clear()
-                messages.append(_answer(event, text))
-    close_partial()
-    unsent = "\n\n".join([*queue, draft] if draft else queue)
-    # A conversation can be given a name from within another one.
-    kinds = [event.get("type") for event in events if event.get("type") != "name"]
-    left = kinds[-1:] == ["left"]
-    return replace(conversation, messages=tuple(messages), draft=unsent, jobs=_jobs(events), left=left), queue
-
-
-def _jobs(events: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    ended = {event.get("text") for event in events if event.get("type") == "job_ended"}
-    started = dict.fromkeys(str(event.get("text")) for event in events if event.get("type") == "job")
-    return tuple(job for job in started if job not in ended)
-
-
-def _answer(event: Mapping[str, Any], text: str) -> Message:
-    model = event.get("model")
-    finish, at = str(event.get("finish", _NO_FINISH)), str(event.get("at", ""))
-    return Message("assistant", text, finish, model if isinstance(model, str) else None, at)
-
-
-def _materials(event: Mapping[str, Any]) -> tuple[Material, ...]:
-    listed = event.get("materials")
-    found = [material.from_json(one) for one in listed] if isinstance(listed, list) else []
-    return tuple(one for one in found if one is not None)
-
-
-def _events(content: bytes) -> Iterator[dict[str, Any]]:
-    for line in content.split(b"\n"):
-        try:
-            event = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(event, dict):
-            yield event
 
 
 def _open_new(path: Path) -> IO[bytes]:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from assistant.sessions import Conversation, Message
+from assistant.conversations import Conversation, Message
 from assistant.skills.material import fenced
 
 _AROUND = 40

@@ -19,6 +19,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input, Log, Static, TextArea
 
 from assistant import paths, sessions
+from assistant.conversations import Conversation
 from tests.tui import models_here
 from tests.tui.eval_reports import BASE, TUNED, gated, humaneval, keep, whole
 from tests.tui.fake_client import Script, loaded_client, services
@@ -219,7 +220,7 @@ def main() -> None:
         os.chdir(shop)
         fill(shop)
         session = sessions.Session(
-            sessions.Conversation("1qgt0000", folder="shop", created="2026-01-02T03:04:05+00:00"),
+            Conversation("1qgt0000", folder="shop", created="2026-01-02T03:04:05+00:00"),
             paths.sessions_dir() / "1qgt0000.jsonl",
         )
         ghost = FakeGhost([_GHOST])

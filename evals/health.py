@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from assistant.answer_counts import AnswerCounts, Counted
 from assistant.errors import UnknownModel
-from assistant.feedback import Event as FeedbackEvent
 from assistant.feedback import Feedback
+from assistant.feedback_events import Event as FeedbackEvent
 from assistant.feedback_summary import stories
 from assistant.models.registry import Event, Registry
 from evals import statistics

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from assistant.errors import HoneError
-from assistant.feedback import Event, Source
+from assistant.feedback_events import Event, Source
 from assistant.feedback_summary import Story, stories
 from tuning.plan import FeedbackOptions
 

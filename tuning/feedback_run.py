@@ -8,7 +8,8 @@ from typing import Any
 
 from assistant import feedback_consent
 from assistant.errors import HoneError, UsageError
-from assistant.feedback import Event, Feedback
+from assistant.feedback import Feedback
+from assistant.feedback_events import Event
 from assistant.models import store
 from assistant.models.registry import AdapterVersion, Registry
 from tuning import feedback_data, feedback_rows, reviewer

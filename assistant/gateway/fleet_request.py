@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from assistant.feedback import Source
+from assistant.feedback_events import Source
 from assistant.gateway import around, likelihoods, native, openai, tabby
 from assistant.gateway.fleet_server import Kind
 from assistant.gateway.sampling import Sampling

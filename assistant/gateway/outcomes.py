@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from assistant.feedback import KINDS, Feedback, Kind, Source
+from assistant.feedback import Feedback
+from assistant.feedback_events import KINDS, Kind, Source
 from assistant.gateway.fields import BadFieldError, integer, number, string
 from assistant.gateway.tabby import Event
 

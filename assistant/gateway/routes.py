@@ -13,7 +13,7 @@ from urllib.parse import quote
 from assistant import languages, prompts
 from assistant.answer_counts import Recorder, measured
 from assistant.engines.base import Cancel, Chunk, Emit, Request, Usage
-from assistant.feedback import Source
+from assistant.feedback_events import Source
 from assistant.gateway import around, conversation, likelihoods, native, openai, outcomes, tabby, trimmed
 from assistant.gateway.admission import Admission, Limits, seconds_allowed
 from assistant.gateway.answers import Answer, Kind

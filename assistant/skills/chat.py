@@ -5,8 +5,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from assistant.conversations import Message
 from assistant.errors import HoneError, UnknownModel
-from assistant.sessions import Message
 from assistant.skills import loops, material, window
 from assistant.skills.instructions import Instructions
 from assistant.skills.material import Material

@@ -9,7 +9,8 @@ from difflib import SequenceMatcher
 from typing import Any
 
 from assistant.errors import HoneError
-from assistant.feedback import Feedback, Kind
+from assistant.feedback import Feedback
+from assistant.feedback_events import Kind
 
 READ_SECONDS = 0.5
 """What was visible for less was not read, and counts as never shown (as in Continue)."""

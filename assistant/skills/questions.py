@@ -1,7 +1,7 @@
 """From what a person types to what the model is asked: the words, and what they mention."""
 
+from assistant.conversations import Message
 from assistant.errors import UsageError
-from assistant.sessions import Message
 from assistant.skills import mentions, tasks, traces
 from assistant.skills.material import Material
 from assistant.skills.mentions import Place

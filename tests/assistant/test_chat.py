@@ -3,8 +3,8 @@
 import pytest
 
 from assistant import prompts
+from assistant.conversations import Message
 from assistant.errors import HoneError
-from assistant.sessions import Message
 from assistant.skills import chat
 from assistant.skills.instructions import Instructions
 from assistant.skills.material import Material

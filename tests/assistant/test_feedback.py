@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from assistant import feedback as module
 from assistant.errors import HoneError, UsageError
-from assistant.feedback import KINDS, Event, Feedback
+from assistant.feedback import Feedback
 from assistant.feedback_consent import Consent, write
+from assistant.feedback_events import KINDS, Event
 from assistant.feedback_summary import Correction, Example, corrections, examples, groups, stories
 from assistant.models import store
 from assistant.models.identity import base_identity

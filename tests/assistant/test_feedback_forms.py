@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from assistant import feedback_forms
 from assistant.errors import HoneError
-from assistant.feedback import Event, Feedback, Imported
+from assistant.feedback import Feedback, Imported
 from assistant.feedback_consent import Consent, write
+from assistant.feedback_events import Event
 from assistant.feedback_forms import Foreign
 from assistant.feedback_summary import examples
 

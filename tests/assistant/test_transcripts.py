@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from assistant import sessions, transcripts
+from assistant.conversations import Conversation, Message
 from assistant.skills.material import Material
 
 
@@ -19,7 +20,7 @@ def kept(hone_home: Path) -> sessions.Session:
     return session
 
 
-def reloaded(session: sessions.Session) -> sessions.Conversation:
+def reloaded(session: sessions.Session) -> Conversation:
     return sessions.load(session.id)
 
 
@@ -95,7 +96,7 @@ def test_what_was_said_is_put_into_lower_case_once_for_all_searches():
             Text.lowered += 1
             return super().lower()
 
-    conversation = sessions.Conversation("1qgt0000", (sessions.Message("user", Text("All about Cherries")),))
+    conversation = Conversation("1qgt0000", (Message("user", Text("All about Cherries")),))
     for query in ("c", "ch", "CHE"):
         assert transcripts.search(query, [conversation])[0].excerpt == "All about Cherries"
     assert Text.lowered == 1

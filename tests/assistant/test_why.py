@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from assistant.client import Delta
+from assistant.conversations import Message
 from assistant.engines.base import TokenLogprob
-from assistant.sessions import Message
 from assistant.skills import why
 from assistant.skills.chat import Part, Prompt
 from assistant.skills.instructions import Instructions

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from assistant import paths, sessions
+from assistant.conversations import Conversation
 from tests.tui.fake_client import FakeClient, services
 from tui.app import HoneApp
 
@@ -38,5 +39,5 @@ def make_app(hone_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def fixed_session(identifier: str = "1qgt0000") -> sessions.Session:
-    conversation = sessions.Conversation(identifier, folder="shop", created="2026-01-02T03:04:05+00:00")
+    conversation = Conversation(identifier, folder="shop", created="2026-01-02T03:04:05+00:00")
     return sessions.Session(conversation, paths.sessions_dir() / f"{identifier}.jsonl")

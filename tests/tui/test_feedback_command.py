@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from assistant import atomic, feedback_consent, paths
-from assistant.feedback import COPIES, ROWS, Feedback, Kind
+from assistant.feedback import COPIES, ROWS, Feedback
+from assistant.feedback_events import Kind
 from assistant.models.registry import AdapterVersion, Registry
 from tests.tuning.feedback_here import opted_in, shown
 from tui import cli

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from assistant import atomic
+from assistant.conversations import Message
 from assistant.errors import UsageError
-from assistant.sessions import Message
 from tui.chat.commands import Invocation, comparison, matching, parse, parse_skill
 from tui.chat.history import InputHistory
 

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from assistant import feedback_consent
-from assistant.feedback import Feedback, Kind
+from assistant.feedback import Feedback
+from assistant.feedback_events import Kind
 
 PROMPT = "# shop.py\ndef price{number}(items):\n    "
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assistant.errors import HoneError
-from assistant.feedback import KINDS, Event, Feedback, Kind
+from assistant.feedback import Feedback
+from assistant.feedback_events import KINDS, Event, Kind
 from tests.tuning.feedback_here import opted_in, shown
 from tuning.feedback_data import MOST_OF_ONE_LABEL, Selection, select
 from tuning.plan import FeedbackOptions

@@ -2,9 +2,10 @@
 
 from textual import on, work
 
-from assistant import sessions
+from assistant import conversations
+from assistant.conversations import Message
 from assistant.errors import HoneError
-from assistant.sessions import Message, Session
+from assistant.sessions import Session
 from assistant.skills import edits, questions
 from assistant.skills.blocks import Code, code_of, split
 from assistant.skills.edits import Written
@@ -89,7 +90,7 @@ class AnswersScreen(ConversingScreen):
         self.post_message(Send("code", chosen.text, chosen.language))
 
     @work(thread=True, group="feedback")
-    def _rate(self, kind: Rating, conversation: sessions.Conversation, at: int) -> None:
+    def _rate(self, kind: Rating, conversation: conversations.Conversation, at: int) -> None:
         try:
             told, severity = rate(self._services.feedback(), kind, conversation, at), "information"
         except HoneError as error:

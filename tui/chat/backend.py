@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from textual.message import Message as Posted
 
+from assistant.conversations import Message
 from assistant.errors import HoneError
-from assistant.sessions import Message, Session
+from assistant.sessions import Session
 from assistant.skills import chat, instructions, questions, tasks, why
 from assistant.skills.mentions import Place
 from tui import faults

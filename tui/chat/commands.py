@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+from assistant.conversations import Message
 from assistant.errors import UsageError
-from assistant.sessions import Message
 from assistant.skills import tasks
 from tui.places import CHAT, PLACES
 

@@ -12,7 +12,7 @@ from textual.message import Message as Posted
 from textual.widget import Widget
 from textual.widgets import Static
 
-from assistant.sessions import Message
+from assistant.conversations import Message
 from assistant.skills.material import Material
 from tui.chat.answer import Answer
 from tui.chat.code import CodeBlock

@@ -7,8 +7,9 @@ from textual import on, work
 from textual.widgets import TextArea
 
 from assistant import sessions
+from assistant.conversations import Message
 from assistant.errors import HoneError
-from assistant.sessions import Message, Session
+from assistant.sessions import Session
 from tui.chat import commands
 from tui.chat.conversation import UserMessage
 from tui.chat.live import LiveScreen

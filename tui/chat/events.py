@@ -6,7 +6,8 @@ from typing import Any
 
 from textual.message import Message as Posted
 
-from assistant.sessions import Message, Session
+from assistant.conversations import Message
+from assistant.sessions import Session
 from assistant.skills.chat import Prompt
 from tui.chat.models import ModelTarget
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from assistant.conversations import Message
 from assistant.errors import HoneError
-from assistant.sessions import Message
 from assistant.skills import confine, edits, questions
 from assistant.skills.blocks import code_of
 from assistant.skills.edits import Hunk

@@ -2,10 +2,11 @@
 
 from typing import TYPE_CHECKING, Literal
 
-from assistant.sessions import Conversation
+from assistant.conversations import Conversation
 
 if TYPE_CHECKING:
-    from assistant.feedback import Event, Feedback
+    from assistant.feedback import Feedback
+    from assistant.feedback_events import Event
 
 Rating = Literal["up", "down"]
 

@@ -11,8 +11,8 @@ from textual.content import Content
 from textual.widgets import Input, Static
 
 from assistant import atomic, sessions, transcripts
+from assistant.conversations import Conversation
 from assistant.errors import HoneError
-from assistant.sessions import Conversation
 from tui.chat.picker import Picker
 from tui.inert import inert
 

@@ -13,8 +13,9 @@ from assistant.errors import HoneError
 
 if TYPE_CHECKING:
     from assistant.client import Client, Delta
+    from assistant.conversations import Message
     from assistant.engines.base import TokenLogprob
-    from assistant.sessions import Message, Session
+    from assistant.sessions import Session
     from assistant.skills.chat import Options, Prompt
     from assistant.skills.instructions import Instructions
     from assistant.skills.material import Material

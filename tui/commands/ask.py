@@ -9,7 +9,7 @@ from assistant.errors import UsageError
 from tui.commands import answering
 
 if TYPE_CHECKING:
-    from assistant.sessions import Message
+    from assistant.conversations import Message
     from assistant.skills.chat import Options
     from assistant.skills.instructions import Instructions
     from assistant.skills.material import Material
@@ -84,7 +84,7 @@ def _run(
 ) -> int:
     from dataclasses import replace
 
-    from assistant.sessions import Message
+    from assistant.conversations import Message
     from assistant.skills import chat, tasks
     from assistant.skills import patch as patches
 

@@ -9,7 +9,8 @@ from assistant.errors import UsageError
 from tui.commands import answering
 
 if TYPE_CHECKING:
-    from assistant.sessions import Message, Session
+    from assistant.conversations import Message
+    from assistant.sessions import Session
     from assistant.skills.chat import Options
     from assistant.skills.instructions import Instructions
     from assistant.skills.mentions import Place
@@ -57,7 +58,7 @@ def _question(prompt: str, given: str, place: "Place") -> "Message":
     """What is asked; standard input is the question itself where there is no other."""
     from dataclasses import replace
 
-    from assistant.sessions import Message
+    from assistant.conversations import Message
     from assistant.skills import questions
     from assistant.skills.material import Material
 

@@ -8,8 +8,8 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from assistant.feedback import Event
     from assistant.feedback_consent import Consent
+    from assistant.feedback_events import Event
     from assistant.feedback_trained import Touched
 
 app = typer.Typer(
@@ -179,7 +179,7 @@ def retention(
     from dataclasses import replace
 
     from assistant import feedback_consent
-    from assistant.feedback import older_than
+    from assistant.feedback_events import older_than
 
     consent = replace(feedback_consent.read(), retention_days=days)
     _forget(older_than(days), as_json, settle=consent)
@@ -364,8 +364,8 @@ def _why(one: "Touched") -> str:
 
 
 def _chosen(ids: frozenset[str], days: float | None, repository: Path | None) -> "Callable[[Event], bool]":
-    from assistant.feedback import older_than
     from assistant.feedback_consent import key_of
+    from assistant.feedback_events import older_than
 
     if ids:
         return lambda event: event.id in ids

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from assistant import sessions, transcripts
+from assistant.conversations import Conversation, Message
 from assistant.errors import HoneError, UsageError
-from assistant.sessions import Conversation, Message, Session
+from assistant.sessions import Session
 from assistant.skills import edits
 from assistant.skills.blocks import code_of
 from assistant.skills.edits import Hunk, Written

@@ -14,8 +14,9 @@ from functools import partial
 from pathlib import Path
 
 from assistant import sessions
+from assistant.conversations import Message
 from assistant.errors import HoneError
-from assistant.sessions import Message, Session
+from assistant.sessions import Session
 from assistant.skills import chat
 from tui.chat import events
 from tui.chat.backend import Backend

@@ -1,7 +1,8 @@
 """Keeps as feedback that the user found nothing wrong with a line which the model had found wrong."""
 
 from assistant import review_context
-from assistant.feedback import Event, Feedback
+from assistant.feedback import Feedback
+from assistant.feedback_events import Event
 from assistant.languages import language_of
 from assistant.review_rewriting import judge, rewriting
 from assistant.skills.review.changes import FileChange
