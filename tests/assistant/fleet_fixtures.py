@@ -47,7 +47,7 @@ def fronting(*servers: ServerSettings, check_seconds: float = 0.2, **settings: A
     front: Any = _Front(FleetSettings(servers, check_seconds=check_seconds, **given))
     with (
         listening(front) as url,
-        httpx.Client(base_url=url, headers={"Authorization": f"Bearer {KEY}"}, timeout=120) as http,
+        httpx.Client(base_url=url, headers={"Authorization": f"Bearer {KEY}"}, timeout=600) as http,
     ):
         yield http
 

@@ -30,7 +30,7 @@ class Served:
             base_url=self.url,
             headers={"Authorization": f"Bearer {given}"} if given else {},
             transport=httpx.HTTPTransport(uds=self.uds),
-            timeout=120,
+            timeout=600,
         )
 
 

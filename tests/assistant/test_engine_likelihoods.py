@@ -168,7 +168,7 @@ def counted(folder: Path, texts: list[str], answers: list[str], **config: Any) -
     out = folder / "counts.json"
     asked = {"engine": {**engine, "slots": 2, "folder": str(folder)}, "texts": texts, "answers": answers, **config}
     script = [sys.executable, "-c", COUNTED]
-    subprocess.run(script, input=json.dumps({**asked, "out": str(out)}), text=True, check=True, timeout=120)
+    subprocess.run(script, input=json.dumps({**asked, "out": str(out)}), text=True, check=True, timeout=600)
     seen, told = json.loads(out.read_text())
     return seen, told
 

@@ -17,7 +17,6 @@ from tests.assistant.fleet_fixtures import fronting, server
 from tests.assistant.gateway_fakes import KEY, MODEL
 from tests.assistant.run_scripted_gateway import LONG, TOKENS
 
-pytestmark = pytest.mark.timeout(120)
 ASKED = 80
 AT_ONCE = 20
 

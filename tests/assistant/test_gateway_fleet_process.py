@@ -15,8 +15,6 @@ from tests.assistant.gateway_processes import serve
 from tests.assistant.vllm_stub import BASE, VllmStub
 from tests.tui.test_models_command import refused
 
-pytestmark = pytest.mark.timeout(120)
-
 
 @pytest.fixture
 def user_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

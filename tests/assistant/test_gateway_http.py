@@ -30,7 +30,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, embedded_store: Path) -> It
 
 @pytest.fixture
 def client(served: Served) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{served.url}/v1", api_key=served.key, max_retries=0, timeout=120) as client:
+    with openai.OpenAI(base_url=f"{served.url}/v1", api_key=served.key, max_retries=0, timeout=600) as client:
         yield client
 
 

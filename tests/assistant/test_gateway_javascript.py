@@ -24,7 +24,7 @@ def node_folder() -> Path:
     if not (folder / "node_modules" / "openai" / "package.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
         command = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(folder)]
-        done = subprocess.run([*command, PACKAGE], capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run([*command, PACKAGE], capture_output=True, text=True, timeout=600, check=False)
         if done.returncode != 0:
             pytest.skip(f"npm could not fetch {PACKAGE}: {done.stderr.strip()[-200:]}")
     return folder
