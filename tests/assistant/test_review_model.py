@@ -39,7 +39,7 @@ def quiet(what: str, done: int, total: int) -> None:
 
 def ask(client: FakeClient, *changes: FileChange, threshold: float = 0.5, context: int = 4096) -> model.Verdicts:
     made = model_of(client, threshold)
-    return model.ask(client, made, changes, context, quiet, lambda: False)
+    return model.ask(client, made, changes, context, None, quiet, lambda: False)
 
 
 def test_what_a_reviewer_says_of_itself(tmp_path: Path):
@@ -158,7 +158,7 @@ def test_what_fits_in_no_context_is_said():
 def test_asking_can_be_cancelled():
     client = FakeClient()
     with pytest.raises(CancelledError):
-        model.ask(client, model_of(client), [change(CODE)], 4096, quiet, lambda: True)
+        model.ask(client, model_of(client), [change(CODE)], 4096, None, quiet, lambda: True)
 
 
 def answer(**rest: Any) -> dict[str, Any]:

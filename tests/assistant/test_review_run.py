@@ -142,6 +142,28 @@ def test_an_engine_that_enforces_no_schema_leaves_findings_unexplained(root: Pat
     ]
 
 
+def test_who_asks_for_less_confidence_hears_what_the_stored_threshold_keeps_back(root: Path):
+    client = FakeClient(wrong=lambda line: 0.4 if "w + h" in line else 0.1)
+
+    def found(minimum: float | None) -> list[tuple[int, str]]:
+        return rules(review(Request(root, minimum_confidence=minimum, explain=False), model_of(client)))
+
+    ruff = [(2, "ruff/F632"), (3, "ruff/F821")]
+    assert found(None) == ruff
+    assert found(0.39) == [*ruff, (4, "model/wrong-line")]
+    assert found(0.41) == ruff
+    (root / "hone.toml").write_text("[review]\nmin_confidence = 0.39\n")
+    assert found(None) == [*ruff, (4, "model/wrong-line")]
+    assert found(0.41) == ruff
+
+
+@pytest.mark.parametrize("value", ["'much'", "true", "1.5", "-0.1", "nan"])
+def test_a_wrong_confidence_in_the_configuration_is_named(root: Path, value: str):
+    (root / "hone.toml").write_text(f"[review]\nmin_confidence = {value}\n")
+    with pytest.raises(HoneError, match=r"hone.toml: review.min_confidence must be a number from 0 to 1, not"):
+        review(Request(root))
+
+
 def test_without_explanations_nothing_is_written(root: Path):
     client = FakeClient(wrong=lambda line: 0.8 if "w + h" in line else 0.1)
     done = review(Request(root, explain=False), model_of(client))

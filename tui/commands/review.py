@@ -75,8 +75,14 @@ def review(
         int, typer.Option(min=1, max=32, help="Explanations a line; the majority decides.", rich_help_panel=_HOW)
     ] = 1,
     min_confidence: Annotated[
-        float, typer.Option(min=0, max=1, help="Leave out findings below it.", rich_help_panel=_HOW)
-    ] = 0.0,
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Leave out findings below it; default: review.min_confidence, else the reviewer's own threshold.",
+            rich_help_panel=_HOW,
+        ),
+    ] = None,
     baseline: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Leave out the findings in it.", rich_help_panel=_HOW)
     ] = None,
@@ -146,7 +152,7 @@ def _request(
     *,
     explain: bool,
     samples: int,
-    minimum_confidence: float,
+    minimum_confidence: float | None,
     baseline: Path | None,
     run_repository_analyzers: bool,
 ) -> "Request":

@@ -13,12 +13,11 @@ from typing import Any
 from assistant import config
 from assistant.errors import HoneError
 from assistant.languages import language_of, names
-from assistant.skills.review import processes, ruff, sarif_read
+from assistant.skills.review import processes, ruff, sarif_read, settings
 from assistant.skills.review.changes import FileChange
 from assistant.skills.review.findings import MODEL
 from assistant.skills.review.observations import Observation, on_changed_lines
 
-_KEYS = ("analyzers",)
 _FIELDS = ("name", "command", "languages", "seconds")
 _FILES, _OUTPUT = "{files}", "{output}"
 _SECONDS = 300
@@ -48,10 +47,7 @@ def configured() -> list[Analyzer]:
         HoneError: a table has unknown or wrong entries.
     """
     found: dict[str, Analyzer] = {}
-    for file, table in config.tables("review"):
-        for key in table:
-            if key not in _KEYS:
-                raise HoneError(f"{file}: unknown key {key!r} in [review]; there is {_KEYS[0]!r}")
+    for file, table in settings.tables():
         listed = table.get("analyzers", [])
         if not isinstance(listed, list):
             raise HoneError(f"{file}: review.analyzers must be a list of tables, [[review.analyzers]]")

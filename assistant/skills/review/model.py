@@ -127,15 +127,20 @@ def ask(
     model: Model,
     changes: Sequence[FileChange],
     context_length: int,
+    threshold: float | None,
     progress: Progress,
     cancelled: Callable[[], bool],
 ) -> Verdicts:
-    """Which changed lines are wrong by the model's calibrated probability, at its own threshold.
+    """Which changed lines are wrong by the model's calibrated probability.
+
+    Args:
+        threshold: the probability from which on a line is called wrong; None: the one stored with the reviewer.
 
     Raises:
         HoneError: the gateway fails.
         CancelledError: as it says.
     """
+    least = model.reviewer.threshold if threshold is None else threshold
     room = min(context_length - _SPARE, MAX_TOKENS)
     asked = [(change, part) for change in changes for part in _parts(change)]
     seen: list[Seen] = []
@@ -150,7 +155,7 @@ def ask(
                 continue
             hunks += 1
             unread += hunk.cut
-            seen += _over_threshold(client, model, change, hunk)
+            seen += _over_threshold(client, model, change, hunk, least)
     progress("asking the model", len(asked), len(asked))
     return Verdicts(tuple(seen), hunks, unread)
 
@@ -192,9 +197,11 @@ def _fitting(client: ReviewClient, name: str, change: FileChange, part: _Part, r
             return
 
 
-def _over_threshold(client: ReviewClient, model: Model, change: FileChange, hunk: Hunk) -> Iterator[Seen]:
+def _over_threshold(
+    client: ReviewClient, model: Model, change: FileChange, hunk: Hunk, threshold: float
+) -> Iterator[Seen]:
     for verdict in line_probabilities(client, hunk, model.reviewer, model.name):
-        if verdict.probability < model.reviewer.threshold:
+        if verdict.probability < threshold:
             continue
         line = hunk.lines[verdict.index]
         number = min(max(line.number, 1), max(len(change.lines), 1))

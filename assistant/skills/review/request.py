@@ -43,7 +43,10 @@ class Request:
     """Have the model write a message and a fix for the lines that it finds wrong."""
     samples: int = 1
     """Explanations asked for each of those lines; of several, the majority decides, also that nothing is wrong."""
-    minimum_confidence: float = 0.0
+    minimum_confidence: float | None = None
+    """Findings below it are left out, and the model calls a line wrong from this probability on, be it below the one
+    stored with the reviewer. None: what the configuration says; else the stored one, and all that the analyzers
+    find."""
     baseline: Path | None = None
     """Findings in it are left out; see `baseline`."""
     run_repository_analyzers: bool = False
@@ -61,5 +64,5 @@ class Request:
             raise HoneError(f"samples must be 1 to 32, not {self.samples}")
         if self.samples > 1 and not self.explain:
             raise HoneError("several samples are several explanations: ask for explanations, or for one sample")
-        if not 0 <= self.minimum_confidence <= 1:
+        if self.minimum_confidence is not None and not 0 <= self.minimum_confidence <= 1:
             raise HoneError(f"the minimum confidence must be 0 to 1, not {self.minimum_confidence:g}")

@@ -18,6 +18,7 @@ from assistant.skills.review import (
     merge,
     patches,
     ruff,
+    settings,
     snapshot,
 )
 from assistant.skills.review import model as models
@@ -51,6 +52,7 @@ def review(
     started = time.monotonic()
     report = progress or (lambda what, done, total: None)
     stop = cancelled or (lambda: False)
+    minimum = settings.minimum_confidence() if request.minimum_confidence is None else request.minimum_confidence
     report("reading the change", 0, 1)
     changes = read(request)
     accepted = baseline.read(request.baseline) if request.baseline else []
@@ -69,8 +71,7 @@ def review(
             client = stack.enter_context(model.connect())
             entry = models.entry_of(client, model.name)
             author = models.author_of(entry)
-            length = int(entry["context_length"])
-            verdicts = models.ask(client, model, changes.files, length, report, stop)
+            verdicts = models.ask(client, model, changes.files, int(entry["context_length"]), minimum, report, stop)
             hunks = verdicts.hunks
             for one in sorted(verdicts.seen, key=lambda one: one.observation.evidence.confidence):
                 # A removed line and the one below it have one place; the likelier claim stands.
@@ -79,7 +80,7 @@ def review(
             if verdicts.unread:
                 notes.append(f"the model was not asked about {verdicts.unread} changed lines that fit no context")
         found = merge.problems(changes.files, observations)
-        sure = [problem for problem in found if problem.confidence >= request.minimum_confidence]
+        sure = [problem for problem in found if problem.confidence >= (minimum or 0.0)]
         spoken = [problem for problem in sure if not _silenced(problem, comments[problem.change.path])]
         known = baseline.known([problem.mark for problem in spoken], accepted)
         new = [problem for problem, is_known in zip(spoken, known, strict=True) if not is_known]
