@@ -109,6 +109,11 @@ def test_lines_over_the_threshold_are_seen():
     assert ask(client, change(CODE), threshold=0.71).seen == ()
 
 
+def test_what_is_less_likely_than_not_is_not_called_probable():
+    (seen,) = ask(FakeClient(wrong=lambda line: 0.4 if "w + h" in line else 0.1), change(CODE), threshold=0.3).seen
+    assert seen.observation.evidence.message == "this line may be wrong"
+
+
 def test_one_question_a_hunk_and_only_changed_lines():
     text = "".join(f"x{number} = {number}\n" for number in range(100))
     client = FakeClient()
@@ -179,6 +184,21 @@ def test_an_explanation_is_demanded_as_json_of_a_schema():
     assert "Line 2 of this change, `total = w + h`" in asked["prompt"]
     (edit,) = explain.suggestion(HUNK, 1, told).edits  # type: ignore[union-attr]
     assert (edit.first, edit.last, edit.text) == (2, 2, "    total = w * h")
+
+
+@pytest.mark.parametrize(
+    ("reason", "kept"),
+    [
+        ("Line 2 of this change,", ""),
+        ("Line 2 of this change, `total = w + h` is probably a mistake.", ""),
+        ("total = w + h", ""),
+        ("It is a mistake: an area is a product", "It is a mistake: an area is a product"),
+    ],
+)
+def test_a_reason_that_repeats_the_question_is_none(reason: str, kept: str):
+    told = explain.explain(FakeClient(answers=[answer(reason=reason)]), AUTHOR, HUNK, 1, 1)
+    assert told is not None
+    assert told.reason == kept
 
 
 def test_a_model_without_a_chat_template_is_asked_too():

@@ -85,6 +85,7 @@ class Explanation:
 
     bug_class: str
     reason: str
+    """Empty where the answer only repeats what was asked, as small models do."""
     lines: tuple[str, ...]
     """To stand in place of the line; empty where no fix is suggested."""
     wrong: int
@@ -124,10 +125,10 @@ def explain(writer: Writer, author: Author, hunk: Hunk, index: int, samples: int
         return None
     wrong = [answer for answer in read if answer.get("verdict", "wrong") == "wrong"]
     if not wrong:
-        return Explanation(read[0]["class"], read[0]["reason"], (), 0, len(read))
+        return Explanation(read[0]["class"], _own(read[0]["reason"], question), (), 0, len(read))
     (winner, _), *_ = Counter(answer["class"] for answer in wrong).most_common()
     chosen = next(answer for answer in wrong if answer["class"] == winner)
-    return Explanation(winner, chosen["reason"], tuple(chosen["fix"]), len(wrong), len(read))
+    return Explanation(winner, _own(chosen["reason"], question), tuple(chosen["fix"]), len(wrong), len(read))
 
 
 def rewritten(writer: Writer, reviewer: str, hunk: Hunk, index: int) -> Suggestion | None:
@@ -184,6 +185,10 @@ def _question(hunk: Hunk, index: int, voting: bool) -> str:
         f"{what} `{line.text.strip()}` is probably a mistake. {claim}, what class of mistake it is, and the lines of "
         "code that should stand in its place. Answer as JSON.\n"
     )
+
+
+def _own(reason: str, question: str) -> str:
+    return "" if reason.strip(" .,:;").lower() in " ".join(question.split()).lower() else reason
 
 
 def _ask(

@@ -206,7 +206,7 @@ def _over_threshold(
         line = hunk.lines[verdict.index]
         number = min(max(line.number, 1), max(len(change.lines), 1))
         what = "the removal of a line here" if line.marker == "-" else "this line"
-        message = f"{what} is probably wrong"
+        message = f"{what} {'is probably' if verdict.probability >= 0.5 else 'may be'} wrong"
         details = {"probability": round(verdict.probability, 4), "logit": round(verdict.logit, 4), "model": model.name}
         evidence = Evidence(MODEL, MODEL_RULE, message, verdict.probability, None, details)
         yield Seen(Observation(change.path, number, number, "warning", "correctness", evidence), hunk, verdict.index)
