@@ -79,7 +79,7 @@ def named(name: str) -> Skill:
     found = next((skill for skill in SKILLS if skill.name == name), None)
     if found is None:
         near = get_close_matches(name, NAMES, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(NAMES)}"
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(NAMES)}; `hone chat` asks anything else"
         raise UsageError(f"there is no skill {name!r}; {hint}")
     return found
 

@@ -46,6 +46,7 @@ def hone(home: Path, root: Path, *arguments: str, stdin: str = "") -> "subproces
     ("arguments", "stdin", "line"),
     [
         (("ask", "explian", "area.py"), "", "there is no skill 'explian'; did you mean 'explain'?"),
+        (("ask", "sum this up"), "a diff", "there are explain, test, docstring, refactor, fix; `hone chat` asks"),
         (("ask", "explain"), "", "explain needs a target"),
         (("ask", "explain", "aera.py"), "", "did you mean @area.py?"),
         (
