@@ -257,6 +257,13 @@ async def test_what_was_left_out_is_told_where_there_is_nothing_else(make_app: M
         assert "README.md is left out: not source code" in text(pilot, "#nothing")
 
 
+async def test_the_confidence_of_the_configuration_holds_here_too(make_app: MakeApp, shop: Path):
+    (shop / "hone.toml").write_text("[review]\nmin_confidence = 1.0\n")
+    async with review(make_app) as pilot:
+        await until(pilot, lambda: "below the minimum confidence" in text(pilot, "#status"))
+        assert "nothing found" in text(pilot, "#status")
+
+
 async def test_what_is_staged_a_branch_and_a_commit_are_reviewed(make_app: MakeApp, shop: Path):
     async with review(make_app, start=False) as pilot:
         await pilot.press("s")

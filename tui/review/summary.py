@@ -21,8 +21,13 @@ def summary(review: "Review", findings: "Sequence[Finding]", states: Mapping[str
     fields: list[Field] = [(0, Content(found) if found else Content(nothing).stylize("$text-success"))]
     fields.append((2, Content(f"{counted(len(review.files), 'file')}, {counted(review.lines, 'line')}")))
     fields.append((4, Content(inert(", ".join([*review.tools, *filter(None, [review.model])])))))
-    if review.accepted:
-        fields.append((5, Content(f"{review.accepted} in the baseline")))
+    for count, where in (
+        (review.accepted, "in the baseline"),
+        (review.suppressed, "silenced by a comment"),
+        (review.unsure, "below the minimum confidence"),
+    ):
+        if count:
+            fields.append((5, Content(f"{count} {where}")))
     if review.skipped:
         fields.append((3, Content(f"{counted(len(review.skipped), 'file')} skipped").stylize("$text-warning")))
     fields += [(6, Content(inert(note)).stylize("$text-muted")) for note in review.notes]
